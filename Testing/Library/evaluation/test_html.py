@@ -1,0 +1,188 @@
+"""The report page: complete, self-contained, and no text from the data becomes markup."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from ToothTopoSegLib.errors import InputError, OutputError
+from ToothTopoSegLib.evaluation.html import write_html
+
+PNG = b"\x89PNG\r\n\x1a\n not really a picture"
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags in balance, their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+    def classes_of(self, tooth: int) -> set[str]:
+        titles = {a.get("title") or "": a for _, a in self.seen}
+        attributes = next(a for title, a in titles.items() if title.startswith(f"{tooth} "))
+        return set((attributes.get("class") or "").split())
+
+
+def a_report(**changes) -> dict:
+    report = {
+        "schema": "toothtoposeg.report/1",
+        "teeth": [
+            {
+                "fdi": 11,
+                "present": True,
+                "voxels": 4321,
+                "volume_mm3": 432.1,
+                "betti": [2, 0, 1],
+                "centroid_lps_mm": [1.25, -20.0, 3.0],
+            },
+            {"fdi": 18, "present": False, "voxels": 0, "volume_mm3": 0.0, "betti": [0, 0, 0], "centroid_lps_mm": None},
+        ],
+        "findings": [
+            {
+                "id": 2,
+                "kind": "missing",
+                "severity": "warning",
+                "teeth": [12],
+                "position_lps_mm": [1, 2, 3],
+                "size_mm3": 0.0,
+                "evidence": "gone",
+                "repair": None,
+            },
+            {
+                "id": 1,
+                "kind": "fragment",
+                "severity": "error",
+                "teeth": [11],
+                "position_lps_mm": [4, 5, 6.26],
+                "size_mm3": 12.34,
+                "evidence": "a loose piece",
+                "repair": "drop",
+            },
+        ],
+        "summary": {"teeth_found": 1, "by_kind": {"fragment": 1}},
+        "timing_s": {"network": 12.5},
+        "peak_rss_mb": 812.0,
+        "model": {"name": "bundled", "limits": "trained on phantoms only", "sha256": "abc"},
+        "input": {"path": "/some/where/patient ü.nii.gz"},
+    }
+    return report | changes
+
+
+@pytest.fixture
+def page(tmp_path):
+    def write(report: dict, png=PNG) -> Page:
+        write_html(report, png, tmp_path / "report.html")
+        assert [p.name for p in tmp_path.iterdir() if p.suffix != ".png"] == ["report.html"]
+        return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+    return write
+
+
+def test_the_page_is_balanced_and_begins_with_the_case(page) -> None:
+    seen = page(a_report())
+    assert seen.open == []
+    assert "patient ü.nii.gz" in seen.text and "/some/where" not in seen.text.split("Tooth chart")[0]
+
+
+def test_nothing_is_fetched_and_nothing_runs(page) -> None:
+    seen = page(a_report())
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in seen.seen}
+    sources = [a[key] for _, a in seen.seen for key in ("src", "href") if key in a]
+    assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert any("default-src 'none'" in (a.get("content") or "") for _, a in seen.seen)
+
+
+def test_it_fits_a_phone(page) -> None:
+    assert any(
+        a.get("name") == "viewport" and "width=device-width" in (a.get("content") or "")
+        for _, a in page(a_report()).seen
+    )
+
+
+def test_every_figure_of_the_report_is_on_the_page(page) -> None:
+    text = page(a_report()).text
+    for figure in ("432.1", "4321", "2, 0, 1", "1.2, -20.0, 3.0", "12.3", "4.0, 5.0, 6.3", "a loose piece", "drop"):
+        assert figure in text, figure
+    for figure in ("812", "12.5", "bundled", "trained on phantoms only", "abc", "not a medical device"):
+        assert figure in text, figure
+
+
+def test_the_chart_tells_present_absent_and_suspect_teeth_apart(page) -> None:
+    seen = page(a_report())
+    assert seen.classes_of(11) == {"tooth", "present", "error"}
+    assert seen.classes_of(12) == {"tooth", "absent", "warning"}
+    assert seen.classes_of(18) == {"tooth", "absent"}
+
+
+def test_milk_teeth_are_charted_only_where_there_are_any(page) -> None:
+    assert "55" not in page(a_report()).text.split("Findings")[0].split("Tooth chart")[1]
+    milk = {
+        "fdi": 55,
+        "present": True,
+        "voxels": 1,
+        "volume_mm3": 1.0,
+        "betti": [1, 0, 0],
+        "centroid_lps_mm": [0, 0, 0],
+    }
+    assert page(a_report(teeth=[milk])).classes_of(55) == {"tooth", "present"}
+
+
+def test_errors_come_first(page) -> None:
+    text = page(a_report()).text
+    assert text.index("a loose piece") < text.index("gone")
+
+
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "a & b's"])
+def test_text_from_the_data_never_becomes_markup(page, evil) -> None:
+    finding = a_report()["findings"][0] | {
+        "evidence": evil,
+        "kind": evil,
+        "repair": evil,
+        "severity": evil,
+        "teeth": [evil[:0] or 11],
+    }
+    report = a_report(findings=[finding], model={evil: evil}, input={"name": evil}, summary={evil: [evil]}, schema=evil)
+    seen = page(report)
+    assert seen.open == []
+    assert sum(tag == "img" for tag, _ in seen.seen) == 1
+    assert not any(tag == "script" for tag, _ in seen.seen)
+    assert seen.text.count(evil) >= 6
+
+
+def test_an_empty_result_is_a_valid_page(page) -> None:
+    text = page(a_report(teeth=[], findings=[], summary={}, model=None, timing_s={})).text
+    assert "No findings." in text and "No teeth found." in text
+
+
+def test_the_preview_may_come_as_a_file(page, tmp_path) -> None:
+    (tmp_path / "preview.png").write_bytes(PNG)
+    assert page(a_report(), tmp_path / "preview.png").seen == page(a_report()).seen
+
+
+def test_a_missing_preview_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        write_html(a_report(), tmp_path / "none.png", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_html(a_report(), PNG, tmp_path / "nowhere" / "report.html")

@@ -1,0 +1,65 @@
+"""Small shapes and dentitions whose topology is known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.anatomy import fdi
+from ToothTopoSegLib.imaging.volume import Volume
+
+Mask = NDArray[np.bool_]
+TOOTH_SHAPE = (12, 4, 4)
+
+
+def ball(radius: float, size: int = 15) -> Mask:
+    """A ball in the middle of a cube."""
+    z, y, x = np.indices((size,) * 3) - (size - 1) / 2
+    filled: Mask = z**2 + y**2 + x**2 <= radius**2
+    return filled
+
+
+def ring(size: int = 7) -> Mask:
+    """A square ring one voxel thick, lying in the plane z = 1."""
+    mask = np.zeros((3, size + 2, size + 2), dtype=bool)
+    mask[1, 1:-1, 1:-1] = True
+    mask[1, 2:-2, 2:-2] = False
+    return mask
+
+
+def double_ring() -> Mask:
+    """A figure of eight: two square rings that share a side."""
+    mask = np.zeros((3, 9, 15), dtype=bool)
+    mask[1, 1:-1, 1:-1] = True
+    mask[1, 2:-2, 2:7] = False
+    mask[1, 2:-2, 8:-2] = False
+    return mask
+
+
+def linked_rings() -> Mask:
+    """Two rings that pass through each other without touching."""
+    flat, upright = np.zeros((2, 15, 15, 19), dtype=bool)
+    flat[7, 2:13, 2:13] = True
+    flat[7, 3:12, 3:12] = False
+    upright[2:13, 7, 7:18] = True
+    upright[3:12, 7, 8:17] = False
+    return flat | upright
+
+
+def dentition(absent: tuple[int, ...] = (), also: dict[int, int] | None = None) -> Volume:
+    """A full permanent dentition of separate bricks of 192 mm3 (1 mm voxels), laid out as in a patient (LPS).
+
+    ``also`` puts other FDI numbers in the place of a tooth: {place: number}.
+    """
+    labels = np.zeros((40, 72, 84), dtype=np.uint8)
+    for tooth in fdi.PERMANENT:
+        z, y, x = place_of(tooth)
+        box = tuple(slice(c, c + n) for c, n in zip((z, y, x), TOOTH_SHAPE, strict=True))
+        labels[box] = 0 if tooth in absent else (also or {}).get(tooth, tooth)
+    return Volume(labels)
+
+
+def place_of(tooth: int) -> tuple[int, int, int]:
+    """First voxel (z, y, x) of a brick of :func:`dentition`; the face looks to -y, the right side lies at small x."""
+    angle = np.pi * (fdi.arch_order(fdi.is_upper(tooth)).index(tooth) + 0.5) / 16
+    return (22 if fdi.is_upper(tooth) else 8), round(58 - 48 * np.sin(angle)), round(40 - 32 * np.cos(angle))

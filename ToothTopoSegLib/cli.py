@@ -1,0 +1,490 @@
+"""The command line ``toothtopo``: one door to the engine, for the shell.
+
+In: the arguments of one command. Out: results on stdout (text for a person, or one JSON object with ``--json``),
+progress and errors on stderr, and an exit code scripts can depend on: 0 done; 1 internal error; 2 wrong usage;
+3 done, and ``--strict`` met a finding of severity error; 4 the input is not usable; 130 cancelled. Nothing is
+computed here: every command hands its arguments to one function of the engine, imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+from xml.etree import ElementTree
+
+from ToothTopoSegLib import __version__
+from ToothTopoSegLib.errors import Cancelled, OutputError, ToothTopoSegError, UsageError
+from ToothTopoSegLib.progress import Progress
+
+INTERNAL_ERROR, WRONG_USAGE, STRICT_FINDING, UNUSABLE, CANCELLED = 1, 2, 3, 4, 130
+NOT_WRITABLE = {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, getattr(errno, "EDQUOT", errno.ENOSPC)}
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command hands back: its report, the same for a person, the exit code and why that is not 0."""
+
+    report: Report
+    text: str
+    code: int = 0
+    complaint: str = ""
+
+
+class ProgressBar:
+    """A progress callback that writes to a stream: one changing line on a terminal, else a line every 10 percent."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._terminal = stream.isatty()
+        self._start = clock()
+        self._fraction = 0.0
+        self._shown: tuple[int, str] | None = None
+
+    def __call__(self, fraction: float, message: str) -> None:
+        """Show that ``fraction`` (0..1) of the whole work is done; a fraction never goes back."""
+        self._fraction = max(self._fraction, min(max(fraction, 0.0), 1.0))
+        percent = int(self._fraction * 100 + 1e-9)
+        if self._terminal:
+            self._rewrite(percent, message)
+        elif self._shown is None or percent // 10 > self._shown[0] // 10:
+            self._shown = (percent, message)
+            self._write(self._line(percent, message) + "\n")
+
+    def close(self) -> None:
+        """Clear the changing line, so that what follows begins on a clean one."""
+        if self._terminal and self._shown is not None:
+            self._write("\r\x1b[2K")
+            self._shown = None
+
+    def _rewrite(self, percent: int, message: str) -> None:
+        if (percent, message) != self._shown:
+            self._shown = (percent, message)
+            width = shutil.get_terminal_size().columns
+            self._write("\r\x1b[2K" + self._line(percent, message)[: width - 1])
+
+    def _line(self, percent: int, message: str) -> str:
+        return f"{percent:3d} %  {message}{self._remaining()}"
+
+    def _remaining(self) -> str:
+        """The time left if the rest goes as the work so far did; silent until that is more than a guess."""
+        elapsed = self._clock() - self._start
+        if elapsed < 2.0 or not 0.02 <= self._fraction < 1.0:
+            return ""
+        return f"  (about {duration(elapsed * (1 - self._fraction) / self._fraction)} left)"
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a closed stderr must not end the work
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """A time span for a person: ``8 s``, ``3 min 20 s``, ``1 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def run_demo(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """The main job on a built-in scan."""
+    from ToothTopoSegLib.evaluation.demo import run_demo
+
+    report = run_demo(args.output, progress)
+    return Outcome(report, listing(report))
+
+
+def run_segment(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Teeth and findings of one scan."""
+    from ToothTopoSegLib.segmentation.pipeline import segment_to_folder
+
+    report = segment_to_folder(args.scan, args.output, args.model, args.device, args.threads, progress)
+    text = "\n".join([*scan_summary(report), f"files     {args.output}"])
+    return Outcome(report, text, *strictly(report, args.strict))
+
+
+def run_check(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Findings of one label map."""
+    from ToothTopoSegLib.topology.check import check_file
+
+    report = check_file(args.labels, args.image, args.scheme, progress)
+    lines = [*scan_summary(report), *map(finding_line, report["findings"])]
+    if args.output is not None:
+        write_json(args.output, report)
+        lines.append(f"report    {args.output}")
+    return Outcome(report, "\n".join(lines), *strictly(report, args.strict))
+
+
+def run_evaluate(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Agreement of two label maps."""
+    from ToothTopoSegLib.evaluation.overlap import evaluate_files
+
+    report = evaluate_files(args.prediction, args.reference)
+    if args.output is not None:
+        write_json(args.output, report)
+    return Outcome(report, listing(report))
+
+
+def run_phantom(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Synthetic scans with exact labels."""
+    from ToothTopoSegLib.phantom.write import write_phantoms
+
+    report = write_phantoms(args.output, args.count, args.seed, args.hard, progress)
+    return Outcome(report, listing(report))
+
+
+def run_train(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """The recipe of the bundled model; goes on where an interrupted run stopped."""
+    from ToothTopoSegLib.training.recipe import train
+
+    report = train(args.output, args.config, args.device, progress)
+    return Outcome(report, listing(report))
+
+
+def run_export(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """A trained run as an integer bundle."""
+    from ToothTopoSegLib.quantization.export import export_run
+
+    report = export_run(args.run_folder, args.output, progress)
+    return Outcome(report, listing(report))
+
+
+def run_audit(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Proof that a model computes in integers; exit code 4 when it does not."""
+    from ToothTopoSegLib.quantization.audit import audit_model
+
+    report = audit_model(args.model)
+    if report["passed"]:
+        return Outcome(report, listing(report))
+    complaint = "the model does not compute in integers alone (what was found stands above): export it again."
+    return Outcome(report, listing(report), UNUSABLE, complaint)
+
+
+def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Time and memory of segmenting one scan."""
+    from ToothTopoSegLib.evaluation.bench import bench_scan
+
+    report = bench_scan(args.scan, args.threads, progress)
+    return Outcome(report, listing(report))
+
+
+def run_test(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """All tests of a checkout, with pytest's own output (on stderr when a JSON report is wanted)."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "Testing" / "Library").is_dir():
+        raise UsageError("an installed package has no tests: get the source checkout and run ./toothtopo test there.")
+    if subprocess.run([sys.executable, "-c", "import pytest"], capture_output=True).returncode:
+        raise UsageError("the tests need pytest, which is not installed: run ./toothtopo test in the source checkout.")
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "junit.xml"
+        command = [sys.executable, "-m", "pytest", f"--junitxml={results}", *args.pytest_args]
+        code = subprocess.run(command, cwd=root, stdout=sys.stderr if args.json else None).returncode
+        return Outcome({"exit_code": code, **junit_counts(results)}, "", code)
+
+
+def junit_counts(results: Path) -> Report:
+    """Counts and seconds of a pytest run, or nothing where it broke off before it wrote its results."""
+    if not results.is_file():
+        return {}
+    suites = ElementTree.parse(results).getroot().iter("testsuite")
+    suite = next(suites).attrib
+    return {
+        **{name: int(suite[name]) for name in ("tests", "failures", "errors", "skipped")},
+        "time_s": float(suite["time"]),
+    }
+
+
+def strictly(report: Report, strict: bool) -> tuple[int, str]:
+    """Exit code 3 and why, when ``strict`` is asked for and a finding has severity error; else 0."""
+    errors = sum(finding["severity"] == "error" for finding in report["findings"])
+    if not strict or not errors:
+        return 0, ""
+    return STRICT_FINDING, f"--strict: {errors} finding{'s' if errors > 1 else ''} of severity error."
+
+
+def scan_summary(report: Report) -> list[str]:
+    """Teeth, findings, time and memory of a report of schema toothtoposeg.report/1, one line each."""
+    teeth = [tooth["fdi"] for tooth in report["teeth"] if tooth["present"]]
+    severities = [finding["severity"] for finding in report["findings"]]
+    counts = [f"{severities.count(name)} {name}" for name in ("error", "warning", "info") if name in severities]
+    lines = [f"teeth     {len(teeth)}: {' '.join(map(str, teeth))}" if teeth else "teeth     none"]
+    lines.append(f"findings  {', '.join(counts) or 'none'}")
+    timing = report.get("timing_s")
+    seconds = timing.get("total") if isinstance(timing, Mapping) else timing
+    if seconds is not None:
+        lines.append(f"time      {duration(seconds)}")
+    if report.get("peak_rss_mb") is not None:
+        lines.append(f"memory    {report['peak_rss_mb']:.0f} MB at most")
+    return lines
+
+
+def finding_line(finding: Mapping[str, Any]) -> str:
+    """One finding for a person: severity, kind, teeth, place."""
+    teeth = " ".join(map(str, finding["teeth"])) or "-"
+    place = finding.get("position_lps_mm")
+    where = "" if place is None else "  at " + ", ".join(f"{value:.1f}" for value in place) + " mm (LPS)"
+    return f"{finding['severity']:<8}  {finding['kind']:<9}  tooth {teeth}{where}"
+
+
+def listing(report: Mapping[str, Any], indent: str = "") -> str:
+    """The values of a report as indented lines; lists of rows are left to ``--json``."""
+    lines = []
+    for name, value in plain(report).items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", listing(value, indent + "  ")]
+        elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            lines.append(f"{indent}{name}: {len(value)} entries")
+        elif isinstance(value, list):
+            lines.append(f"{indent}{name}: {' '.join(map(str, value))}")
+        else:
+            lines.append(f"{indent}{name}: {f'{value:.4g}' if isinstance(value, float) else value}")
+    return "\n".join(lines)
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's own types: paths as text, numpy values as Python's, not-a-number and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path, report: Report) -> None:
+    """Write a report whole or not at all; OutputError says why not."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise OutputError(f"'{path}' cannot be written ({error.strerror}): choose another place with -o.") from error
+
+
+def positive(text: str) -> int:
+    """An option's whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return number
+
+
+def natural(text: str) -> int:
+    """An option's whole number of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return number
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands that exist and their options."""
+    parser = argparse.ArgumentParser(
+        prog="toothtopo",
+        description="Segments the teeth of a dental CBCT in integers and says what is anatomically wrong.",
+        epilog="Exit codes: 0 done, 2 wrong usage, 3 --strict met an error, 4 unusable input, 130 cancelled.",
+    )
+    parser.add_argument("--version", action="version", version=f"toothtopo {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace, Progress], Outcome], text: str) -> Adder:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        return sub.add_argument
+
+    add = command("demo", run_demo, "Run the main job on a built-in scan and write pictures and a report.")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for the results")
+    _add_scan_commands(command)
+    _add_model_commands(command)
+    # parse() takes this command out of argparse's hands; it stands here for the help
+    command("test", run_test, "Run all tests of a source checkout; further arguments go to pytest.")
+    return parser
+
+
+Adder = Callable[..., argparse.Action]
+CommandMaker = Callable[[str, Callable[[argparse.Namespace, Progress], Outcome], str], Adder]
+
+
+def _add_scan_commands(command: CommandMaker) -> None:
+    add = command("segment", run_segment, "Segment the teeth of a scan and report what is anatomically wrong.")
+    add("scan", type=Path, metavar="SCAN", help="NIfTI, NRRD, MetaImage, GIPL, or a DICOM folder, file or zip")
+    add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the results")
+    add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)")
+    add("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    add("--strict", action="store_true", help="end with exit code 3 when a finding has severity error")
+
+    add = command("check", run_check, "Report what is anatomically wrong in a label map of teeth.")
+    add("labels", type=Path, metavar="LABELS", help="label map with FDI numbers, or a .seg.nrrd")
+    add("--image", type=Path, metavar="SCAN", help="the scan the labels belong to")
+    add("-o", "--output", type=Path, metavar="report.json", help="file for the report")
+    add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI")
+    add("--strict", action="store_true", help="end with exit code 3 when a finding has severity error")
+
+    add = command("evaluate", run_evaluate, "Compare a label map with a reference.")
+    add("prediction", type=Path, metavar="PREDICTION", help="label map to be judged")
+    add("reference", type=Path, metavar="REFERENCE", help="label map taken as the truth")
+    add("-o", "--output", type=Path, metavar="metrics.json", help="file for the metrics")
+
+    add = command("phantom", run_phantom, "Write synthetic CBCT scans with exact labels.")
+    add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the scans")
+    add("--count", type=positive, default=1, metavar="N", help="how many (default: 1)")
+    add("--seed", type=natural, default=0, metavar="S", help="seed of the first one (default: 0)")
+    add("--hard", action="store_true", help="with metal, missing teeth, noise and cut fields of view")
+
+
+def _add_model_commands(command: CommandMaker) -> None:
+    add = command("train", run_train, "Train the network; an interrupted run in the same folder goes on.")
+    add("-o", "--output", type=Path, metavar="RUN_FOLDER", help="folder of the run")
+    add("--config", metavar="NAME", help="name of the recipe")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
+
+    add = command("export", run_export, "Turn a trained run into an integer model bundle.")
+    add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
+    add("-o", "--output", type=Path, metavar="BUNDLE", required=True, help="the bundle to write")
+
+    add = command("audit", run_audit, "Prove from its graph that a model computes in integers.")
+    add("model", nargs="?", type=Path, metavar="MODEL", help="model to audit (default: the bundled one)")
+
+    add = command("bench", run_bench, "Measure time and memory of segmenting a scan.")
+    add("--scan", type=Path, metavar="SCAN", help="scan to measure with (default: a built-in one)")
+    add("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments as values; SystemExit as argparse raises it."""
+    parser = build_parser()
+    if argv[:1] == ["test"] and not {"-h", "--help"} & set(argv):
+        # argparse cannot hand on options it does not know in the order they stand in
+        rest = [word for word in argv[1:] if word != "--json"]
+        return argparse.Namespace(command="test", run=run_test, json="--json" in argv, pytest_args=rest)
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        raise SystemExit(WRONG_USAGE)
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every error becomes one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console that lacks a letter must not end the work
+            stream.reconfigure(errors="replace")
+    try:
+        args = parse(sys.argv[1:] if argv is None else list(argv))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    bar = ProgressBar(sys.stderr)
+    with _termination_as_interrupt():
+        try:
+            with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+                outcome = args.run(args, bar)
+            bar.close()
+            return _deliver(outcome, args.json)
+        except BaseException as error:
+            bar.close()
+            code, sentence = explain(error, args.command)
+            return _report_failure(code, sentence, args.json)
+
+
+def explain(error: BaseException, command: str) -> tuple[int, str]:
+    """Exit code and one sentence for whatever ended a command."""
+    if isinstance(error, Cancelled | KeyboardInterrupt):
+        return CANCELLED, "cancelled; nothing half-written was left."
+    if isinstance(error, ToothTopoSegError):
+        return error.exit_code, str(error)
+    if isinstance(error, MemoryError):
+        return UNUSABLE, f"'{command}' ran out of memory: close other programs or use a machine with more of it."
+    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+        place = f"'{error.filename}' cannot be used" if error.filename else "a file cannot be written"
+        return UNUSABLE, f"{place} ({error.strerror}): make room or permission there, or choose another place with -o."
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("ToothTopoSegLib"):
+        extra = {"audit": "[export]", "train": "[train]", "export": "[train]"}.get(command, "")
+        fix = f'pip install "toothtoposeg{extra}", or ./toothtopo {command} in a source checkout'
+        return UNUSABLE, f"'{command}' needs the Python package {error.name}, which is not installed: {fix}."
+    what = f"{type(error).__name__}: {str(error)[:200]}"
+    return (
+        INTERNAL_ERROR,
+        f"internal error in '{command}' ({what}): set TOOTHTOPO_DEBUG=1 to see where; please report it.",
+    )
+
+
+def _report_failure(code: int, sentence: str, as_json: bool) -> int:
+    sentence = " ".join(sentence.split())
+    if os.environ.get("TOOTHTOPO_DEBUG") == "1":
+        traceback.print_exc(file=sys.stderr)
+    if as_json:
+        _print(json.dumps({"error": sentence, "exit_code": code}))
+    print(f"toothtopo: {'' if code == CANCELLED else 'error: '}{sentence}", file=sys.stderr)
+    return code
+
+
+def _deliver(outcome: Outcome, as_json: bool) -> int:
+    text = json.dumps(plain(outcome.report)) if as_json else outcome.text
+    if text:
+        _print(text)
+    if outcome.complaint:
+        print(f"toothtopo: {outcome.complaint}", file=sys.stderr)
+    return outcome.code
+
+
+def _print(text: str) -> None:
+    """Print to stdout; a reader that has gone away (``| head``) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the work as Ctrl-C does, so that it is tidied up."""
+    names = [name for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    changed: dict[int, Any] = {}
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        for number in (getattr(signal, name) for name in names):
+            if signal.getsignal(number) == signal.SIG_DFL:  # nohup and embedding programs keep their own
+                changed[number] = signal.signal(number, interrupt)
+    except ValueError:
+        pass  # only the main thread may set handlers
+    try:
+        yield
+    finally:
+        for number, handler in changed.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Synthetic dental CBCT with exact labels: teeth, arches, jaws and the scanner that looks at them."""

@@ -1,0 +1,102 @@
+"""Synthetic scans as files: ``./toothtopo phantom``.
+
+Each phantom is a scan ``phantom_<seed>.nii.gz`` (int16, no Hounsfield units promised), its exact labels
+``phantom_<seed>_labels.nii.gz`` (FDI numbers, 101 lower jaw, 102 upper jaw) and ``phantom_<seed>.json`` (how it was
+made). The same seed always gives the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ToothTopoSegLib.errors import UsageError
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.progress import Progress, silent
+
+LARGEST_VOXELS = 16_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A synthetic scan with its exact labels, both on one grid, and how it was made."""
+
+    scan: Volume
+    labels: Volume
+    made: dict[str, Any]
+
+
+def _tilt(rng: np.random.Generator, degrees: float) -> tuple[tuple[float, ...], ...]:
+    from scipy.spatial.transform import Rotation
+
+    angles = rng.normal(0, degrees, 3) * np.array([1, 0.6, 1])
+    return tuple(tuple(float(v) for v in row) for row in Rotation.from_euler("xyz", angles, degrees=True).as_matrix())
+
+
+def _view(rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], tuple[float, float, float], str]:
+    """Size (z, y, x) and centre (x, y, z) in mm of the field of view, and its name."""
+    kind = str(rng.choice(["both jaws", "both jaws", "both jaws", "upper jaw", "lower jaw", "half"]))
+    size = np.array([rng.uniform(62, 78), rng.uniform(78, 95), rng.uniform(82, 98)])
+    centre = [rng.normal(0, 2), rng.uniform(2, 10), rng.normal(1, 2)]
+    if kind in ("upper jaw", "lower jaw"):
+        size[0] = rng.uniform(40, 50)
+        centre[2] = rng.uniform(13, 17) * (1 if kind == "upper jaw" else -1)
+    elif kind == "half":
+        size[2] = rng.uniform(48, 60)
+        centre[0] = rng.uniform(18, 22) * rng.choice([-1, 1])
+    return size, (float(centre[0]), float(centre[1]), float(centre[2])), kind
+
+
+def make_phantom(seed: int, hard: bool = False) -> Phantom:
+    """The phantom of a seed: random head, view, spacing 0.2 to 0.5 mm and scanner; ``hard`` makes all of them worse."""
+    from ToothTopoSegLib.phantom.arch import draw_dentition
+    from ToothTopoSegLib.phantom.head import Pose, render
+    from ToothTopoSegLib.phantom.scanner import add_noise, draw_imaging, expose
+
+    rng = np.random.default_rng(seed)
+    dentition = draw_dentition(rng, hard)
+    size, centre, kind = _view(rng)
+    spacing = float(rng.uniform(0.4, 0.5) if hard else rng.uniform(0.2, 0.5))
+    # A fine voxel on a large view would make a scan of hundreds of megabytes: such scanners show less of the head.
+    spacing = round(max(spacing, float(np.prod(size) / LARGEST_VOXELS) ** (1 / 3)), 3)
+    shape = (int(size[0] / spacing), int(size[1] / spacing), int(size[2] / spacing))
+    pose = Pose(centre, _tilt(rng, 6 if hard else 4))
+    tissue, labels = render(dentition, shape, (spacing,) * 3, rng, pose, warp=float(rng.uniform(0.2, 1.2)))
+    imaging = draw_imaging(rng, hard)
+    grey = add_noise(expose(tissue, (spacing,) * 3, imaging, rng), imaging, rng)
+    offset = float(rng.choice([0.0, 1000.0]))
+    corner = [c - (n - 1) / 2 * spacing for c, n in zip(centre, shape[::-1], strict=True)]
+    grid = Volume(np.rint(grey + offset).astype(np.int16), (spacing,) * 3, (corner[0], corner[1], corner[2]))
+    made = {"seed": seed, "hard": hard, "view": kind, "spacing_mm": spacing, "shape_zyx": list(shape)}
+    made |= {"teeth": sorted(int(v) for v in np.unique(labels) if 0 < v < 100), "imaging": asdict(imaging)}
+    return Phantom(grid, grid.with_array(labels), made)
+
+
+def write_phantoms(
+    folder: Path, count: int = 1, seed: int = 0, hard: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Write ``count`` phantoms with seeds ``seed``, ``seed + 1``, ... into ``folder``; returns what was written.
+
+    Raises UsageError for a count below 1 or a negative seed, OutputError when the folder cannot be written.
+    """
+    from ToothTopoSegLib.imaging.itk import image_from_volume, import_sitk
+    from ToothTopoSegLib.imaging.write import output_folder, write_label_map
+
+    if count < 1 or seed < 0:
+        raise UsageError(f"Count {count} and seed {seed} were given; count must be at least 1 and seed at least 0.")
+    written = []
+    for number in range(seed, seed + count):
+        progress((number - seed) / count, f"phantom {number - seed + 1} of {count}")
+        phantom = make_phantom(number, hard)
+        name = f"phantom_{number:05d}"
+        with output_folder(folder) as staged:
+            import_sitk().WriteImage(image_from_volume(phantom.scan), str(staged / f"{name}.nii.gz"), True)
+            write_label_map(phantom.labels, staged / f"{name}_labels.nii.gz")
+            (staged / f"{name}.json").write_text(json.dumps(phantom.made, indent=2) + "\n", encoding="utf-8")
+        written.append({"scan": f"{name}.nii.gz", "labels": f"{name}_labels.nii.gz", **phantom.made})
+    progress(1.0, "done")
+    return {"folder": str(folder), "phantoms": written}

@@ -1,0 +1,104 @@
+"""Activation ranges of a folded graph, observed on calibration patches, and the integer parameters they give.
+
+In: a graph and an iterator of normalised patches (1, 1, z, y, x). Out: scale and zero point of every activation.
+The range of a tensor is the mean over patches of its low and high percentile, as in moving-average observers, which
+a single patch with metal cannot blow up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.quantization.config import QuantConfig
+from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, LeakyRelu, Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Real value = scale * (integer - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, eq=False)
+class QuantWeights:
+    """Integer weights (out, in, z, y, x) int8, scale per output channel, int32 bias in units of input times weight."""
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+
+
+def affine_of(low: float, high: float, config: QuantConfig) -> Affine:
+    """Scale and zero point covering ``low..high`` and 0, which must be exact because of zero padding."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32(max(high - low, 1e-8) / config.activation_limit))
+    return Affine(scale, int(np.clip(round(-low / scale), 0, config.activation_limit)))
+
+
+def quantize_weights(weight: Array, config: QuantConfig) -> QuantWeights:
+    """Symmetric integer weights, one scale per output channel."""
+    largest = np.abs(weight).reshape(weight.shape[0], -1).max(1)
+    scales = (np.maximum(largest, 1e-8) / config.weight_limit).astype(np.float32)
+    values = np.rint(weight / scales[:, None, None, None, None])
+    return QuantWeights(np.clip(values, -config.weight_limit, config.weight_limit).astype(np.int8), scales)
+
+
+def _torch_step(node: Node, values: dict[str, Tensor], device: str) -> Tensor:
+    import torch
+    from torch.nn import functional
+
+    if isinstance(node, Conv):
+        weight, bias = (torch.from_numpy(a).to(device) for a in (node.weight, node.bias))
+        return functional.conv3d(values[node.source], weight, bias, stride=node.stride, padding=node.kernel // 2)
+    if isinstance(node, LeakyRelu):
+        return functional.leaky_relu(values[node.source], node.slope)
+    if isinstance(node, Concat):
+        return torch.cat([values[s] for s in node.sources], 1)
+    b, c, z, y, x = values[node.source].shape
+    blocks = values[node.source].reshape(b, c // 8, 2, 2, 2, z, y, x).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return blocks.reshape(b, c // 8, 2 * z, 2 * y, 2 * x)
+
+
+def run_float(graph: Graph, image: Array, watch: Callable[[str, Tensor], None] | None = None) -> Array:
+    """Class scores (1, classes, z, y, x) of a patch (1, 1, z, y, x) in float; ``watch`` sees every activation."""
+    import torch
+
+    with torch.inference_mode():
+        values: dict[str, Any] = {graph.image: torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))}
+        if watch:
+            watch(graph.image, values[graph.image])
+        for node in graph.nodes:
+            values[node.name] = _torch_step(node, values, "cpu")
+            if watch:
+                watch(node.name, values[node.name])
+        return np.asarray(values[graph.scores].numpy())
+
+
+def _range(values: Tensor, percentile: float) -> tuple[float, float]:
+    if percentile >= 100:
+        return float(values.min()), float(values.max())
+    flat = values.detach().reshape(-1).numpy()
+    # Thinning by a prime stride keeps the tails honest and the sort cheap.
+    flat = flat[:: max(1, flat.size // 400_000) | 1]
+    return float(np.percentile(flat, 100 - percentile)), float(np.percentile(flat, percentile))
+
+
+def calibrate(graph: Graph, patches: Iterable[Array], config: QuantConfig) -> dict[str, Affine]:
+    """Scale and zero point of every activation of ``graph`` from representative patches (1, 1, z, y, x)."""
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in graph.tensors}
+    for patch in patches:
+        run_float(graph, patch, lambda name, value: seen[name].append(_range(value, config.percentile)))
+    if not seen[graph.image]:
+        raise ValueError("calibration needs at least one patch")
+    return {name: affine_of(*(float(v) for v in np.mean(ranges, 0)), config) for name, ranges in seen.items()}

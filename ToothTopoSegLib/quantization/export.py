@@ -1,0 +1,160 @@
+"""From a training run to a bundle: fold, calibrate, write the integer graph, audit it, and write its card.
+
+In: a run folder of :mod:`ToothTopoSegLib.training.loop`. Out: ``<bundle>.onnx`` (integer model), ``<bundle>.json``
+(card) and ``<bundle>_float16.safetensors`` (weights for fine-tuning, in a format that cannot carry code).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.errors import ModelError, UsageError
+from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.quantization.config import QuantConfig
+from ToothTopoSegLib.segmentation.bundle import CARD_SCHEMA, Bundle
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.quantization.graph import Graph
+    from ToothTopoSegLib.training.network import Plan
+
+CALIBRATION_PATCHES = 24
+CALIBRATION_SEED = 2_000_000
+LICENCE = "Apache-2.0"
+LIMITS = (
+    "Trained on synthetic scans only; no patient's scan was used. Tested on few real scans. Permanent teeth only: "
+    "deciduous teeth, implants and bridges have no class of their own. Not a medical device; every result needs the "
+    "eyes of a dentist."
+)
+
+
+def float_weights_path(model: Path) -> Path:
+    """Where a bundle keeps its weights for fine-tuning."""
+    return model.with_name(f"{model.stem}_float16.safetensors")
+
+
+def _calibration_patches(cases: Path, count: int, plan: Plan) -> Iterator[NDArray[Any]]:
+    """Patches as the training saw them, of training cases, from seeds of their own."""
+    from ToothTopoSegLib.training.cases import load_case
+    from ToothTopoSegLib.training.sampling import draw_sample
+
+    for i in range(CALIBRATION_PATCHES):
+        rng = np.random.default_rng(CALIBRATION_SEED + i)
+        image, _ = draw_sample(load_case(cases, i % count), rng, plan.patch, plan.spacing)
+        yield image[None, None]
+
+
+def _half(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: value.astype(np.float16) for name, value in weights.items()}
+
+
+def float_bundle(bundle: Bundle) -> Bundle:
+    """The float twin of a bundle: the same weights (half precision, as shipped) in a float32 ONNX graph.
+
+    Raises ModelError when the bundle has no float weights beside it.
+    """
+    from ToothTopoSegLib.quantization.fold import fold, read_weights
+    from ToothTopoSegLib.quantization.onnx_graph import float_model
+    from ToothTopoSegLib.training.network import Plan
+
+    path = float_weights_path(bundle.path)
+    if not path.is_file():
+        raise ModelError(f"The float weights {path.name} are missing beside the model; copy the whole bundle.")
+    plan = Plan.from_dict(bundle.card["plan"])
+    card = bundle.card | {"precision": "float32", "name": f"{bundle.card['name']} (float)"}
+    return Bundle(bundle.path, float_model(fold(read_weights(path), plan), plan.patch), card)
+
+
+def _training_facts(run_folder: Path, schedule: dict[str, Any]) -> dict[str, Any]:
+    with (run_folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        "data": "synthetic phantoms of ToothTopoSegLib.phantom, random contrast, noise, blur, metal and field of view",
+        "recipe": schedule["recipe"],
+        "cases": schedule["cases"],
+        "seed": schedule["seed"],
+        "steps": int(rows[-1]["step"]),
+        "seconds": float(rows[-1]["seconds"]),
+        "validation": {k: float(rows[-1][k]) for k in ("dice_teeth", "dice_any_tooth") if rows[-1][k]},
+    }
+
+
+def quantized(graph: Graph, patches: Iterator[NDArray[Any]], plan: Plan, config: QuantConfig) -> tuple[bytes, dict[str, Any]]:
+    """The integer ONNX model of a folded graph, and its activations' scales and zero points."""
+    from ToothTopoSegLib.quantization.calibrate import calibrate
+    from ToothTopoSegLib.quantization.onnx_graph import integer_model
+
+    activations = calibrate(graph, patches, config)
+    scores = activations[graph.scores]
+    return integer_model(graph, activations, config, plan.patch), {"scale": scores.scale, "zero_point": scores.zero_point}
+
+
+def export_run(
+    run_folder: Path, bundle: Path, progress: Progress = silent, config: QuantConfig | None = None
+) -> dict[str, Any]:
+    """Write the bundle ``bundle`` (an .onnx path) from a training run; returns the card.
+
+    Raises UsageError when ``run_folder`` holds no finished weights or ``bundle`` is no .onnx path, ModelError when the
+    exported graph fails its own audit; then nothing is written.
+    """
+    from safetensors.numpy import save
+
+    from ToothTopoSegLib import __version__
+    from ToothTopoSegLib.imaging.write import output_folder
+    from ToothTopoSegLib.quantization.audit import audit_graph, optimised_graph
+    from ToothTopoSegLib.quantization.fold import fold, read_weights
+    from ToothTopoSegLib.training.network import Plan
+
+    config = config or QuantConfig()
+    source, note = run_folder / "weights.safetensors", run_folder / "schedule.json"
+    if not (source.is_file() and note.is_file()):
+        raise UsageError(f"The folder {run_folder} holds no weights; run the training there first.")
+    if bundle.suffix != ".onnx":
+        raise UsageError(f"The bundle {bundle.name} must end in .onnx; its card and float weights get the same name.")
+    schedule = json.loads(note.read_text(encoding="utf-8"))
+    plan = Plan.from_dict(schedule["plan"])
+    progress(0.0, "folding the norms")
+    weights = _half(read_weights(source))
+    graph = fold({name: value.astype(np.float32) for name, value in weights.items()}, plan)
+    progress(0.1, "calibrating activations")
+    patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan)
+    model, scores = quantized(graph, patches, plan, config)
+    progress(0.8, "auditing the integer graph")
+    if problems := audit_graph(optimised_graph(model).graph):
+        raise ModelError(f"The exported graph is not all integer: {problems[0]}.")
+    card = {
+        "schema": CARD_SCHEMA,
+        "name": bundle.stem,
+        "version": __version__,
+        "precision": f"uint8 activations, int{config.weight_bits} weights in int8",
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "plan": plan.as_dict(),
+        "scores": scores,
+        "quantization": config.as_dict() | {"calibration_patches": CALIBRATION_PATCHES},
+        "training": _training_facts(run_folder, schedule),
+        "limits": LIMITS,
+        "licence": LICENCE,
+    }
+    with output_folder(bundle.parent) as staged:
+        (staged / bundle.name).write_bytes(model)
+        (staged / float_weights_path(bundle).name).write_bytes(save(weights))
+        (staged / f"{bundle.stem}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    progress(1.0, "done")
+    return card
+
+
+def record_metrics(bundle: Path, name: str, metrics: dict[str, Any]) -> None:
+    """Write measured figures into a bundle's card under ``metrics``."""
+    path = bundle.with_suffix(".json")
+    card = json.loads(path.read_text(encoding="utf-8"))
+    card.setdefault("metrics", {})[name] = metrics
+    staged = path.with_suffix(".part")
+    staged.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    staged.replace(path)

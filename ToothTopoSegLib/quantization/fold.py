@@ -1,0 +1,74 @@
+"""A trained PlainConvUNet with BatchNorm, folded into a :class:`~ToothTopoSegLib.quantization.graph.Graph`.
+
+In: the weights by nnU-Net's names (without its aliases) and the plan. Out: the folded graph; in exact arithmetic it
+gives the class scores of the network in eval mode. Source of the folding: Jacob et al., CVPR 2018, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, LeakyRelu, Node, Shuffle
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.training.network import Plan
+
+Array = NDArray[Any]
+NORM_EPSILON = 1e-5
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """Weights of a safetensors file (a format that cannot carry code) as float32 arrays."""
+    from safetensors.numpy import load_file
+
+    return {name: value.astype(np.float32) for name, value in load_file(path).items()}
+
+
+def _folded_conv(weights: Mapping[str, Array], block: str, name: str, source: str, stride: int) -> Conv:
+    weight, bias = weights[f"{block}.conv.weight"], weights[f"{block}.conv.bias"]
+    gamma, beta = weights[f"{block}.norm.weight"], weights[f"{block}.norm.bias"]
+    mean, variance = weights[f"{block}.norm.running_mean"], weights[f"{block}.norm.running_var"]
+    scale = gamma / np.sqrt(variance + NORM_EPSILON)
+    folded = weight * scale[:, None, None, None, None]
+    return Conv(name, source, folded.astype(np.float32), ((bias - mean) * scale + beta).astype(np.float32), stride)
+
+
+def _block(weights: Mapping[str, Array], block: str, name: str, source: str, stride: int) -> list[Node]:
+    conv = _folded_conv(weights, block, f"{name}.conv", source, stride)
+    return [conv, LeakyRelu(f"{name}.act", conv.name)]
+
+
+def _upsample(weights: Mapping[str, Array], index: int, source: str) -> list[Node]:
+    kernel, bias = weights[f"decoder.transpconvs.{index}.weight"], weights[f"decoder.transpconvs.{index}.bias"]
+    spread = kernel.reshape(kernel.shape[0], -1).T[:, :, None, None, None]
+    conv = Conv(f"up{index}.conv", source, np.ascontiguousarray(spread), np.repeat(bias, 8))
+    return [conv, Shuffle(f"up{index}", conv.name)]
+
+
+def fold(weights: Mapping[str, Array], plan: Plan) -> Graph:
+    """The folded graph of a plan's network; raises KeyError when a weight is missing."""
+    nodes: list[Node] = []
+    skips: list[str] = []
+    source = "image"
+    for stage, (count, stride) in enumerate(zip(plan.convs, plan.strides, strict=True)):
+        for i in range(count):
+            block = f"encoder.stages.{stage}.0.convs.{i}"
+            nodes += _block(weights, block, f"enc{stage}.{i}", source, stride if i == 0 else 1)
+            source = nodes[-1].name
+        skips.append(source)
+    for index, count in enumerate(plan.convs_decoder):
+        nodes += _upsample(weights, index, source)
+        nodes.append(Concat(f"cat{index}", (nodes[-1].name, skips[-2 - index])))
+        source = nodes[-1].name
+        for i in range(count):
+            nodes += _block(weights, f"decoder.stages.{index}.convs.{i}", f"dec{index}.{i}", source, 1)
+            source = nodes[-1].name
+    last = len(plan.convs_decoder) - 1
+    head = f"decoder.seg_layers.{last}"
+    nodes.append(Conv("scores", source, weights[f"{head}.weight"], weights[f"{head}.bias"]))
+    return Graph(tuple(nodes))

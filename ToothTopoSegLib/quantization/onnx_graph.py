@@ -1,0 +1,140 @@
+"""ONNX files of a folded graph: the float one (reference) and the integer one (shipped).
+
+The integer graph starts with its only QuantizeLinear; from there to the class scores every activation is uint8:
+QLinearConv (weights int8 per channel, bias int32), QLinearLeakyRelu and QLinearConcat of ONNX Runtime's domain, and
+Reshape / Transpose for the pixel shuffle. There is no DequantizeLinear: argmax and blending work on the uint8 scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.quantization.calibrate import Affine, quantize_weights
+from ToothTopoSegLib.quantization.config import QuantConfig
+from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, LeakyRelu, Shuffle
+
+Array = NDArray[Any]
+OPSET, MICROSOFT_OPSET = 17, 1
+MICROSOFT = "com.microsoft"
+
+
+@dataclass
+class _Builder:
+    nodes: list[Any] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+
+    def constant(self, name: str, value: Array) -> str:
+        self.constants[name] = value
+        return name
+
+    def add(self, op: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> None:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, domain=domain, **attributes))
+
+    def affine(self, name: str, value: Affine) -> list[str]:
+        """Names of the scale and zero point of an activation, added once."""
+        self.constant(f"{name}/scale", np.asarray(value.scale, np.float32))
+        self.constant(f"{name}/zero", np.asarray(value.zero_point, np.uint8))
+        return [f"{name}/scale", f"{name}/zero"]
+
+
+def _model(builder: _Builder, graph: Graph, output_type: int, patch: tuple[int, int, int], classes: int) -> bytes:
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    image = helper.make_tensor_value_info(graph.image, TensorProto.FLOAT, [1, 1, *patch])
+    scores = helper.make_tensor_value_info(graph.scores, output_type, [1, classes, *patch])
+    constants = [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in builder.constants.items()]
+    body = helper.make_graph(builder.nodes, "ToothTopoSeg", [image], [scores], constants)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, MICROSOFT_OPSET)]
+    model = helper.make_model(body, opset_imports=opsets, producer_name="ToothTopoSeg", ir_version=8)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _channels(graph: Graph, name: str) -> int:
+    conv = next(n for n in graph.nodes if n.name == name)
+    assert isinstance(conv, Conv)
+    return int(conv.weight.shape[0])
+
+
+def _conv_attributes(node: Conv) -> dict[str, Any]:
+    pad = node.kernel // 2
+    return {"kernel_shape": [node.kernel] * 3, "strides": [node.stride] * 3, "pads": [pad] * 6}
+
+
+def float_model(graph: Graph, patch: tuple[int, int, int]) -> bytes:
+    """The folded network as a float32 ONNX model for patches (z, y, x)."""
+    from onnx import TensorProto
+
+    builder = _Builder()
+    for node in graph.nodes:
+        if isinstance(node, Conv):
+            inputs = [node.source, builder.constant(f"{node.name}/w", node.weight)]
+            inputs.append(builder.constant(f"{node.name}/b", node.bias))
+            builder.add("Conv", inputs, node.name, **_conv_attributes(node))
+        elif isinstance(node, LeakyRelu):
+            builder.add("LeakyRelu", [node.source], node.name, alpha=node.slope)
+        elif isinstance(node, Concat):
+            builder.add("Concat", list(node.sources), node.name, axis=1)
+        else:
+            _shuffle_static(builder, graph, node, patch)
+    return _model(builder, graph, TensorProto.FLOAT, patch, _channels(graph, graph.scores))
+
+
+def _shuffle_static(builder: _Builder, graph: Graph, node: Shuffle, patch: tuple[int, int, int]) -> None:
+    """Pixel shuffle with sizes known from the patch: two Reshapes around one Transpose."""
+    channels = _channels(graph, node.source) // 8
+    level = sum(isinstance(n, Shuffle) for n in graph.nodes[graph.nodes.index(node) :])
+    low = [n // 2**level for n in patch]
+    blocks = builder.constant(f"{node.name}/blocks", np.asarray([channels, 2, 2, 2, *low], np.int64))
+    size = builder.constant(f"{node.name}/size", np.asarray([1, channels, *(2 * n for n in low)], np.int64))
+    builder.add("Reshape", [node.source, blocks], f"{node.name}/split")
+    builder.add("Transpose", [f"{node.name}/split"], f"{node.name}/mixed", perm=[0, 4, 1, 5, 2, 6, 3])
+    builder.add("Reshape", [f"{node.name}/mixed", size], node.name)
+
+
+def integer_model(
+    graph: Graph, activations: Mapping[str, Affine], config: QuantConfig, patch: tuple[int, int, int]
+) -> bytes:
+    """The all-uint8 ONNX model of a folded graph for patches (z, y, x); scores come out as uint8."""
+    from onnx import TensorProto
+
+    builder = _Builder()
+    # A pixel shuffle moves values and keeps their scale.
+    scale = dict(activations)
+    scale.update({n.name: scale[n.source] for n in graph.nodes if isinstance(n, Shuffle)})
+    builder.add("QuantizeLinear", [graph.image, *builder.affine(graph.image, scale[graph.image])], "image/uint8")
+    name_of = {graph.image: "image/uint8"}
+    for node in graph.nodes:
+        out = builder.affine(node.name, scale[node.name])
+        if isinstance(node, Conv):
+            _integer_conv(builder, node, name_of.get(node.source, node.source), scale[node.source], out, config)
+        elif isinstance(node, LeakyRelu):
+            inputs = [node.source, *builder.affine(node.source, scale[node.source]), *out]
+            builder.add("QLinearLeakyRelu", inputs, node.name, MICROSOFT, alpha=node.slope)
+        elif isinstance(node, Concat):
+            parts = [part for s in node.sources for part in (s, *builder.affine(s, scale[s]))]
+            builder.add("QLinearConcat", [*out, *parts], node.name, MICROSOFT, axis=1)
+        else:
+            _shuffle_static(builder, graph, node, patch)
+    return _model(builder, graph, TensorProto.UINT8, patch, _channels(graph, graph.scores))
+
+
+def _integer_conv(
+    builder: _Builder, node: Conv, source: str, source_scale: Affine, out: list[str], config: QuantConfig
+) -> None:
+    weights = quantize_weights(node.weight, config)
+    unit = source_scale.scale * weights.scales.astype(np.float64)
+    bias = np.clip(np.rint(node.bias / unit), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+    inputs = [source, *builder.affine(node.source, source_scale)]
+    inputs.append(builder.constant(f"{node.name}/w", weights.values))
+    inputs.append(builder.constant(f"{node.name}/w/scale", weights.scales))
+    inputs.append(builder.constant(f"{node.name}/w/zero", np.zeros(len(weights.scales), np.int8)))
+    inputs += [*out, builder.constant(f"{node.name}/b", bias)]
+    builder.add("QLinearConv", inputs, node.name, **_conv_attributes(node))

@@ -1,0 +1,82 @@
+"""A model bundle: one ONNX file and its card ``<stem>.json`` beside it, which names the file's SHA-256.
+
+A file that does not match its card is refused: a model decides what a dentist sees, so an altered or half-copied one
+must not run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ToothTopoSegLib.errors import ModelError
+
+DEFAULT_MODEL = "toothtoposeg.onnx"
+CARD_SCHEMA = "toothtoposeg.model/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A checked model: its bytes and its card."""
+
+    path: Path
+    model: bytes
+    card: dict[str, Any]
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """Patch size (z, y, x) in voxels."""
+        z, y, x = (int(n) for n in self.card["plan"]["patch"])
+        return z, y, x
+
+    @property
+    def spacing(self) -> float:
+        """Voxel size in mm the network works at."""
+        return float(self.card["plan"]["spacing"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What reports say about the model."""
+        return {key: self.card.get(key) for key in ("name", "version", "sha256", "precision", "licence")}
+
+
+def model_path(model: Path | None) -> Path:
+    """The ONNX file that ``model`` means: a file, a folder with one, or None for the bundled one."""
+    if model is None:
+        from ToothTopoSegLib.resources import resource_folder
+
+        return resource_folder() / "Models" / DEFAULT_MODEL
+    if model.is_dir():
+        found = sorted(model.glob("*.onnx"))
+        if len(found) != 1:
+            raise ModelError(f"The folder {model.name} holds {len(found)} .onnx files; give the one to use.")
+        return found[0]
+    return model
+
+
+def load_bundle(model: Path | None = None) -> Bundle:
+    """Read and check a bundle; ModelError when it is missing, has no card, or differs from its card."""
+    path = model_path(model)
+    card_path = path.with_suffix(".json")
+    if not path.is_file():
+        raise ModelError(f"No model was found at {path}; give an .onnx file with its card beside it.")
+    if not card_path.is_file():
+        raise ModelError(f"The model {path.name} has no card {card_path.name} beside it; copy both files.")
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        wanted, schema = str(card["sha256"]), card["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The card {card_path.name} cannot be read; copy model and card again.") from error
+    if schema != CARD_SCHEMA:
+        raise ModelError(f"The card {card_path.name} is of kind {schema!r}, expected {CARD_SCHEMA!r}; update the program.")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != wanted:
+        raise ModelError(
+            f"The model {path.name} was altered or damaged: its SHA-256 begins {found[:12]}, its card says "
+            f"{wanted[:12]}; copy the original again."
+        )
+    return Bundle(path, data, card)

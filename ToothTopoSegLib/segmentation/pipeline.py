@@ -1,0 +1,158 @@
+"""The way of a scan, and the only place that knows its order.
+
+read -> canonical axes -> resample -> normalise -> dental region -> tiles -> integer network -> blend -> labels on the
+scan's own grid -> findings -> files. Every step is a function from value to value defined elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ToothTopoSegLib.imaging.canonical import from_canonical, to_canonical
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.progress import Progress, part, silent
+from ToothTopoSegLib.segmentation.bundle import Bundle, load_bundle
+from ToothTopoSegLib.segmentation.classes import class_to_label
+from ToothTopoSegLib.segmentation.region import LARGEST_MM, dental_region
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.segmentation.runner import Runner
+
+OVERLAP = 0.5
+
+
+@dataclass
+class Clock:
+    """Seconds spent per step, in the order the steps ended."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time the block takes to ``name``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def rounded(self) -> dict[str, float]:
+        """Seconds to two decimals, with their total."""
+        rows = {name: round(value, 2) for name, value in self.seconds.items()}
+        return rows | {"total": round(sum(self.seconds.values()), 2)}
+
+
+def _find_region(work: Volume, runner: Runner, bundle: Bundle, progress: Progress) -> tuple[slice, slice, slice] | None:
+    """The dental region of the working grid; a scan no larger than a dentition is its own region."""
+    from ToothTopoSegLib.segmentation.normalise import grey_scale
+    from ToothTopoSegLib.segmentation.tiling import quick_classes
+
+    if all(n * s <= limit for n, s, limit in zip(work.array.shape, work.spacing, LARGEST_MM, strict=True)):
+        return (slice(0, work.array.shape[0]), slice(0, work.array.shape[1]), slice(0, work.array.shape[2]))
+    image = grey_scale(work.array).apply(work.array)
+    return dental_region(quick_classes(image, bundle.patch, runner, progress), bundle.spacing)
+
+
+def segment_volume(
+    scan: Volume, bundle: Bundle, runner: Runner, progress: Progress = silent, clock: Clock | None = None
+) -> Volume:
+    """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth."""
+    from ToothTopoSegLib.imaging.resample import crop, resample_linear
+    from ToothTopoSegLib.segmentation.normalise import grey_scale
+    from ToothTopoSegLib.segmentation.regrid import labels_on_grid
+    from ToothTopoSegLib.segmentation.tiling import blend
+
+    clock = clock or Clock()
+    with clock.step("resample"):
+        progress(0.0, "resampling the scan")
+        canonical = to_canonical(scan)
+        work = resample_linear(canonical, (bundle.spacing,) * 3)
+    with clock.step("locate"):
+        box = _find_region(work, runner, bundle, part(progress, 0.05, 0.45))
+    if box is None:
+        return from_canonical(np.zeros(canonical.array.shape, np.uint8), scan)
+    z, y, x = box
+    region = crop(work, (z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+    with clock.step("network"):
+        image = grey_scale(region.array).apply(region.array)
+        scores = blend(image, bundle.patch, runner, runner.classes, OVERLAP, part(progress, 0.45, 0.9))
+    with clock.step("labels"):
+        labels = labels_on_grid(scores, region, canonical, class_to_label(), part(progress, 0.9, 1.0))
+        return from_canonical(labels, scan)
+
+
+def _segments(labels: Volume) -> list[Any]:
+    """What the .seg.nrrd says about each label present: name, colour, terminology."""
+    from ToothTopoSegLib.anatomy.colours import colour_of
+    from ToothTopoSegLib.anatomy.fdi import name
+    from ToothTopoSegLib.anatomy.snomed import terminology_entry
+    from ToothTopoSegLib.imaging.write import Segment
+
+    counts = np.bincount(labels.array.reshape(-1), minlength=256)
+    present = [int(v) for v in np.flatnonzero(counts) if v]
+    title = lambda v: f"{v} {name(v)}" if v < 100 else name(v)  # noqa: E731
+    return [Segment(v, title(v), colour_of(v), terminology_entry(v), f"Segment_{v}") for v in present]
+
+
+def _write_all(folder: Path, case: str, scan: Volume, labels: Volume, report: dict[str, Any], findings: list[Any]) -> None:
+    from ToothTopoSegLib.evaluation.html import write_html
+    from ToothTopoSegLib.evaluation.preview import draw_preview
+    from ToothTopoSegLib.imaging.write import write_label_map, write_segmentation
+    from ToothTopoSegLib.topology.report import write_json
+
+    write_label_map(labels, folder / f"{case}_teeth.nii.gz")
+    write_segmentation(labels, folder / f"{case}_teeth.seg.nrrd", _segments(labels))
+    preview = folder / f"{case}_preview.png"
+    draw_preview(to_canonical(scan), to_canonical(labels), findings, preview, case)
+    write_html(report, preview, folder / f"{case}_report.html")
+    write_json(report, folder / f"{case}_report.json")
+
+
+def segment_to_folder(
+    scan: Path,
+    out: Path,
+    model: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Segment the scan file or folder ``scan`` and write all outputs of the contract into ``out``; returns the report.
+
+    Raises InputError (scan), ModelError (bundle), OutputError (folder) or Cancelled; then nothing is left in ``out``.
+    """
+    from ToothTopoSegLib.imaging.read import read_scan, scan_name
+    from ToothTopoSegLib.imaging.write import output_folder
+    from ToothTopoSegLib.segmentation.runner import Runner
+    from ToothTopoSegLib.topology.check import check_volume
+    from ToothTopoSegLib.topology.report import make_report, peak_rss_mb
+
+    clock = Clock()
+    bundle = load_bundle(model)
+    with clock.step("read"):
+        progress(0.0, f"reading {scan.name}")
+        volume = read_scan(scan)
+    with output_folder(out) as folder:
+        with clock.step("load model"):
+            runner = Runner(bundle, device, threads)
+        labels = segment_volume(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
+        with clock.step("check"):
+            progress(0.88, "checking the teeth")
+            findings, _ = check_volume(labels)
+        case = scan_name(scan)
+        source = {"name": scan.name, "shape_zyx": list(volume.array.shape), "spacing_zyx_mm": list(volume.spacing)}
+        make = lambda: make_report(  # noqa: E731
+            labels, findings, timing_s=clock.rounded(), peak_rss_mb=peak_rss_mb(), model=bundle.identity, input=source
+        )
+        report = make()
+        with clock.step("write"):
+            progress(0.92, "writing the results")
+            _write_all(folder, case, volume, labels, report, findings)
+        progress(1.0, "done")
+    return report | {"timing_s": clock.rounded(), "peak_rss_mb": peak_rss_mb(), "outputs": str(out)}

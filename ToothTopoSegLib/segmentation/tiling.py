@@ -1,0 +1,100 @@
+"""Sliding windows with Gaussian blending, as nnU-Net does it (Isensee et al., Nature Methods 2021).
+
+Scores are blended as they come (uint8 scores of the integer graph are an affine image of the float ones, so that
+their weighted mean ranks classes alike). Only the dental region is ever blended, which bounds the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.progress import Progress, silent
+
+Array = NDArray[Any]
+
+
+def starts(length: int, patch: int, overlap: float) -> list[int]:
+    """First voxels of the tiles along one axis, evenly spread, neighbours sharing at least ``overlap`` of a patch."""
+    if length <= patch:
+        return [0]
+    count = int(np.ceil((length - patch) / (patch * (1 - overlap)))) + 1
+    return [round(i * (length - patch) / (count - 1)) for i in range(count)]
+
+
+def corners(shape: tuple[int, ...], patch: tuple[int, ...], overlap: float) -> list[tuple[int, int, int]]:
+    """First corner (z, y, x) of every tile covering ``shape``."""
+    z, y, x = (starts(n, p, overlap) for n, p in zip(shape, patch, strict=True))
+    return [(a, b, c) for a in z for b in y for c in x]
+
+
+def gaussian(patch: tuple[int, ...]) -> NDArray[np.float32]:
+    """Weight of each voxel of a tile: Gaussian with sigma = patch / 8, at least 1 % of its peak."""
+    axes = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in patch]
+    weight = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
+    return np.maximum(weight / weight.max(), 0.01).astype(np.float32)
+
+
+def padded(image: Array, patch: tuple[int, ...]) -> tuple[Array, tuple[slice, ...]]:
+    """The image grown to at least a patch (0 outside, the mean after normalising), and where it lies in there."""
+    need = [max(0, p - n) for n, p in zip(image.shape, patch, strict=True)]
+    before = [n // 2 for n in need]
+    if any(need):
+        image = np.pad(image, [(b, n - b) for b, n in zip(before, need, strict=True)])
+    inside = tuple(slice(b, s - (n - b)) for b, n, s in zip(before, need, image.shape, strict=True))
+    return image, inside
+
+
+def blend(
+    image: Array,
+    patch: tuple[int, int, int],
+    network: Callable[[Array], Array],
+    classes: int,
+    overlap: float = 0.5,
+    progress: Progress = silent,
+) -> NDArray[np.float32]:
+    """Blended class scores (classes, z, y, x), float32, of a normalised image (z, y, x)."""
+    grown, inside = padded(image, patch)
+    weight = gaussian(patch)
+    total = np.zeros((classes, *grown.shape), np.float32)
+    norm = np.zeros(grown.shape, np.float32)
+    places = corners(grown.shape, patch, overlap)
+    for i, corner in enumerate(places):
+        progress(i / len(places), "segmenting the teeth")
+        tile = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        scores = network(grown[tile])
+        for k in range(classes):
+            total[(k, *tile)] += weight * scores[k]
+        norm[tile] += weight
+    for k in range(classes):
+        total[k] /= norm
+    return total[(slice(None), *inside)]
+
+
+def quick_classes(
+    image: Array, patch: tuple[int, int, int], network: Callable[[Array], Array], progress: Progress = silent
+) -> NDArray[np.uint8]:
+    """Class index of every voxel (z, y, x) from barely overlapping tiles; tiles without contrast are skipped.
+
+    Each voxel takes the class of the tile in whose middle it lies deepest. No class scores are kept.
+    """
+    grown, inside = padded(image, patch)
+    depth = gaussian(patch)
+    best = np.zeros(grown.shape, np.float32)
+    out = np.zeros(grown.shape, np.uint8)
+    places = corners(grown.shape, patch, 0.15)
+    level = float(np.percentile(image[::4, ::4, ::4], 90))
+    for i, corner in enumerate(places):
+        progress(i / len(places), "looking for the teeth")
+        tile = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        # Teeth are among the brightest tissues of any scan: a tile with nothing bright holds none.
+        if np.percentile(grown[tile][::2, ::2, ::2], 99.7) < level:
+            continue
+        found = network(grown[tile]).argmax(0).astype(np.uint8)
+        better = depth > best[tile]
+        out[tile][better] = found[better]
+        best[tile][better] = depth[better]
+    return out[inside]

@@ -1,0 +1,1 @@
+"""What is anatomically wrong with a label map of teeth: Betti numbers, findings, report."""

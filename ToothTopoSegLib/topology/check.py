@@ -1,0 +1,118 @@
+"""Check a label map of teeth: from a Volume or a file to findings and the report.
+
+In goes a label map (FDI numbers and jaw labels, or any scheme of :mod:`ToothTopoSegLib.anatomy.schemes`), optionally
+with the scan it belongs to; out come findings, or the report of the contract.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ToothTopoSegLib.anatomy import schemes
+from ToothTopoSegLib.errors import InputError, UsageError
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.topology.betti import ToothTopology, tooth_topology
+from ToothTopoSegLib.topology.findings import DETECTORS, Finding, numbered
+from ToothTopoSegLib.topology.report import make_report, peak_rss_mb
+
+_SAME_PLACE_VOXELS = 0.1
+_SAME_DIRECTION = 1e-3
+
+
+def check_volume(labels: Volume, progress: Progress = silent) -> tuple[list[Finding], dict[int, ToothTopology]]:
+    """Findings in a label map of FDI numbers, and the topology they rest on; a map without teeth gives one info."""
+    progress(0.0, "Measuring the teeth")
+    topology = tooth_topology(labels.array)
+    found: list[Finding] = []
+    for step, detector in enumerate(DETECTORS):
+        progress(0.6 + 0.4 * step / len(DETECTORS), "Looking for anatomical errors")
+        found += detector(labels, topology)
+    progress(1.0, "Checked")
+    return numbered(found), topology
+
+
+def check_file(
+    labels: Path, image: Path | None = None, scheme: str | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """The report on a label map file, whose values are FDI numbers unless a ``scheme`` is named.
+
+    Raises UsageError for an unknown scheme and InputError for a file that cannot be read, holds no label or values
+    the scheme does not know, or does not lie on the grid of ``image``.
+    """
+    from ToothTopoSegLib.imaging.headers import shown
+    from ToothTopoSegLib.imaging.read import read_label_map, read_scan
+
+    if scheme is not None and scheme not in schemes.scheme_names():
+        raise UsageError(f"There is no label scheme {scheme!r}; choose one of {', '.join(schemes.scheme_names())}.")
+    started = time.perf_counter()
+    progress(0.0, "Reading the labels")
+    teeth = in_fdi(read_label_map(labels), shown(labels), scheme)
+    if image is not None:
+        check_same_grid(teeth, read_scan(image))
+    read = time.perf_counter()
+    findings, topology = check_volume(teeth, lambda fraction, text: progress(0.3 + 0.7 * fraction, text))
+    done = time.perf_counter()
+    return make_report(
+        teeth,
+        findings,
+        timing_s={"read": read - started, "check": done - read, "total": done - started},
+        peak_rss_mb=peak_rss_mb(),
+        model=None,
+        input=_described(teeth, labels, image, scheme),
+        topology=topology,
+    )
+
+
+def in_fdi(labels: Volume, name: str, scheme: str | None = None) -> Volume:
+    """The label map in FDI numbers and jaw labels (uint8); InputError if it is empty or its values are not known.
+
+    ``name`` is what the messages call the label map.
+    """
+    values = schemes.label_values(labels.array)
+    if not values:
+        raise InputError(f"{name} holds no labels; expected a label map of teeth, check that it is the right file.")
+    try:
+        return labels.with_array(schemes.to_fdi(labels.array, scheme or "fdi"))
+    except schemes.UnknownLabelsError as error:
+        raise InputError(_unknown_values(name, error, values)) from error
+
+
+def check_same_grid(labels: Volume, image: Volume) -> None:
+    """InputError unless labels and scan have the same voxels at the same places."""
+    if labels.array.shape != image.array.shape:
+        sizes = (" x ".join(str(n) for n in v.array.shape[::-1]) for v in (labels, image))
+        raise _other_grid("have {} voxels and the scan {}".format(*sizes))
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]) * (np.array(labels.array.shape) - 1)
+    apart = np.abs(labels.lps_to_index(image.index_to_lps(corners)) - corners).max()
+    turned = np.abs(np.subtract(labels.direction, image.direction)).max()
+    if apart > _SAME_PLACE_VOXELS or turned > _SAME_DIRECTION:
+        raise _other_grid("lie elsewhere than the scan, by their spacing, origin or direction")
+
+
+def _other_grid(difference: str) -> InputError:
+    return InputError(f"The labels {difference}; give the scan on which these labels were made.")
+
+
+def _unknown_values(name: str, error: schemes.UnknownLabelsError, values: tuple[int, ...]) -> str:
+    fitting = [other for other in schemes.guess_schemes(values) if other != error.scheme]
+    if fitting:
+        advice = f"they fit {' or '.join(fitting)}: try --scheme {fitting[0]}"
+    else:
+        advice = f"they fit none of the schemes {', '.join(schemes.scheme_names())}: renumber them to FDI"
+    expected = "are no FDI tooth numbers" if error.scheme == "fdi" else f"do not belong to the scheme {error.scheme}"
+    return f"{name} holds the label values {schemes.listed(error.values)}, which {expected}; {advice}."
+
+
+def _described(teeth: Volume, labels: Path, image: Path | None, scheme: str | None) -> dict[str, Any]:
+    return {
+        "name": labels.name,
+        "image": None if image is None else image.name,
+        "scheme": scheme or "fdi",
+        "shape_zyx": list(teeth.array.shape),
+        "spacing_zyx_mm": [float(s) for s in teeth.spacing],
+    }

@@ -1,0 +1,57 @@
+"""The cache of training cases: phantoms rendered once on a fine grid and kept as tissue and label maps.
+
+Grey values are drawn anew each time a case is used (:mod:`ToothTopoSegLib.training.sampling`), so that one head is
+seen by many scanners. Cases are numbered; number and seed base determine a case exactly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CASE_SHAPE = (160, 176, 172)
+CASE_SPACING = 0.6
+CASE_CENTRE = (0.0, 8.0, 2.0)
+TRAINING_SEED = 1_000_000
+"""Training heads use seeds from here on; smaller seeds belong to the phantom command and to held-out tests."""
+
+
+def make_case(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Tissue and label map, uint8 (z, y, x), of training case ``number`` at 0.6 mm."""
+    from ToothTopoSegLib.phantom.arch import draw_dentition
+    from ToothTopoSegLib.phantom.head import Pose, render
+
+    rng = np.random.default_rng(TRAINING_SEED + number)
+    dentition = draw_dentition(rng, hard=bool(rng.random() < 0.4))
+    pose = Pose(centre=CASE_CENTRE)
+    return render(dentition, CASE_SHAPE, (CASE_SPACING,) * 3, rng, pose, warp=float(rng.uniform(0.2, 1.6)))
+
+
+def case_path(folder: Path, number: int) -> Path:
+    """Where case ``number`` lies in the cache."""
+    return folder / f"case_{number:05d}.npy"
+
+
+def cache_case(folder: Path, number: int) -> Path:
+    """Make case ``number`` unless it is there already; uint8 array (2, z, y, x) of tissue and labels."""
+    path = case_path(folder, number)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        staged = path.with_suffix(".part.npy")
+        np.save(staged, np.stack(make_case(number)))
+        staged.replace(path)
+    return path
+
+
+def load_case(folder: Path, number: int) -> NDArray[Any]:
+    """Case ``number`` as a memory map (2, z, y, x)."""
+    return np.asarray(np.load(case_path(folder, number), mmap_mode="r"))
+
+
+def fill_cache(folder: Path, numbers: range) -> None:
+    """Make all cases of ``numbers`` one after another (run several processes on separate ranges)."""
+    for number in numbers:
+        cache_case(folder, number)

@@ -1,0 +1,250 @@
+"""The training loop: resumable, logged, the same on CPU and GPU.
+
+In: a :class:`Schedule`, a cache of cases and a run folder. Out: ``checkpoint.pt`` (everything needed to go on),
+``weights.safetensors`` (averaged weights) and ``log.csv`` in that folder. The last part of a training runs with the
+norm statistics frozen, because that is what folding them into the convolutions freezes too.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.training.cases import load_case
+from ToothTopoSegLib.training.network import Plan, build_network
+from ToothTopoSegLib.training.sampling import draw_sample
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    ``frozen_from`` is the step from which norm statistics stay fixed. Until ``coarse_until`` patches of
+    ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the cost: numbers are learnt there.
+    """
+
+    plan: Plan = field(default_factory=Plan)
+    steps: int = 3000
+    warmup: int = 100
+    frozen_from: int = 2300
+    rate: float = 2e-3
+    weight_decay: float = 1e-2
+    average: float = 0.997
+    cases: int = 150
+    seed: int = 7
+    save_every: int = 100
+    check_every: int = 250
+    coarse_until: int = 1400
+    coarse_patch: tuple[int, int, int] = (48, 64, 64)
+    coarse_spacing: float = 1.25
+
+    def view(self, step: int) -> tuple[tuple[int, int, int], float]:
+        """Patch (z, y, x) and spacing in mm at a step."""
+        if step < self.coarse_until:
+            return self.coarse_patch, self.coarse_spacing
+        return self.plan.patch, self.plan.spacing
+
+
+@dataclass
+class State:
+    """Everything a training carries from step to step."""
+
+    network: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """Linear warm-up, then half a cosine to 1 % of the peak."""
+    if step < schedule.warmup:
+        return schedule.rate * (step + 1) / schedule.warmup
+    part = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
+    return schedule.rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(part, 1.0)))))
+
+
+def _samples(schedule: Schedule, folder: Path, start: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Samples from step ``start`` on; each step's sample depends on seed and step alone."""
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    class Steps(Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return schedule.steps - start
+
+        def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+            torch.set_num_threads(1)
+            rng = np.random.default_rng([schedule.seed, start + item])
+            case = load_case(folder, int(rng.integers(schedule.cases)))
+            image, classes = draw_sample(case, rng, *schedule.view(start + item))
+            return torch.from_numpy(image)[None], torch.from_numpy(classes)
+
+    loader = DataLoader(Steps(), batch_size=1, shuffle=False, num_workers=workers, prefetch_factor=4 if workers else None)
+    yield from loader
+
+
+def _freeze_norm(network: nn.Module) -> None:
+    from torch import nn
+
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eval()
+
+
+def _new_state(schedule: Schedule, device: str) -> State:
+    import copy
+
+    import torch
+    from torch import nn
+
+    torch.manual_seed(schedule.seed)
+    network = build_network(schedule.plan).to(device=device, memory_format=torch.channels_last_3d)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = 0.03
+    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=schedule.weight_decay, fused=True)
+    return State(network, copy.deepcopy(network).eval(), optimiser)
+
+
+def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Exponential moving average of weights; norm statistics are averages already and are copied."""
+    import torch
+
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+        for slow, fast in zip(average.buffers(), network.buffers(), strict=True):
+            slow.copy_(fast)
+
+
+def save_state(state: State, schedule: Schedule, folder: Path) -> None:
+    """Write checkpoint and averaged weights, each to a temporary name first."""
+    import torch
+    from safetensors.torch import save_file
+
+    content: dict[str, Any] = {
+        "network": state.network.state_dict(),
+        "average": state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "step": state.step,
+        "seconds": state.seconds,
+    }
+    torch.save(content, folder / "checkpoint.part")
+    (folder / "checkpoint.part").replace(folder / "checkpoint.pt")
+    weights = {k: v.contiguous() for k, v in unaliased(state.average.state_dict()).items()}
+    save_file(weights, folder / "weights.part")
+    (folder / "weights.part").replace(folder / "weights.safetensors")
+
+
+def unaliased(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without nnU-Net's aliases (``all_modules``, ``decoder.encoder``) and counters."""
+    skip = ("all_modules", "decoder.encoder.", "num_batches_tracked")
+    return {k: v for k, v in weights.items() if not any(s in k for s in skip)}
+
+
+def load_state(schedule: Schedule, folder: Path, device: str) -> State:
+    """The state a run folder holds, or a new one."""
+    import torch
+
+    state = _new_state(schedule, device)
+    path = folder / "checkpoint.pt"
+    if path.exists():
+        content = torch.load(path, map_location=device, weights_only=True)
+        state.network.load_state_dict(content["network"])
+        state.average.load_state_dict(content["average"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.step, state.seconds = int(content["step"]), float(content["seconds"])
+    return state
+
+
+def validate(
+    network: nn.Module, schedule: Schedule, folder: Path, numbers: range, device: str, view: tuple[tuple[int, int, int], float]
+) -> dict[str, float]:
+    """Mean Dice per tooth and of teeth together on fixed samples of cases never trained on."""
+    import torch
+
+    teeth, tooth = [], []
+    network.eval()
+    with torch.inference_mode():
+        for number in numbers:
+            rng = np.random.default_rng([schedule.seed, 10**6 + number])
+            image, classes = draw_sample(load_case(folder, number), rng, *view)
+            scores = network(torch.from_numpy(image)[None, None].to(device))
+            found = (scores[0] if isinstance(scores, list | tuple) else scores)[0].argmax(0).cpu().numpy()
+            present = [c for c in np.unique(classes) if 1 <= c <= 32 and (classes == c).sum() > 20]
+            teeth += [2 * ((found == c) & (classes == c)).sum() / ((found == c).sum() + (classes == c).sum()) for c in present]
+            a, b = (found >= 1) & (found <= 32), (classes >= 1) & (classes <= 32)
+            if b.any():
+                tooth.append(2 * (a & b).sum() / (a.sum() + b.sum()))
+    return {"dice_teeth": float(np.mean(teeth)), "dice_any_tooth": float(np.mean(tooth))}
+
+
+def _log(folder: Path, row: dict[str, Any]) -> None:
+    path = folder / "log.csv"
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, ["step", "rate", "loss", "dice_teeth", "dice_any_tooth", "seconds"], restval="")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def run_training(
+    schedule: Schedule,
+    folder: Path,
+    cases: Path,
+    device: str = "cpu",
+    workers: int = 1,
+    held_out: range = range(0),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train until ``schedule.steps``, going on from what ``folder`` holds; returns the last measures."""
+    import torch
+
+    from ToothTopoSegLib.training.losses.overlap import deep_supervision_loss
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = load_state(schedule, folder, device)
+    losses: list[float] = []
+    measures: dict[str, Any] = {}
+    began, before = time.monotonic(), state.seconds
+    for image, classes in _samples(schedule, cases, state.step, workers):
+        state.network.train()
+        if state.step >= schedule.frozen_from:
+            _freeze_norm(state.network)
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate(schedule, state.step)
+        outputs = state.network(image.to(device, memory_format=torch.channels_last_3d))
+        loss = deep_supervision_loss(outputs, classes.to(device))
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 12.0)
+        state.optimiser.step()
+        # Early on the average must not drag the random initial weights along.
+        _follow(state.average, state.network, min(schedule.average, state.step / (state.step + 50)))
+        state.step += 1
+        losses.append(float(loss.detach()))
+        state.seconds = before + time.monotonic() - began
+        if state.step % 25 == 0 or state.step == schedule.steps:
+            row = {"step": state.step, "rate": f"{learning_rate(schedule, state.step - 1):.2e}"}
+            if len(held_out) and (state.step % schedule.check_every == 0 or state.step == schedule.steps):
+                measures = validate(state.average, schedule, cases, held_out, device, schedule.view(state.step - 1))
+            row |= {"loss": f"{np.mean(losses):.4f}", "seconds": f"{state.seconds:.0f}"}
+            _log(folder, row | {k: f"{v:.4f}" for k, v in measures.items()})
+            progress(state.step / schedule.steps, f"step {state.step}: loss {np.mean(losses):.3f}")
+            losses, measures = [], {} if state.step < schedule.steps else measures
+        if state.step % schedule.save_every == 0 or state.step == schedule.steps:
+            save_state(state, schedule, folder)
+    return {"steps": state.step, "seconds": state.seconds, **measures, "schedule": asdict(schedule)}

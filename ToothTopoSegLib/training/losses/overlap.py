@@ -1,0 +1,64 @@
+"""Cross-entropy and soft Dice, nnU-Net's objective (Isensee et al., Nature Methods 2021), vectorised over classes.
+
+A second Dice term over "any tooth" against the rest lets the network find teeth long before it can number them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+def class_dice(probability: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """Mean soft Dice over the foreground classes present in ``target``.
+
+    ``probability`` is (c, n) and ``target`` (n,) with class indices. Without any foreground the result is 1 minus the
+    foreground probability mass per voxel, so that false teeth in empty patches still cost something.
+    """
+    import torch
+
+    classes = probability.shape[0]
+    own = probability.gather(0, target[None])[0]
+    inter = torch.zeros(classes, dtype=probability.dtype, device=probability.device).index_add_(0, target, own)
+    truth = torch.bincount(target, minlength=classes).to(probability.dtype)
+    mass = probability.sum(1)
+    present = truth[1:] > 0
+    if not bool(present.any()):
+        return 1 - (1 - probability[0]).mean()
+    dice = (2 * inter + smooth) / (truth + mass + smooth)
+    return dice[1:][present].mean()
+
+
+def group_dice(probability: Tensor, target: Tensor, first: int, last: int, smooth: float = 1.0) -> Tensor:
+    """Soft Dice of the classes ``first..last`` taken together; ``probability`` (c, n), ``target`` (n,)."""
+    mass = probability[first : last + 1].sum(0)
+    truth = ((target >= first) & (target <= last)).to(probability.dtype)
+    return (2 * (mass * truth).sum() + smooth) / (mass.sum() + truth.sum() + smooth)
+
+
+def segmentation_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy + (1 - class Dice) + half (1 - tooth Dice) of scores (1, c, z, y, x) and classes (1, z, y, x)."""
+    from torch.nn import functional
+
+    flat, truth = scores[0].flatten(1), target[0].flatten().long()
+    log_probability = functional.log_softmax(flat.float(), dim=0)
+    entropy = functional.nll_loss(log_probability.t(), truth)
+    probability = log_probability.exp()
+    dice = class_dice(probability, truth)
+    return entropy + (1 - dice) + 0.5 * (1 - group_dice(probability, truth, 1, 32))
+
+
+def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Loss over all resolutions, halving weights as in nnU-Net; the coarsest output is left out there, and here."""
+    used = list(outputs[:-1]) if len(outputs) > 1 else list(outputs)
+    weights = [0.5**i for i in range(len(used))]
+    total = scores_loss = segmentation_loss(used[0], target) * weights[0]
+    for i in range(1, len(used)):
+        step = 2**i
+        scores_loss = segmentation_loss(used[i], target[:, step // 2 :: step, step // 2 :: step, step // 2 :: step])
+        total = total + weights[i] * scores_loss
+    return total / sum(weights)

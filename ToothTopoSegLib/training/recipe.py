@@ -1,0 +1,79 @@
+"""The recipes: named schedules, and the one command that makes a model from nothing.
+
+``train`` renders the cases it needs (cached, in parallel), then learns; started again on the same folder it goes on
+where it stopped. ``bundled`` is the recipe of the model in ``Resources/Models``; ``tiny`` proves the machinery.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ToothTopoSegLib.errors import UsageError
+from ToothTopoSegLib.progress import Progress, part, silent
+from ToothTopoSegLib.training.cases import cache_case
+from ToothTopoSegLib.training.loop import Schedule, run_training
+from ToothTopoSegLib.training.network import Plan
+
+HELD_OUT = range(900, 904)
+RECIPES = {
+    "bundled": Schedule(),
+    "tiny": Schedule(
+        plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
+        steps=6,
+        warmup=2,
+        frozen_from=4,
+        cases=2,
+        save_every=2,
+        check_every=3,
+        coarse_until=2,
+        coarse_patch=(16, 16, 16),
+    ),
+}
+
+
+def _fill(folder: Path, numbers: list[int], progress: Progress) -> None:
+    missing = [n for n in numbers if not (folder / f"case_{n:05d}.npy").exists()]
+    if not missing:
+        return
+    workers = min(len(missing), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(cache_case, folder, n) for n in missing]
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            progress(done / len(missing), f"rendering training head {done} of {len(missing)}")
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("No CUDA device can be used by the installed torch; use --device cpu or auto.")
+    return device
+
+
+def train(run_folder: Path, config_name: str = "bundled", device: str = "auto", progress: Progress = silent) -> dict[str, Any]:
+    """Train the recipe ``config_name`` in ``run_folder``, resuming what is there; returns the last measures.
+
+    Raises UsageError for an unknown recipe, a missing device, or a folder that holds another recipe's run.
+    """
+    if config_name not in RECIPES:
+        raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
+    schedule = RECIPES[config_name]
+    run_folder.mkdir(parents=True, exist_ok=True)
+    note = run_folder / "schedule.json"
+    text = json.dumps({"recipe": config_name, **asdict(schedule)}, indent=2) + "\n"
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise UsageError(f"The folder {run_folder} holds the run of another recipe; choose a new folder.")
+    note.write_text(text, encoding="utf-8")
+    cases = run_folder / "cases"
+    held_out = HELD_OUT if config_name == "bundled" else range(900, 901)
+    _fill(cases, [*range(schedule.cases), *held_out], part(progress, 0.0, 0.05))
+    workers = 1 if (os.cpu_count() or 1) < 8 else 8
+    return run_training(schedule, run_folder, cases, _device(device), workers, held_out, part(progress, 0.05, 1.0))
