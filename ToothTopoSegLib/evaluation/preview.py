@@ -120,7 +120,7 @@ def _save(picture: Picture, path: Path) -> None:
     """Write beside the target first, so that nobody ever sees half a picture."""
     temporary = path.with_name(f".{path.name}.part")
     try:
-        picture.save(temporary, format="PNG", optimize=True)
+        picture.save(temporary, format="PNG", compress_level=6)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

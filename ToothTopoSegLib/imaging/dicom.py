@@ -39,12 +39,17 @@ _NO_SCAN = (
     _DIRECTORY,
     *(_STORAGE + tail for tail in ("9.", "11.", "66", "67", "68", "88.", "104.", "481.")),
 )
-# Multi-frame objects that carry a position for every frame.
-_ENHANCED = tuple(
-    _STORAGE + tail for tail in ("2.1", "2.2", "4.1", "4.4", "13.1.1", "13.1.2", "13.1.3", "128.1", "130")
-)
-# ImagePositionPatient as it stands in the file, with explicit or implicit value representation, little endian.
-_POSITION = re.compile(rb"\x20\x00\x32\x00(?:DS..|..\x00\x00)([-+.eE0-9 ]+\\[-+.eE0-9 ]+\\[-+.eE0-9 ]+)", re.DOTALL)
+
+
+def _decimal_element(tag: bytes, count: int) -> re.Pattern[bytes]:
+    """An element of ``count`` decimal strings as it stands in a little endian file, its type written out or implied."""
+    number = rb" *[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)? *"
+    return re.compile(re.escape(tag) + rb"(?:DS..|..\x00\x00)(" + rb"\\".join([number] * count) + rb")", re.DOTALL)
+
+
+_POSITION = _decimal_element(b"\x20\x00\x32\x00", 3)
+_ORIENTATION = _decimal_element(b"\x20\x00\x37\x00", 6)
+_PIXEL_SPACING = _decimal_element(b"\x28\x00\x30\x00", 2)
 _LENGTH_IN_32_BITS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
 
 
@@ -210,8 +215,7 @@ def _read_frames(item: Slice) -> Volume:
         image = reader.Execute()
     except RuntimeError as error:
         raise damaged(item.path, "DICOM") from error
-    enhanced = _storage_class(item.path) in _ENHANCED
-    frames = _enhanced_frames(item, image) if enhanced else _plain_frames(item)
+    frames = _frames(item)
     ordered, grid = _grid(frames, shown(item.path))
     array = sitk.GetArrayFromImage(image)
     place = {id(frame): i for i, frame in enumerate(frames)}
@@ -219,26 +223,23 @@ def _read_frames(item: Slice) -> Volume:
     return replace(grid, array=array if order == sorted(order) else array[order])
 
 
-def _enhanced_frames(item: Slice, image: Any) -> list[Slice]:
-    """Frames with the positions of the per-frame functional groups, which SimpleITK does not hand on."""
+def _frames(item: Slice) -> list[Slice]:
+    """One Slice a frame, with its place from the per-frame functional groups or from the distance between frames."""
     with item.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = [m.group(1) for m in _POSITION.finditer(data)]
-    if len(found) != item.frames:
+        positions, orientations, spacings = (_stored(data, tag) for tag in (_POSITION, _ORIENTATION, _PIXEL_SPACING))
+    if len(positions) <= 1:
+        return _plain_frames(item)
+    if len(positions) != item.frames or len(set(orientations)) != 1 or len(set(spacings)) != 1:
         raise InputError(
-            f"{shown(item.path)} has {item.frames} frames but {len(found)} positions, so their order is unknown; "
-            "export it as NIfTI or as a series of single slices."
+            f"{shown(item.path)} has {item.frames} frames, but no one place for each, or several orientations or pixel "
+            "sizes; export it as NIfTI or as a series of single slices."
         )
-    rows = np.reshape(image.GetDirection(), (3, 3))[:, :2].T.ravel()
-    across, down, _ = image.GetSpacing()
-    return [
-        replace(
-            item,
-            position=tuple(float(v) for v in text.decode().strip("\0 ").split("\\")),
-            orientation=tuple(float(v) for v in rows),
-            pixel_spacing=(down, across),
-        )
-        for text in found
-    ]
+    return [replace(item, position=p, orientation=orientations[0], pixel_spacing=spacings[0]) for p in positions]
+
+
+def _stored(data: mmap.mmap, tag: re.Pattern[bytes]) -> list[tuple[float, ...]]:
+    """The values of every occurrence of an element, also inside sequences, which SimpleITK does not hand on."""
+    return [tuple(float(v) for v in match.group(1).split(b"\\")) for match in tag.finditer(data)]
 
 
 def _plain_frames(item: Slice) -> list[Slice]:

@@ -1,9 +1,10 @@
 """What a file's own header says, checked before ITK reads it.
 
 ITK hides faults that matter here: a NIfTI or GIPL file that was cut short is padded with zeros, a damaged zlib block in
-a MetaImage is read as whatever was in memory, and a voxel size of zero, not-a-number or below zero becomes 1 mm or a
-mirrored axis. So dimensions, spacing and the number of stored bytes are checked here, on the raw file, and anything
-wrong is an InputError. In: a path and its format name. Out: nothing, or an InputError of one sentence.
+a MetaImage is read as whatever was in memory, NaN in a NIfTI file becomes 0, and a voxel size of zero, not-a-number or
+below zero becomes 1 mm or a mirrored axis. So dimensions, spacing and the number of stored bytes are checked here, on
+the raw file, and anything wrong is an InputError. In: a path and its format name. Out: nothing, or an InputError of one
+sentence.
 Sources: nifti1.h and nifti2.h (nifti.nimh.nih.gov), the NRRD format definition (teem.sourceforge.net/nrrd/format.html),
 MetaIO's documentation (itk.org/Wiki/MetaIO), the GIPL header as in ITK's itkGiplImageIO.
 """
@@ -18,6 +19,8 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
+
+import numpy as np
 
 from ToothTopoSegLib.errors import InputError
 
@@ -59,6 +62,11 @@ def damaged(path: Path, kind: str) -> InputError:
         f"{shown(path)} cannot be read as {kind}: it is incomplete, damaged or of another format; "
         "copy or export the file again."
     )
+
+
+def not_finite(name: str) -> InputError:
+    """The error for voxels that are no numbers."""
+    return InputError(f"{name} holds values that are not finite numbers (NaN or infinite); export it again.")
 
 
 def check_spacing(name: str, spacing: Iterable[float]) -> None:
@@ -103,15 +111,34 @@ def _count_rest(stream: BinaryIO) -> int:
 
 
 def _check_nifti(path: Path) -> None:
+    ending = "".join(path.suffixes[-2:]) if path.suffix.lower() == ".gz" else path.suffix
+    if ending not in (ending.lower(), ending.upper()):  # ITK's NIfTI library takes no other
+        raise InputError(f"{shown(path)} ends in {ending}, which is neither lower nor upper case; rename the file.")
     with _open(path) as stream:
         header = stream.read(540)
         order, version = _nifti_kind(header)
         dims, bits, offset, pixdim = _nifti_fields(header, order, version)
         check_dimensions(shown(path), dims)
         check_spacing(shown(path), pixdim)
-        stored = len(header) + _count_rest(stream)
-    if stored < offset + (math.prod(dims) * bits + 7) // 8:
+        if offset < len(header):  # the header was read with the first voxels behind it
+            stream.seek(0)
+        _take(stream, offset if offset < len(header) else offset - len(header))
+        kind = struct.unpack_from(order + "h", header, 70 if version == 1 else 12)[0]
+        number = {16: order + "f4", 64: order + "f8"}.get(kind)
+        left = (math.prod(dims) * bits + 7) // 8
+        while left > 0:
+            chunk = _take(stream, min(left, _CHUNK))
+            left -= len(chunk)
+            if number and not np.isfinite(np.frombuffer(chunk, number)).all():
+                raise not_finite(shown(path))
+        _count_rest(stream)
+
+
+def _take(stream: BinaryIO, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
         raise EOFError
+    return data
 
 
 def _nifti_kind(header: bytes) -> tuple[str, int]:

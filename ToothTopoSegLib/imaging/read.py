@@ -14,7 +14,7 @@ import numpy as np
 
 from ToothTopoSegLib.errors import InputError
 from ToothTopoSegLib.imaging.dicom import has_dicom_magic, read_dicom_file, read_dicom_folder, read_dicom_zip
-from ToothTopoSegLib.imaging.headers import check_header, damaged, shown
+from ToothTopoSegLib.imaging.headers import check_header, damaged, not_finite, shown
 from ToothTopoSegLib.imaging.itk import import_sitk, volume_from_itk
 from ToothTopoSegLib.imaging.volume import Array, Volume
 from ToothTopoSegLib.imaging.write import Segment
@@ -156,7 +156,7 @@ def _check_scan(volume: Volume, name: str) -> None:
         )
     low, high = volume.array.min(), volume.array.max()  # both are NaN as soon as one voxel is
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError(f"{name} holds values that are not finite numbers (NaN or infinite); export the scan again.")
+        raise not_finite(name)
     if low == high:
         raise InputError(
             f"{name} holds the value {low:g} in every voxel, so there is nothing to see; check that the right file was "
@@ -167,7 +167,7 @@ def _check_scan(volume: Volume, name: str) -> None:
 def _as_labels(array: Array, name: str) -> Array:
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError(f"{name} holds values that are not numbers, but whole label numbers are expected.")
+        raise not_finite(name)
     if low < 0 or high > LABEL_MAX:
         raise InputError(
             f"{name} holds values from {low:g} to {high:g}, but labels from 0 to {LABEL_MAX} are expected."

@@ -91,14 +91,16 @@ def segment_volume(
 def _segments(labels: Volume) -> list[Any]:
     """What the .seg.nrrd says about each label present: name, colour, terminology."""
     from ToothTopoSegLib.anatomy.colours import colour_of
-    from ToothTopoSegLib.anatomy.fdi import name
+    from ToothTopoSegLib.anatomy.fdi import is_tooth, label_name
     from ToothTopoSegLib.anatomy.snomed import terminology_entry
     from ToothTopoSegLib.imaging.write import Segment
 
     counts = np.bincount(labels.array.reshape(-1), minlength=256)
     present = [int(v) for v in np.flatnonzero(counts) if v]
-    title = lambda v: f"{v} {name(v)}" if v < 100 else name(v)  # noqa: E731
-    return [Segment(v, title(v), colour_of(v), terminology_entry(v), f"Segment_{v}") for v in present]
+    return [
+        Segment(v, f"{v} {label_name(v)}" if is_tooth(v) else label_name(v), colour_of(v), terminology_entry(v), f"Segment_{v}")
+        for v in present
+    ]
 
 
 def _write_all(folder: Path, case: str, scan: Volume, labels: Volume, report: dict[str, Any], findings: list[Any]) -> None:
@@ -144,13 +146,18 @@ def segment_to_folder(
         labels = segment_volume(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
         with clock.step("check"):
             progress(0.88, "checking the teeth")
-            findings, _ = check_volume(labels)
+            findings, topology = check_volume(labels)
         case = scan_name(scan)
         source = {"name": scan.name, "shape_zyx": list(volume.array.shape), "spacing_zyx_mm": list(volume.spacing)}
-        make = lambda: make_report(  # noqa: E731
-            labels, findings, timing_s=clock.rounded(), peak_rss_mb=peak_rss_mb(), model=bundle.identity, input=source
+        report = make_report(
+            labels,
+            findings,
+            timing_s=clock.rounded(),
+            peak_rss_mb=peak_rss_mb(),
+            model=bundle.identity,
+            input=source,
+            topology=topology,
         )
-        report = make()
         with clock.step("write"):
             progress(0.92, "writing the results")
             _write_all(folder, case, volume, labels, report, findings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 
@@ -33,9 +33,9 @@ def image(folder: Path, voxels: np.ndarray) -> Callable[..., Path]:
     def write(name: str, array: np.ndarray | None = None, spacing=(0.4, 0.5, 0.6), compress=False) -> Path:
         array = voxels if array is None else array
         vector = array.ndim == 4 and array.shape[-1] in (2, 3)
-        picture = sitk.GetImageFromArray(array, isVector=vector)
+        picture = SimpleITK.GetImageFromArray(array, isVector=vector)
         picture.SetSpacing((*spacing, 1.0)[: picture.GetDimension()])
-        sitk.WriteImage(picture, str(folder / name), compress)
+        SimpleITK.WriteImage(picture, str(folder / name), compress)
         return folder / name
 
     return write

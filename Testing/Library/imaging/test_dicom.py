@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from pydicom.uid import generate_uid
 
 from ToothTopoSegLib.errors import InputError, OutputError
@@ -64,10 +64,10 @@ def test_geometry_equals_itks_own_for_an_oblique_series(series, voxels):
         place=lambda k: (1, 2, 3) + 0.3 * k * normal, ImageOrientationPatient=[float(v) for v in (*row, *column)]
     )
     volume = read_scan(folder)
-    reader = sitk.ImageSeriesReader()
+    reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
     image = reader.Execute()
-    assert np.array_equal(volume.array, sitk.GetArrayFromImage(image))
+    assert np.array_equal(volume.array, SimpleITK.GetArrayFromImage(image))
     assert volume.spacing == pytest.approx(image.GetSpacing()[::-1])
     assert volume.origin == pytest.approx(image.GetOrigin())
     assert np.ravel(volume.direction) == pytest.approx(image.GetDirection())
@@ -205,10 +205,10 @@ def test_a_truncated_compressed_slice_is_refused(folder, voxels):
     place = folder / "packed"
     place.mkdir()
     for k, plane in enumerate(voxels):
-        image = sitk.GetImageFromArray(plane[None])
+        image = SimpleITK.GetImageFromArray(plane[None])
         image.SetSpacing((0.4, 0.5, 0.6))
         image.SetOrigin((0, 0, 0.6 * k))
-        writer = sitk.ImageFileWriter()
+        writer = SimpleITK.ImageFileWriter()
         writer.SetImageIO("GDCMImageIO")
         writer.KeepOriginalImageUIDOn()
         writer.UseCompressionOn()
