@@ -48,6 +48,12 @@ class Schedule:
     coarse_until: int = 1400
     coarse_patch: tuple[int, int, int] = (48, 64, 64)
     coarse_spacing: float = 1.25
+    numbering: float = 0.5
+    numbering_from: int = 400
+
+    def numbering_weight(self, step: int) -> float:
+        """Weight of the numbering term at a step: nothing until teeth are found at all."""
+        return self.numbering if step >= self.numbering_from else 0.0
 
     def view(self, step: int) -> tuple[tuple[int, int, int], float]:
         """Patch (z, y, x) and spacing in mm at a step."""
@@ -227,7 +233,7 @@ def run_training(
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(schedule, state.step)
         outputs = state.network(image.to(device, memory_format=torch.channels_last_3d))
-        loss = deep_supervision_loss(outputs, classes.to(device))
+        loss = deep_supervision_loss(outputs, classes.to(device), schedule.numbering_weight(state.step))
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 12.0)

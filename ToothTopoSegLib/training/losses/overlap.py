@@ -40,8 +40,25 @@ def group_dice(probability: Tensor, target: Tensor, first: int, last: int, smoot
     return (2 * (mass * truth).sum() + smooth) / (mass.sum() + truth.sum() + smooth)
 
 
-def segmentation_loss(scores: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy + (1 - class Dice) + half (1 - tooth Dice) of scores (1, c, z, y, x) and classes (1, z, y, x)."""
+def numbering_loss(scores: Tensor, target: Tensor, first: int, last: int) -> Tensor:
+    """Cross-entropy among the classes ``first..last`` alone, averaged over their own voxels.
+
+    ``scores`` (c, n) are before the softmax, ``target`` (n,) class indices; 0 where none of the classes is present.
+    Teeth fill a few per cent of a patch, so that plain cross-entropy hardly rewards giving a tooth its number.
+    """
+    from torch.nn import functional
+
+    own = (target >= first) & (target <= last)
+    if not bool(own.any()):
+        return scores.sum() * 0.0
+    return functional.cross_entropy(scores[first : last + 1, own].t().float(), target[own] - first)
+
+
+def segmentation_loss(scores: Tensor, target: Tensor, numbering: float = 0.0) -> Tensor:
+    """Cross-entropy + (1 - class Dice) + half (1 - tooth Dice) of scores (1, c, z, y, x) and classes (1, z, y, x).
+
+    ``numbering`` is the weight of :func:`numbering_loss` over the 32 teeth.
+    """
     from torch.nn import functional
 
     flat, truth = scores[0].flatten(1), target[0].flatten().long()
@@ -49,16 +66,17 @@ def segmentation_loss(scores: Tensor, target: Tensor) -> Tensor:
     entropy = functional.nll_loss(log_probability.t(), truth)
     probability = log_probability.exp()
     dice = class_dice(probability, truth)
-    return entropy + (1 - dice) + 0.5 * (1 - group_dice(probability, truth, 1, 32))
+    loss = entropy + (1 - dice) + 0.5 * (1 - group_dice(probability, truth, 1, 32))
+    return loss + numbering * numbering_loss(flat, truth, 1, 32) if numbering else loss
 
 
-def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor, numbering: float = 0.0) -> Tensor:
     """Loss over all resolutions, halving weights as in nnU-Net; the coarsest output is left out there, and here."""
     used = list(outputs[:-1]) if len(outputs) > 1 else list(outputs)
     weights = [0.5**i for i in range(len(used))]
-    total = scores_loss = segmentation_loss(used[0], target) * weights[0]
+    total = scores_loss = segmentation_loss(used[0], target, numbering) * weights[0]
     for i in range(1, len(used)):
         step = 2**i
-        scores_loss = segmentation_loss(used[i], target[:, step // 2 :: step, step // 2 :: step, step // 2 :: step])
+        scores_loss = segmentation_loss(used[i], target[:, step // 2 :: step, step // 2 :: step, step // 2 :: step], numbering)
         total = total + weights[i] * scores_loss
     return total / sum(weights)
