@@ -180,10 +180,15 @@ def run_audit(args: argparse.Namespace, progress: Progress) -> Outcome:
 
 
 def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
-    """Time and memory of segmenting one scan."""
-    from ToothTopoSegLib.evaluation.bench import bench_scan
+    """Time and memory of segmenting one scan, or accuracy on held-out phantoms."""
+    if args.phantoms:
+        from ToothTopoSegLib.evaluation.bench import bench_phantoms
 
-    report = bench_scan(args.scan, args.threads, progress)
+        report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, progress)
+    else:
+        from ToothTopoSegLib.evaluation.bench import bench_scan
+
+        report = bench_scan(args.scan, args.threads, args.model, progress)
     return Outcome(report, listing(report))
 
 
@@ -363,20 +368,24 @@ def _add_scan_commands(command: CommandMaker) -> None:
 
 def _add_model_commands(command: CommandMaker) -> None:
     add = command("train", run_train, "Train the network; an interrupted run in the same folder goes on.")
-    add("-o", "--output", type=Path, metavar="RUN_FOLDER", help="folder of the run")
-    add("--config", metavar="NAME", help="name of the recipe")
+    add("-o", "--output", type=Path, metavar="RUN_FOLDER", required=True, help="folder of the run")
+    add("--config", default="bundled", metavar="NAME", help="name of the recipe (default: bundled)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
 
     add = command("export", run_export, "Turn a trained run into an integer model bundle.")
     add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
-    add("-o", "--output", type=Path, metavar="BUNDLE", required=True, help="the bundle to write")
+    add("-o", "--output", type=Path, metavar="BUNDLE", required=True, help="the bundle to write, ending in .onnx")
 
     add = command("audit", run_audit, "Prove from its graph that a model computes in integers.")
     add("model", nargs="?", type=Path, metavar="MODEL", help="model to audit (default: the bundled one)")
 
-    add = command("bench", run_bench, "Measure time and memory of segmenting a scan.")
+    add = command("bench", run_bench, "Measure time and memory of a scan, or accuracy on phantoms never trained on.")
     add("--scan", type=Path, metavar="SCAN", help="scan to measure with (default: a built-in one)")
     add("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    add("--phantoms", type=positive, metavar="N", help="instead: accuracy of integer and float model on N phantoms")
+    add("--seed", type=natural, metavar="S", help="seed of the first phantom (default: the held-out ones)")
+    add("--hard", action="store_true", help="hard phantoms")
+    add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

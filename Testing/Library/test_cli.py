@@ -185,10 +185,11 @@ def test_evaluate_compares_two_files_and_writes_the_metrics(engine, tmp_path, ca
         ("phantom -o d", "phantom.write", "write_phantoms", (Path("d"), 1, 0, False)),
         ("phantom -o d --count 3 --seed 7 --hard", "phantom.write", "write_phantoms", (Path("d"), 3, 7, True)),
         ("train -o r --config tiny --device cpu", "training.recipe", "train", (Path("r"), "tiny", "cpu")),
-        ("train", "training.recipe", "train", (None, None, "auto")),
+        ("train -o r", "training.recipe", "train", (Path("r"), "bundled", "auto")),
         ("export r -o b", "quantization.export", "export_run", (Path("r"), Path("b"))),
-        ("bench", "evaluation.bench", "bench_scan", (None, None)),
-        ("bench --scan s --threads 1", "evaluation.bench", "bench_scan", (Path("s"), 1)),
+        ("bench", "evaluation.bench", "bench_scan", (None, None, None)),
+        ("bench --scan s --threads 1", "evaluation.bench", "bench_scan", (Path("s"), 1, None)),
+        ("bench --phantoms 3 --hard", "evaluation.bench", "bench_phantoms", (3, None, True, None)),
     ],
 )
 def test_commands_hand_their_arguments_and_a_progress_callback_on(words, module, function, expected, engine, capsys):

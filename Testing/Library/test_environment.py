@@ -90,6 +90,12 @@ def test_a_command_installs_the_group_it_needs(checkout, command, group):
 
 
 @posix_only
+def test_comparing_with_the_float_model_on_phantoms_needs_the_export_group(checkout):
+    launch(checkout, "bench", "--phantoms", "10")
+    assert (checkout / "log").read_text() == "install export\n"
+
+
+@posix_only
 def test_a_richer_environment_serves_the_poorer_commands_but_not_the_other_way_round(checkout):
     for command in ("train", "segment", "audit", "test", "train"):
         launch(checkout, command)

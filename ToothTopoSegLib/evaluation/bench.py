@@ -14,19 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from ToothTopoSegLib.errors import InputError
-from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.evaluation.demo import DEMO_SEED
+from ToothTopoSegLib.phantom.write import write_phantoms
+from ToothTopoSegLib.progress import Progress, part, silent
 
 
 def bench_scan(
-    scan: Path, threads: int | None = None, progress: Progress = silent, model: Path | None = None
+    scan: Path | None = None, threads: int | None = None, model: Path | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
     """Seconds per step, peak memory (MB) and teeth found of segmenting ``scan`` once in a fresh process.
 
-    Raises InputError with the program's own sentence when the scan cannot be segmented.
+    Without a scan, the demo's phantom is made and used. Raises InputError with the program's own sentence when the
+    scan cannot be segmented.
     """
-    progress(0.0, f"segmenting {scan.name}")
     with tempfile.TemporaryDirectory(prefix="toothtopo-") as folder:
-        command = [sys.executable, "-m", "ToothTopoSegLib", "segment", str(scan), "-o", folder, "--json"]
+        if scan is None:
+            made = write_phantoms(Path(folder), 1, DEMO_SEED, progress=part(progress, 0.0, 0.4))["phantoms"][0]
+            scan = Path(folder) / made["scan"]
+        progress(0.4, f"segmenting {scan.name}")
+        command = [
+            sys.executable,
+            "-m",
+            "ToothTopoSegLib",
+            "segment",
+            str(scan),
+            "-o",
+            str(Path(folder) / "out"),
+            "--json",
+        ]
         command += ["--threads", str(threads)] if threads else []
         command += ["--model", str(model)] if model else []
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)

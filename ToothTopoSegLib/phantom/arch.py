@@ -20,7 +20,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Arch:
-    """Half an ellipse (half width x, depth y in mm) with legs behind it; ``front`` is its anterior y, ``middle`` its x."""
+    """Half an ellipse with legs behind it, in mm.
+
+    ``half_width`` and ``depth`` are its half axes along x and y, ``front`` its anterior y, ``middle`` its x. ``flare``
+    is the slope dx/dy of the legs; ``skew`` (a share of x) widens the left side and narrows the right one.
+    """
 
     half_width: float
     depth: float
@@ -48,7 +52,10 @@ class Arch:
 
 @dataclass(frozen=True)
 class PlacedTooth:
-    """A tooth in the head: ``axes`` rows are the unit vectors mesial, buccal, occlusal; ``cervix`` its origin, LPS mm."""
+    """A tooth in the head: ``cervix`` its origin (LPS mm), ``axes`` rows the unit vectors mesial, buccal, occlusal.
+
+    ``material`` is "natural", "filling", "crown" or "root filling".
+    """
 
     fdi: int
     shape: ToothShape
@@ -60,7 +67,10 @@ class PlacedTooth:
 
 @dataclass(frozen=True)
 class Dentition:
-    """All teeth of a head with the arches they stand on."""
+    """All teeth of a head with the arches they stand on.
+
+    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm.
+    """
 
     teeth: tuple[PlacedTooth, ...]
     upper: Arch
@@ -108,8 +118,16 @@ def _occlusal_height(upper: bool, position: int, y: float, gap: float, overbite:
 
 
 def _place_side(
-    arch: Arch, left: bool, upper: bool, gap: float, spee: float, scale: float, disorder: float, rng: np.random.Generator
+    arch: Arch,
+    left: bool,
+    upper: bool,
+    gap: float,
+    spee: float,
+    scale: float,
+    disorder: float,
+    rng: np.random.Generator,
 ) -> list[PlacedTooth]:
+    """The eight teeth of a quadrant from the midline backwards."""
     line = arch.side(left, 95)
     s = np.arange(len(line)) * 0.5
     quadrant = (2 if left else 1) if upper else (3 if left else 4)
@@ -162,7 +180,12 @@ def draw_dentition(rng: np.random.Generator, hard: bool = False) -> Dentition:
     overjet = float(rng.uniform(1.5, 3.5))
     upper = Arch(half_width, depth, front, middle, float(rng.uniform(-0.02, 0.1)), skew)
     lower = Arch(
-        half_width - rng.uniform(1.5, 3.5), depth - rng.uniform(0, 2), front + overjet, middle, rng.uniform(0.02, 0.14), skew
+        half_width=half_width - rng.uniform(1.5, 3.5),
+        depth=depth - rng.uniform(0, 2),
+        front=front + overjet,
+        middle=middle,
+        flare=rng.uniform(0.02, 0.14),
+        skew=skew,
     )
     gap = float(rng.uniform(0.0, 0.6) if rng.random() < 0.6 else rng.uniform(0.6, 9))
     spee = float(rng.uniform(0.3, 2.5))

@@ -36,7 +36,6 @@ class _Map:
 
     distance: Array
     along: Array
-    inside: Array
 
     LOW = -95.0
     STEP = 0.5
@@ -63,11 +62,11 @@ def _arch_map(arch: Arch) -> _Map:
     width = np.interp(yy, sides[1][:, 1], np.abs(sides[1][:, 0] - arch.middle), left=0.0)
     inside = (np.abs(xx - arch.middle) < width) & (yy > arch.front)
     signed = np.where(inside.ravel(), -distance, distance).reshape(xx.shape)
-    return _Map(signed.astype(np.float32), along[nearest].reshape(xx.shape).astype(np.float32), inside)
+    return _Map(signed.astype(np.float32), along[nearest].reshape(xx.shape).astype(np.float32))
 
 
 def _noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Array:
-    """Smooth random field of unit size on ``shape`` from a coarse lattice (cubic interpolation)."""
+    """Smooth random field on ``shape``, of unit standard deviation at the ``cells`` lattice points it runs between."""
     from scipy.ndimage import zoom
 
     coarse = rng.normal(0, 1, (cells,) * len(shape)).astype(np.float32)
@@ -81,16 +80,17 @@ def _points(shape: tuple[int, int, int], spacing: Array, pose: Pose, rng: np.ran
     turn = np.asarray(pose.rotation, dtype=np.float32)
     out = np.empty((3, *shape), np.float32)
     for i in range(3):
-        out[i] = (
-            turn[i, 0] * axes[2][None, None, :] + turn[i, 1] * axes[1][None, :, None] + turn[i, 2] * axes[0][:, None, None]
-        ) + np.float32(pose.centre[i])
+        x, y, z = turn[i, 0] * axes[2], turn[i, 1] * axes[1], turn[i, 2] * axes[0]
+        out[i] = (x[None, None, :] + y[None, :, None] + z[:, None, None]) + np.float32(pose.centre[i])
         if warp > 0:
             out[i] += warp * _noise(shape, 4, rng)
     return out
 
 
-def _tooth_box(tooth: PlacedTooth, shape: tuple[int, ...], spacing: Array, pose: Pose, margin: float) -> tuple[slice, ...]:
-    """The voxels that can belong to a tooth."""
+def _tooth_box(
+    tooth: PlacedTooth, shape: tuple[int, ...], spacing: Array, pose: Pose, margin: float
+) -> tuple[slice, ...]:
+    """The voxels that can belong to a tooth; ``margin`` mm allow for the warp."""
     reach, low, high = tooth.shape.reach, -tooth.shape.depth - 1, tooth.shape.crown_height + 3
     corners = np.array([[u, v, w] for u in (-reach, reach) for v in (-reach, reach) for w in (low, high)])
     world = tooth.cervix + corners @ tooth.axes
@@ -111,6 +111,7 @@ class _Canvas:
 
 
 def _paint_tooth(canvas: _Canvas, points: Array, tooth: PlacedTooth, box: tuple[slice, ...]) -> None:
+    """Paint one tooth with its restoration and bracket; where teeth overlap, the voxel goes to the deeper one."""
     local = [
         np.tensordot(axis.astype(np.float32), points[(slice(None), *box)], 1) - np.float32(axis @ tooth.cervix)
         for axis in tooth.axes
@@ -146,7 +147,7 @@ def _shell(depth: Array, thickness: float, texture: Array) -> Array:
     return np.where(depth < thickness + 0.35 * texture, CORTICAL, inner).astype(np.uint8)
 
 
-def _mandible(points: Array, table: _Map, d: Dentition, near: Array, rng: np.random.Generator) -> Array:
+def _mandible(points: Array, table: _Map, d: Dentition, rng: np.random.Generator) -> Array:
     """Depth in mm inside the mandible (negative outside)."""
     x, y, z = points
     height = float(rng.uniform(24, 34))
@@ -158,7 +159,8 @@ def _mandible(points: Array, table: _Map, d: Dentition, near: Array, rng: np.ran
     top = crest + back * rng.uniform(1.3, 2.0)
     base = crest - height + back * 0.35 - 3 * np.exp(-((along / 12) ** 2))
     ramus = np.clip(back / 14, 0, 1)
-    half = (4.6 + 1.6 * np.clip((crest - z) / 12, 0, 1)) * (1 - 0.35 * ramus) + 1.2 * np.exp(-(((along - 42) / 14) ** 2))
+    half = (4.6 + 1.6 * np.clip((crest - z) / 12, 0, 1)) * (1 - 0.35 * ramus)
+    half = half + 1.2 * np.exp(-(((along - 42) / 14) ** 2))
     side = side - 1.5 * ramus - 1.0 * np.clip((crest - z - 14) / 12, 0, 1)
     depth = np.minimum(half * rng.uniform(0.85, 1.15) - np.abs(side), np.minimum(top - z, z - base))
     behind = along > rng.uniform(88, 96)
@@ -243,35 +245,45 @@ def render(
     pose: Pose | None = None,
     warp: float = 0.8,
 ) -> tuple[Array, Array]:
-    """Tissue and label maps, both uint8 (z, y, x), of a head on a grid with ``spacing`` (z, y, x) in mm."""
+    """Tissue and label maps, both uint8 (z, y, x), of a head on a grid with ``spacing`` (z, y, x) in mm.
+
+    ``warp`` is the size in mm of the smooth deformation that makes heads individual.
+    """
     pose = pose or Pose()
     step = np.asarray(spacing, dtype=np.float32)
     points = _points(shape, step, pose, rng, warp)
     upper, lower = _arch_map(dentition.upper), _arch_map(dentition.lower)
-    canvas = _Canvas(_soft_tissue(points, upper, dentition, rng), np.zeros(shape, np.uint8), np.full(shape, 50, np.float32))
+    soft = _soft_tissue(points, upper, dentition, rng)
+    canvas = _Canvas(soft, np.zeros(shape, np.uint8), np.full(shape, 50, np.float32))
     _distractors(points, canvas.tissue, dentition.upper.front, rng)
     texture = _noise(shape, max(8, int(min(shape) * step.min() / 2.5)), rng)
     top, air = _maxilla(points, upper, dentition, rng)
-    bottom = _mandible(points, lower, dentition, canvas.distance, rng)
+    bottom = _mandible(points, lower, dentition, rng)
     canvas.tissue[air] = AIR
     for depth, value, cortex in ((top, UPPER_JAW, rng.uniform(0.8, 1.6)), (bottom, LOWER_JAW, rng.uniform(1.4, 2.6))):
         inside = depth > 0
         canvas.tissue[inside] = _shell(depth[inside], float(cortex), texture[inside])
         canvas.label[inside] = value
-    x, y, z = points
-    along = lower.look(lower.along, x, y)
-    canal = np.hypot(lower.look(lower.distance, x, y) + 1, z + dentition.gap / 2 + 30 - 0.12 * along) < rng.uniform(0.9, 1.6)
-    canvas.tissue[canal & (bottom > 0) & (along > 28)] = SOFT
-    jaws = canvas.label.copy()
+    _paint_nerve_canal(canvas, bottom > 0, points, lower, dentition, rng)
     for tooth in dentition.teeth:
         box = _tooth_box(tooth, shape, step, pose, 3.0)
         if all(s.stop > s.start for s in box):
             _paint_tooth(canvas, points, tooth, box)
-    _paint_sockets(canvas, jaws, points, dentition, rng)
+    _paint_sockets(canvas, points, rng)
     return canvas.tissue, canvas.label
 
 
-def _paint_sockets(canvas: _Canvas, jaws: Array, points: Array, d: Dentition, rng: np.random.Generator) -> None:
+def _paint_nerve_canal(
+    canvas: _Canvas, mandible: Array, points: Array, table: _Map, d: Dentition, rng: np.random.Generator
+) -> None:
+    """The canal of the inferior alveolar nerve: a soft tube in the mandible behind the premolars."""
+    x, y, z = points
+    along, side = table.look(table.along, x, y), table.look(table.distance, x, y)
+    canal = np.hypot(side + 1, z + d.gap / 2 + 30 - 0.12 * along) < rng.uniform(0.9, 1.6)
+    canvas.tissue[canal & mandible & (along > 28)] = SOFT
+
+
+def _paint_sockets(canvas: _Canvas, points: Array, rng: np.random.Generator) -> None:
     """Periodontal gap and lamina dura around roots; bone is added where a root would stick out of the jaw."""
     d_tooth = canvas.distance
     gap, plate = float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.6, 1.3))

@@ -21,7 +21,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Imaging:
-    """One scanner setting: grey value per tissue, blur and noise (mm, grey values), artefact strengths."""
+    """One scanner setting.
+
+    ``grey`` is the grey value per tissue, ``blur_mm`` and ``noise`` standard deviations in mm and grey values,
+    ``noise_grain`` the grain of the noise in voxels. ``texture`` and ``streaks`` are shares of the contrast between
+    dentine and soft tissue, ``bias`` and ``cupping`` shares of the grey value above air. Values end at ``saturation``
+    times the range from air to enamel; ``bits`` is the depth of rounding (above 12 as 12).
+    """
 
     grey: tuple[float, ...]
     texture: float
@@ -68,6 +74,7 @@ def draw_imaging(rng: np.random.Generator, hard: bool = False) -> Imaging:
 
 
 def _smooth(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Array:
+    """Smooth random field on ``shape``, of unit standard deviation at the ``cells`` lattice points it runs between."""
     from scipy.ndimage import zoom
 
     coarse = rng.normal(0, 1, (cells,) * 3).astype(np.float32)

@@ -31,7 +31,12 @@ class Root:
 
 @dataclass(frozen=True)
 class ToothShape:
-    """A tooth in its own frame; half axes are (mesiodistal, buccolingual) in mm."""
+    """A tooth in its own frame; lengths in mm, half axes as (mesiodistal, buccolingual).
+
+    ``cusps`` are tips as fractions of the crown's half axes and ``cusp_depth`` the fissures' depth as a share of the
+    crown's height; ``trunk`` is the undivided part of the roots, ``enamel`` the greatest thickness of enamel and
+    ``pulp`` the width of canals and chamber as a share of the root's or cervix's half axis.
+    """
 
     form: str
     crown_height: float
@@ -102,12 +107,18 @@ def _roots(count: int, upper: bool, length: float, a: float, b: float, rng: np.r
 
 
 def draw_tooth(fdi: int, rng: np.random.Generator, scale: float = 1.0) -> ToothShape:
-    """A random tooth of the type ``fdi``: table sizes times ``scale`` with individual variation."""
+    """A random tooth of the type ``fdi``: table sizes (mm) times ``scale`` with individual variation.
+
+    Raises ValueError when ``fdi`` is no tooth.
+    """
     from ToothTopoSegLib.anatomy.sizes import size_of
 
     size = size_of(fdi)
     form, upper = form_of(fdi), fdi // 10 in (1, 2, 5, 6)
-    vary = lambda value, sd: value * scale * float(np.clip(rng.normal(1, sd), 1 - 2.2 * sd, 1 + 2.2 * sd))  # noqa: E731
+
+    def vary(value: float, sd: float) -> float:
+        return value * scale * float(np.clip(rng.normal(1, sd), 1 - 2.2 * sd, 1 + 2.2 * sd))
+
     md, bl = vary(size.md_crown, 0.05), vary(size.bl_crown, 0.06)
     cervix = (md / 2 * size.md_cervix / size.md_crown, bl / 2 * size.bl_cervix / size.bl_crown)
     count = size.roots

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ToothTopoSegLib.errors import UsageError
+from ToothTopoSegLib.errors import OutputError, UsageError
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 
@@ -52,7 +52,10 @@ def _view(rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], tuple[float, 
 
 
 def make_phantom(seed: int, hard: bool = False) -> Phantom:
-    """The phantom of a seed: random head, view, spacing 0.2 to 0.5 mm and scanner; ``hard`` makes all of them worse."""
+    """The phantom of a seed: random head, view, spacing 0.2 to 0.5 mm and scanner; ``hard`` makes all of them worse.
+
+    Raises ValueError for a negative seed.
+    """
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.head import Pose, render
     from ToothTopoSegLib.phantom.scanner import add_noise, draw_imaging, expose
@@ -76,6 +79,15 @@ def make_phantom(seed: int, hard: bool = False) -> Phantom:
     return Phantom(grid, grid.with_array(labels), made)
 
 
+def _write_scan(scan: Volume, path: Path) -> None:
+    from ToothTopoSegLib.imaging.itk import image_from_volume, import_sitk
+
+    try:
+        import_sitk().WriteImage(image_from_volume(scan), str(path), True)
+    except RuntimeError as error:
+        raise OutputError(f"The scan {path.name} could not be written; check the folder and its free space.") from error
+
+
 def write_phantoms(
     folder: Path, count: int = 1, seed: int = 0, hard: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
@@ -83,7 +95,6 @@ def write_phantoms(
 
     Raises UsageError for a count below 1 or a negative seed, OutputError when the folder cannot be written.
     """
-    from ToothTopoSegLib.imaging.itk import image_from_volume, import_sitk
     from ToothTopoSegLib.imaging.write import output_folder, write_label_map
 
     if count < 1 or seed < 0:
@@ -94,7 +105,7 @@ def write_phantoms(
         phantom = make_phantom(number, hard)
         name = f"phantom_{number:05d}"
         with output_folder(folder) as staged:
-            import_sitk().WriteImage(image_from_volume(phantom.scan), str(staged / f"{name}.nii.gz"), True)
+            _write_scan(phantom.scan, staged / f"{name}.nii.gz")
             write_label_map(phantom.labels, staged / f"{name}_labels.nii.gz")
             (staged / f"{name}.json").write_text(json.dumps(phantom.made, indent=2) + "\n", encoding="utf-8")
         written.append({"scan": f"{name}.nii.gz", "labels": f"{name}_labels.nii.gz", **phantom.made})

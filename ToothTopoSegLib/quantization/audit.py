@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ INTEGER_OPERATORS = {
 
 
 def optimised_graph(model: bytes) -> Any:
-    """The ONNX model (protobuf) that ONNX Runtime would run on this processor."""
+    """The ONNX model (protobuf) that ONNX Runtime would run on this processor; raises what ONNX Runtime raises."""
     import onnx
     import onnxruntime
 
@@ -40,39 +41,44 @@ def optimised_graph(model: bytes) -> Any:
         return onnx.load(str(path))
 
 
-def _constant_types(graph: Any) -> dict[str, int]:
-    return {tensor.name: tensor.data_type for tensor in graph.initializer}
-
-
 def audit_graph(graph: Any) -> list[str]:
     """What is wrong with an optimised graph, one sentence each; empty when all activations are uint8."""
-    from onnx import TensorProto
+    return [*_wrong_operators(graph), *_wrong_nodes(graph), *_wrong_tensors(graph)]
 
-    problems = []
+
+def _wrong_operators(graph: Any) -> Iterator[str]:
     counts = Counter(node.op_type for node in graph.node)
     for operator in sorted(set(counts) - INTEGER_OPERATORS):
-        problems.append(f"{counts[operator]} x {operator}: not an operator of the integer graph")
+        yield f"{counts[operator]} x {operator}: not an operator of the integer graph"
     if counts["QuantizeLinear"] != 1:
-        problems.append(f"{counts['QuantizeLinear']} QuantizeLinear instead of one at the input")
-    image = graph.input[0].name
-    constants = _constant_types(graph)
-    integer = {tensor for tensor, kind in constants.items() if kind in (TensorProto.UINT8, TensorProto.INT8)}
+        yield f"{counts['QuantizeLinear']} QuantizeLinear instead of one at the input"
+
+
+def _wrong_nodes(graph: Any) -> Iterator[str]:
+    from onnx import TensorProto
+
+    constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    images = {value.name for value in graph.input} - set(constants)
     for node in graph.node:
-        data = node.input[0] if node.op_type not in ("QLinearConcat",) else None
-        if node.op_type == "QuantizeLinear" and data != image:
-            problems.append(f"{node.name}: quantizes an inner tensor")
-        elif node.op_type != "QuantizeLinear" and image in node.input:
-            problems.append(f"{node.name}: reads the float image")
-        if node.op_type == "QLinearConv" and node.input[3] not in integer:
-            problems.append(f"{node.name}: its weights are not 8-bit")
+        name = node.name or node.output[0]
+        if node.op_type == "QuantizeLinear" and node.input[0] not in images:
+            yield f"{name}: quantizes an inner tensor"
+        elif node.op_type != "QuantizeLinear" and images & set(node.input):
+            yield f"{name}: reads the float image"
+        if node.op_type == "QLinearConv" and constants.get(node.input[3]) not in (TensorProto.UINT8, TensorProto.INT8):
+            yield f"{name}: its weights are not 8-bit"
+
+
+def _wrong_tensors(graph: Any) -> Iterator[str]:
+    from onnx import TensorProto
+
     for output in graph.output:
         if output.type.tensor_type.elem_type != TensorProto.UINT8:
-            problems.append(f"the output {output.name} is not uint8")
+            yield f"the output {output.name} is not uint8"
     for value in graph.value_info:
         kind = value.type.tensor_type.elem_type
         if kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16):
-            problems.append(f"the inner tensor {value.name} is float")
-    return problems
+            yield f"the inner tensor {value.name} is float"
 
 
 def audit_model(model: Path | None = None) -> dict[str, Any]:
@@ -85,8 +91,11 @@ def audit_model(model: Path | None = None) -> dict[str, Any]:
     bundle = load_bundle(model)
     try:
         graph = optimised_graph(bundle.model).graph
-    except Exception as error:
-        raise ModelError(f"ONNX Runtime cannot load {bundle.path.name}; is it an ONNX model? ({error})") from error
+    except Exception as error:  # onnxruntime has no common base for what it raises
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"ONNX Runtime cannot load the model {bundle.path.name} ({reason}); update onnxruntime or give another."
+        ) from error
     problems = audit_graph(graph)
     return {
         "model": bundle.path.name,

@@ -33,7 +33,7 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class QuantWeights:
-    """Integer weights (out, in, z, y, x) int8, scale per output channel, int32 bias in units of input times weight."""
+    """Integer weights (out, in, z, y, x) int8 and the scale of each output channel."""
 
     values: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -46,10 +46,10 @@ def affine_of(low: float, high: float, config: QuantConfig) -> Affine:
     return Affine(scale, int(np.clip(round(-low / scale), 0, config.activation_limit)))
 
 
-def quantize_weights(weight: Array, config: QuantConfig) -> QuantWeights:
-    """Symmetric integer weights, one scale per output channel."""
+def quantize_weights(weight: Array, config: QuantConfig, smallest: Array | float = 0.0) -> QuantWeights:
+    """Symmetric integer weights (out, in, z, y, x), one scale per output channel, none below ``smallest`` (out,)."""
     largest = np.abs(weight).reshape(weight.shape[0], -1).max(1)
-    scales = (np.maximum(largest, 1e-8) / config.weight_limit).astype(np.float32)
+    scales = np.maximum(np.maximum(largest, 1e-8) / config.weight_limit, smallest).astype(np.float32)
     values = np.rint(weight / scales[:, None, None, None, None])
     return QuantWeights(np.clip(values, -config.weight_limit, config.weight_limit).astype(np.int8), scales)
 
@@ -89,16 +89,20 @@ def _range(values: Tensor, percentile: float) -> tuple[float, float]:
     if percentile >= 100:
         return float(values.min()), float(values.max())
     flat = values.detach().reshape(-1).numpy()
-    # Thinning by a prime stride keeps the tails honest and the sort cheap.
+    # Thinning keeps the sort cheap; an odd stride does not always hit the same place of a row.
     flat = flat[:: max(1, flat.size // 400_000) | 1]
     return float(np.percentile(flat, 100 - percentile)), float(np.percentile(flat, percentile))
 
 
 def calibrate(graph: Graph, patches: Iterable[Array], config: QuantConfig) -> dict[str, Affine]:
-    """Scale and zero point of every activation of ``graph`` from representative patches (1, 1, z, y, x)."""
+    """Scale and zero point of every activation of ``graph`` from representative patches (1, 1, z, y, x).
+
+    Raises ValueError when there is no patch.
+    """
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in graph.tensors}
     for patch in patches:
         run_float(graph, patch, lambda name, value: seen[name].append(_range(value, config.percentile)))
     if not seen[graph.image]:
         raise ValueError("calibration needs at least one patch")
-    return {name: affine_of(*(float(v) for v in np.mean(ranges, 0)), config) for name, ranges in seen.items()}
+    means = {name: np.mean(ranges, axis=0) for name, ranges in seen.items()}
+    return {name: affine_of(float(low), float(high), config) for name, (low, high) in means.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError, UsageError
-from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.segmentation.bundle import CARD_SCHEMA, Bundle
 
@@ -40,19 +40,29 @@ def float_weights_path(model: Path) -> Path:
     return model.with_name(f"{model.stem}_float16.safetensors")
 
 
-def _calibration_patches(cases: Path, count: int, plan: Plan) -> Iterator[NDArray[Any]]:
-    """Patches as the training saw them, of training cases, from seeds of their own."""
+def _calibration_patches(cases: Path, count: int, plan: Plan, progress: Progress) -> Iterator[NDArray[Any]]:
+    """Patches (1, 1, z, y, x) as the training saw them, of training cases, from seeds of their own."""
     from ToothTopoSegLib.training.cases import load_case
     from ToothTopoSegLib.training.sampling import draw_sample
 
     for i in range(CALIBRATION_PATCHES):
-        rng = np.random.default_rng(CALIBRATION_SEED + i)
-        image, _ = draw_sample(load_case(cases, i % count), rng, plan.patch, plan.spacing)
+        progress(i / CALIBRATION_PATCHES, "calibrating activations")
+        try:
+            case = load_case(cases, i % count)
+        except FileNotFoundError as error:
+            raise UsageError(f"Training case {i % count} is not in {cases}; run the training there again.") from error
+        image, _ = draw_sample(case, np.random.default_rng(CALIBRATION_SEED + i), plan.patch, plan.spacing)
         yield image[None, None]
 
 
 def _half(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name: value.astype(np.float16) for name, value in weights.items()}
+    """The weights in half precision; ModelError when one does not fit or is no number."""
+    with np.errstate(over="ignore"):
+        half = {name: value.astype(np.float16) for name, value in weights.items()}
+    for name, value in half.items():
+        if not np.isfinite(value).all():
+            raise ModelError(f"The weights {name} are no numbers below 65504; the training failed, run it again.")
+    return half
 
 
 def float_bundle(bundle: Bundle) -> Bundle:
@@ -86,14 +96,17 @@ def _training_facts(run_folder: Path, schedule: dict[str, Any]) -> dict[str, Any
     }
 
 
-def quantized(graph: Graph, patches: Iterator[NDArray[Any]], plan: Plan, config: QuantConfig) -> tuple[bytes, dict[str, Any]]:
-    """The integer ONNX model of a folded graph, and its activations' scales and zero points."""
+def quantized(
+    graph: Graph, patches: Iterable[NDArray[Any]], plan: Plan, config: QuantConfig
+) -> tuple[bytes, dict[str, Any]]:
+    """The integer ONNX model of a folded graph, and what turns its uint8 scores into real ones."""
     from ToothTopoSegLib.quantization.calibrate import calibrate
     from ToothTopoSegLib.quantization.onnx_graph import integer_model
 
     activations = calibrate(graph, patches, config)
     scores = activations[graph.scores]
-    return integer_model(graph, activations, config, plan.patch), {"scale": scores.scale, "zero_point": scores.zero_point}
+    affine = {"scale": scores.scale, "zero_point": scores.zero_point}
+    return integer_model(graph, activations, config, plan.patch), affine
 
 
 def export_run(
@@ -101,43 +114,27 @@ def export_run(
 ) -> dict[str, Any]:
     """Write the bundle ``bundle`` (an .onnx path) from a training run; returns the card.
 
-    Raises UsageError when ``run_folder`` holds no finished weights or ``bundle`` is no .onnx path, ModelError when the
-    exported graph fails its own audit; then nothing is written.
+    Raises UsageError when ``run_folder`` holds no finished run or ``bundle`` is no .onnx path, ModelError when the
+    weights are damaged or the exported graph fails its own audit, OutputError when the bundle cannot be written; then
+    nothing is written.
     """
     from safetensors.numpy import save
 
-    from ToothTopoSegLib import __version__
     from ToothTopoSegLib.imaging.write import output_folder
     from ToothTopoSegLib.quantization.audit import audit_graph, optimised_graph
-    from ToothTopoSegLib.quantization.fold import fold, read_weights
-    from ToothTopoSegLib.training.network import Plan
 
     config = config or QuantConfig()
-    source, note = run_folder / "weights.safetensors", run_folder / "schedule.json"
-    if not (source.is_file() and note.is_file()):
-        raise UsageError(f"The folder {run_folder} holds no weights; run the training there first.")
     if bundle.suffix != ".onnx":
         raise UsageError(f"The bundle {bundle.name} must end in .onnx; its card and float weights get the same name.")
-    schedule = json.loads(note.read_text(encoding="utf-8"))
-    plan = Plan.from_dict(schedule["plan"])
     progress(0.0, "folding the norms")
-    weights = _half(read_weights(source))
-    graph = fold({name: value.astype(np.float32) for name, value in weights.items()}, plan)
-    progress(0.1, "calibrating activations")
-    patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan)
+    schedule, plan, weights = _read_run(run_folder)
+    graph = _folded(weights, plan)
+    patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan, part(progress, 0.1, 0.8))
     model, scores = quantized(graph, patches, plan, config)
     progress(0.8, "auditing the integer graph")
     if problems := audit_graph(optimised_graph(model).graph):
         raise ModelError(f"The exported graph is not all integer: {problems[0]}.")
-    card = {
-        "schema": CARD_SCHEMA,
-        "name": bundle.stem,
-        "version": __version__,
-        "precision": f"uint8 activations, int{config.weight_bits} weights in int8",
-        "sha256": hashlib.sha256(model).hexdigest(),
-        "plan": plan.as_dict(),
-        "scores": scores,
-        "quantization": config.as_dict() | {"calibration_patches": CALIBRATION_PATCHES},
+    card = _card(bundle.stem, model, plan, scores, config) | {
         "training": _training_facts(run_folder, schedule),
         "limits": LIMITS,
         "licence": LICENCE,
@@ -146,12 +143,54 @@ def export_run(
         (staged / bundle.name).write_bytes(model)
         (staged / float_weights_path(bundle).name).write_bytes(save(weights))
         (staged / f"{bundle.stem}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    progress(1.0, "done")
+        progress(1.0, "done")
     return card
 
 
+def _read_run(run_folder: Path) -> tuple[dict[str, Any], Plan, dict[str, NDArray[Any]]]:
+    """Schedule, plan and half-precision weights of a run folder; UsageError when they are not all there."""
+    from ToothTopoSegLib.quantization.fold import read_weights
+    from ToothTopoSegLib.training.network import Plan
+
+    files = [run_folder / name for name in ("weights.safetensors", "schedule.json", "log.csv")]
+    if not all(file.is_file() for file in files):
+        raise UsageError(f"The folder {run_folder} holds no weights with their log; run the training there first.")
+    try:
+        schedule: dict[str, Any] = json.loads(files[1].read_text(encoding="utf-8"))
+        plan = Plan.from_dict(schedule["plan"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"The schedule.json in {run_folder} is none of a training; run the training again.") from error
+    return schedule, plan, _half(read_weights(files[0]))
+
+
+def _folded(weights: dict[str, NDArray[Any]], plan: Plan) -> Graph:
+    """The folded graph of half-precision weights; UsageError when they are those of another plan."""
+    from ToothTopoSegLib.quantization.fold import fold
+
+    try:
+        return fold({name: value.astype(np.float32) for name, value in weights.items()}, plan)
+    except KeyError as error:
+        raise UsageError(f"The weights lack {error} of the plan beside them; run the training again.") from error
+
+
+def _card(name: str, model: bytes, plan: Plan, scores: dict[str, Any], config: QuantConfig) -> dict[str, Any]:
+    """The part of a card that the model itself determines."""
+    from ToothTopoSegLib import __version__
+
+    return {
+        "schema": CARD_SCHEMA,
+        "name": name,
+        "version": __version__,
+        "precision": f"uint8 activations, int{config.weight_bits} weights in int8",
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "plan": plan.as_dict(),
+        "scores": scores,
+        "quantization": config.as_dict() | {"calibration_patches": CALIBRATION_PATCHES},
+    }
+
+
 def record_metrics(bundle: Path, name: str, metrics: dict[str, Any]) -> None:
-    """Write measured figures into a bundle's card under ``metrics``."""
+    """Write measured figures into a bundle's card under ``metrics``, replacing those of the same ``name``."""
     path = bundle.with_suffix(".json")
     card = json.loads(path.read_text(encoding="utf-8"))
     card.setdefault("metrics", {})[name] = metrics

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.errors import ModelError
 from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, LeakyRelu, Node, Shuffle
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ NORM_EPSILON = 1e-5
 
 
 def read_weights(path: Path) -> dict[str, Array]:
-    """Weights of a safetensors file (a format that cannot carry code) as float32 arrays."""
+    """Weights of a safetensors file (a format that cannot carry code) as float32; ModelError if it is damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return {name: value.astype(np.float32) for name, value in load_file(path).items()}
+    try:
+        return {name: value.astype(np.float32) for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The weights {path.name} cannot be read; copy or train them again.") from error
 
 
 def _folded_conv(weights: Mapping[str, Array], block: str, name: str, source: str, stride: int) -> Conv:

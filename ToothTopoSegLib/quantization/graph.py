@@ -42,7 +42,7 @@ class LeakyRelu:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """3D pixel shuffle by 2: channel c * 8 + 4 dz + 2 dy + dx of voxel v becomes channel c of voxel 2 v + (dz, dy, dx)."""
+    """3D pixel shuffle by 2: channel 8 c + 4 dz + 2 dy + dx of voxel v is channel c of voxel 2 v + (dz, dy, dx)."""
 
     name: str
     source: str

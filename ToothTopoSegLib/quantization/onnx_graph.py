@@ -21,6 +21,7 @@ from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, LeakyRelu, S
 Array = NDArray[Any]
 OPSET, MICROSOFT_OPSET = 17, 1
 MICROSOFT = "com.microsoft"
+LARGEST_BIAS = 2**30
 
 
 @dataclass
@@ -129,9 +130,11 @@ def integer_model(
 def _integer_conv(
     builder: _Builder, node: Conv, source: str, source_scale: Affine, out: list[str], config: QuantConfig
 ) -> None:
-    weights = quantize_weights(node.weight, config)
+    # A channel with hardly any weight would need a bias beyond 32 bits: its scale follows the bias instead. Half of
+    # the range is left to the sum over the kernel.
+    weights = quantize_weights(node.weight, config, np.abs(node.bias) / (source_scale.scale * LARGEST_BIAS))
     unit = source_scale.scale * weights.scales.astype(np.float64)
-    bias = np.clip(np.rint(node.bias / unit), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+    bias = np.rint(node.bias / unit).astype(np.int32)
     inputs = [source, *builder.affine(node.source, source_scale)]
     inputs.append(builder.constant(f"{node.name}/w", weights.values))
     inputs.append(builder.constant(f"{node.name}/w/scale", weights.scales))

@@ -44,7 +44,10 @@ class Bundle:
 
 
 def model_path(model: Path | None) -> Path:
-    """The ONNX file that ``model`` means: a file, a folder with one, or None for the bundled one."""
+    """The ONNX file that ``model`` means: a file, a folder with one, or None for the bundled one.
+
+    Raises ModelError for a folder that does not hold exactly one; whether a file exists is not looked at.
+    """
     if model is None:
         from ToothTopoSegLib.resources import resource_folder
 
@@ -52,7 +55,9 @@ def model_path(model: Path | None) -> Path:
     if model.is_dir():
         found = sorted(model.glob("*.onnx"))
         if len(found) != 1:
-            raise ModelError(f"The folder {model.name} holds {len(found)} .onnx files; give the one to use.")
+            raise ModelError(
+                f"The folder {model.name} holds {len(found)} .onnx files, but one is expected; give the file to use."
+            )
         return found[0]
     return model
 
@@ -65,18 +70,38 @@ def load_bundle(model: Path | None = None) -> Bundle:
         raise ModelError(f"No model was found at {path}; give an .onnx file with its card beside it.")
     if not card_path.is_file():
         raise ModelError(f"The model {path.name} has no card {card_path.name} beside it; copy both files.")
+    card = _read_card(card_path)
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        wanted, schema = str(card["sha256"]), card["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The card {card_path.name} cannot be read; copy model and card again.") from error
-    if schema != CARD_SCHEMA:
-        raise ModelError(f"The card {card_path.name} is of kind {schema!r}, expected {CARD_SCHEMA!r}; update the program.")
-    data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The model {path.name} cannot be read ({error.strerror}); check that you may.") from error
+    found, wanted = hashlib.sha256(data).hexdigest(), str(card["sha256"])
     if found != wanted:
         raise ModelError(
             f"The model {path.name} was altered or damaged: its SHA-256 begins {found[:12]}, its card says "
             f"{wanted[:12]}; copy the original again."
         )
     return Bundle(path, data, card)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """A card of this program that states what running its model needs; ModelError for any other file."""
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema = card["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The card {path.name} cannot be read; copy the model and its card again.") from error
+    if schema != CARD_SCHEMA:
+        raise ModelError(f"The card {path.name} is of kind {schema!r}, expected {CARD_SCHEMA!r}; update the program.")
+    if not _is_complete(Bundle(path, b"", card)):
+        raise ModelError(
+            f"The card {path.name} lacks the model's SHA-256, patch size or spacing; copy the model and its card again."
+        )
+    return card
+
+
+def _is_complete(bundle: Bundle) -> bool:
+    try:
+        return bool(bundle.card["sha256"]) and min(bundle.patch) > 0 and bundle.spacing > 0
+    except (KeyError, TypeError, ValueError):
+        return False

@@ -95,15 +95,24 @@ def _segments(labels: Volume) -> list[Any]:
     from ToothTopoSegLib.anatomy.snomed import terminology_entry
     from ToothTopoSegLib.imaging.write import Segment
 
-    counts = np.bincount(labels.array.reshape(-1), minlength=256)
+    # Slice by slice: bincount turns what it counts into 64-bit integers.
+    counts = sum(np.bincount(plane.reshape(-1), minlength=256) for plane in labels.array)
     present = [int(v) for v in np.flatnonzero(counts) if v]
     return [
-        Segment(v, f"{v} {label_name(v)}" if is_tooth(v) else label_name(v), colour_of(v), terminology_entry(v), f"Segment_{v}")
+        Segment(
+            v,
+            f"{v} {label_name(v)}" if is_tooth(v) else label_name(v),
+            colour_of(v),
+            terminology_entry(v),
+            f"Segment_{v}",
+        )
         for v in present
     ]
 
 
-def _write_all(folder: Path, case: str, scan: Volume, labels: Volume, report: dict[str, Any], findings: list[Any]) -> None:
+def _write_all(
+    folder: Path, case: str, scan: Volume, labels: Volume, report: dict[str, Any], findings: list[Any]
+) -> None:
     from ToothTopoSegLib.evaluation.html import write_html
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.write import write_label_map, write_segmentation

@@ -21,7 +21,10 @@ JOIN_MM = 5.0
 
 
 def dental_region(classes: NDArray[Any], spacing: float) -> tuple[slice, slice, slice] | None:
-    """Box (z, y, x) around the teeth of a class map (z, y, x) with cubic voxels of ``spacing`` mm."""
+    """Box (z, y, x) around the teeth of a class map (z, y, x) with cubic voxels of ``spacing`` mm.
+
+    It is never larger than ``LARGEST_MM``; None when no group of tooth voxels reaches ``SMALLEST_MM3``.
+    """
     from scipy import ndimage
 
     tooth = (classes >= 1) & (classes <= len(TEETH))
@@ -30,22 +33,20 @@ def dental_region(classes: NDArray[Any], spacing: float) -> tuple[slice, slice, 
     # Teeth of both jaws join when thickened; strays do not.
     radius = max(1, round(JOIN_MM / spacing / 2))
     labels, count = ndimage.label(ndimage.binary_dilation(tooth, iterations=radius))
-    if count == 0:
-        return None
-    sizes = np.bincount(labels[tooth], minlength=count + 1)
-    sizes[0] = 0
+    points, group = np.argwhere(tooth), labels[tooth]
+    sizes = np.bincount(group, minlength=count + 1)
     if sizes.max() * spacing**3 < SMALLEST_MM3:
         return None
-    centre = np.argwhere(tooth & (labels == sizes.argmax())).mean(0)
+    sums = np.stack([np.bincount(group, points[:, axis], count + 1) for axis in range(3)], axis=1)
+    middles = sums / np.maximum(sizes, 1)[:, None]
+    centre = middles[sizes.argmax()]
     half = np.asarray(LARGEST_MM) / spacing / 2
-    near = np.zeros(count + 1, bool)
-    for index in np.flatnonzero(sizes * spacing**3 >= SMALLEST_MM3 / 4):
-        middle = np.argwhere(tooth & (labels == index)).mean(0)
-        near[index] = bool((np.abs(middle - centre) < half * 0.75).all())
-    points = np.argwhere(tooth & near[labels])
+    near = (np.abs(middles - centre) < half * 0.75).all(axis=1) & (sizes * spacing**3 >= SMALLEST_MM3 / 4)
+    points = points[near[group]]
+    centre = points.mean(0)
     margin = MARGIN_MM / spacing
-    low = np.maximum(np.floor(points.min(0) - margin), np.floor(centre - half))
-    high = np.minimum(np.ceil(points.max(0) + margin) + 1, np.ceil(centre + half))
+    low = np.maximum(np.floor(points.min(0) - margin), np.ceil(centre - half))
+    high = np.minimum(np.ceil(points.max(0) + margin) + 1, np.floor(centre + half))
     low, high = np.maximum(low, 0).astype(int), np.minimum(high, tooth.shape).astype(int)
     z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     return z, y, x

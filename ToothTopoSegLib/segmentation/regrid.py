@@ -1,11 +1,12 @@
 """Class scores of the working grid turned into labels on the scan's own grid, slice by slice.
 
 Scores are interpolated linearly and the best class is taken afterwards, which keeps surfaces smooth. Only one slice
-of class scores at the scan's resolution exists at any time, whatever the size of the scan.
+of class scores exists beside them at any time, whatever the size of the scan.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,54 @@ from ToothTopoSegLib.progress import Progress, silent
 Array = NDArray[Any]
 
 
-def _positions(target: int, spacing: float, offset: float, step: float, count: int) -> tuple[Array, Array, Array]:
-    """Target indices inside the source's extent, their lower source index and the fraction above it."""
-    at = (np.arange(target) * spacing - offset) / step
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """Where the voxels of one target axis lie: their indices, the source voxels below and above, the share of above."""
+
+    inside: Array
+    low: Array
+    high: Array
+    part: NDArray[np.float32]
+
+
+def _axis(target: int, spacing: float, offset: float, step: float, count: int) -> _Axis:
+    """The target voxels inside the extent of ``count`` source voxels of ``step`` mm that begin at ``offset`` mm.
+
+    Positions are rounded far below a voxel, so that a scan stored along other axes, whose origin differs in the last
+    digit, gets the same labels.
+    """
+    at = np.round((np.arange(target) * spacing - offset) / step, 6)
     inside = np.flatnonzero((at >= -0.5) & (at <= count - 0.5))
     at = np.clip(at[inside], 0, count - 1)
     low = np.minimum(np.floor(at).astype(int), max(count - 2, 0))
-    return inside, low, (at - low).astype(np.float32)
+    return _Axis(inside, low, np.minimum(low + 1, count - 1), (at - low).astype(np.float32))
 
 
-def _blend_axis(values: Array, low: Array, part: Array, axis: int) -> Array:
-    shape = [1] * values.ndim
-    shape[axis] = -1
-    first = np.take(values, low, axis)
-    if values.shape[axis] == 1:
-        return first
-    return np.asarray(first + (np.take(values, low + 1, axis) - first) * part.reshape(shape))
+def _mix(first: Array, second: Array, part: Any) -> Array:
+    return np.asarray(first + (second - first) * part)
+
+
+def _best_classes(scores: Array, rows: _Axis, columns: _Axis) -> Array:
+    """Class with the highest interpolated score (rows, columns) of one slice of scores (classes, y, x).
+
+    Where the four source voxels around agree on a class, no other can lead between them: interpolation, by far the
+    largest part of the work, is left to the seams between classes.
+    """
+    leader = scores.argmax(0)
+    corners = [leader[y][:, x] for y in (rows.low, rows.high) for x in (columns.low, columns.high)]
+    best = corners[0]
+    seam, row_column = np.zeros(best.shape, bool), scores.shape[2]
+    for corner in corners[1:]:
+        seam |= corner != best
+    r, c = np.nonzero(seam)
+    # Voxel by voxel, so that all classes of a voxel lie side by side and are fetched at once.
+    voxels = np.ascontiguousarray(scores.reshape(len(scores), -1).T)
+    along_y, along_x = rows.part[r, None], columns.part[c, None]
+    above, below = rows.low[r] * row_column, rows.high[r] * row_column
+    left = _mix(voxels[above + columns.low[c]], voxels[below + columns.low[c]], along_y)
+    right = _mix(voxels[above + columns.high[c]], voxels[below + columns.high[c]], along_y)
+    best[r, c] = _mix(left, right, along_x).argmax(1)
+    return best
 
 
 def labels_on_grid(
@@ -44,19 +77,16 @@ def labels_on_grid(
     """
     out = np.zeros(scan.array.shape, np.uint8)
     offset = scan.lps_to_index(np.asarray(grid.origin)) * np.asarray(scan.spacing)
-    axes = [
-        _positions(scan.array.shape[i], scan.spacing[i], float(offset[i]), grid.spacing[i], scores.shape[1 + i]) for i in range(3)
-    ]
-    (zs, z_low, z_part), (ys, y_low, y_part), (xs, x_low, x_part) = axes
-    if not (len(zs) and len(ys) and len(xs)):
+    slices, rows, columns = (
+        _axis(scan.array.shape[i], scan.spacing[i], float(offset[i]), grid.spacing[i], scores.shape[1 + i])
+        for i in range(3)
+    )
+    if not (len(rows.inside) and len(columns.inside)):
         return out
-    for row, (z, low, part) in enumerate(zip(zs, z_low, z_part, strict=True)):
-        if row % 16 == 0:
-            progress(row / len(zs), "putting labels on the scan")
-        pair = scores[:, low : low + 2]
-        # A class that leads nowhere in these slices cannot lead between them.
-        leading = np.unique(pair.argmax(0))
-        sheet = _blend_axis(pair[leading], np.array([0]), np.array([part]), 1)[:, 0]
-        sheet = _blend_axis(_blend_axis(sheet, y_low, y_part, 1), x_low, x_part, 2)
-        out[z, ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1] = labels[leading[sheet.argmax(0)]]
+    box = slice(rows.inside[0], rows.inside[-1] + 1), slice(columns.inside[0], columns.inside[-1] + 1)
+    for done, z in enumerate(slices.inside):
+        if done % 16 == 0:
+            progress(done / len(slices.inside), "putting labels on the scan")
+        sheet = _mix(scores[:, slices.low[done]], scores[:, slices.high[done]], slices.part[done])
+        out[z][box] = labels[_best_classes(sheet, rows, columns)]
     return out

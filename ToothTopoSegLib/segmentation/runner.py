@@ -17,34 +17,45 @@ Array = NDArray[Any]
 def _providers(device: str) -> list[str]:
     import onnxruntime
 
-    available = onnxruntime.get_available_providers()
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"The device {device!r} is unknown; use auto, cpu or cuda.")
-    if device == "cuda" and "CUDAExecutionProvider" not in available:
+    if device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise UsageError("No CUDA device can be used by the installed onnxruntime; use --device cpu or auto.")
     # The integer graph has kernels on the CPU only, so that "auto" means the CPU.
     return ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
 
 
 class Runner:
-    """Runs a bundle's network on patches (z, y, x); keeps one ONNX Runtime session."""
+    """Runs a bundle's network on patches (z, y, x); keeps one ONNX Runtime session.
+
+    ``device`` is auto, cpu or cuda; ``threads`` processor threads, by default all. ``classes`` is how many scores a
+    voxel gets. Raises UsageError for another device, one that is not there, or fewer than one thread, ModelError when
+    ONNX Runtime cannot load the model or it does not take and give what its card says.
+    """
 
     def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
         import onnxruntime
 
+        if threads is not None and threads < 1:
+            raise UsageError(f"{threads} threads were asked for, but at least 1 is needed; leave it out to use all.")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or os.cpu_count() or 1
-        # One patch at a time: an arena that keeps the largest request for ever only costs memory.
-        options.enable_cpu_mem_arena = True
+        providers = _providers(device)
         try:
-            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=_providers(device))
-        except UsageError:
-            raise
-        except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot load the model {bundle.path.name}; is it made for it? ({error})") from error
-        self._input = self._session.get_inputs()[0].name
-        self.classes = int(self._session.get_outputs()[0].shape[1])
+            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=providers)
+        except Exception as error:  # onnxruntime has no common base for what it raises
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(
+                f"ONNX Runtime cannot load the model {bundle.path.name} ({reason}); update onnxruntime or give another."
+            ) from error
+        images, scores = self._session.get_inputs(), self._session.get_outputs()
+        if len(images) != 1 or images[0].shape != [1, 1, *bundle.patch] or len(scores[0].shape) != 5:
+            raise ModelError(
+                f"The model {bundle.path.name} takes no patches of the size on its card; copy model and card again."
+            )
+        self._input = images[0].name
+        self.classes = int(scores[0].shape[1])
 
     def __call__(self, patch: Array) -> Array:
         """Class scores (classes, z, y, x), uint8 or float32, of a normalised float32 patch (z, y, x)."""

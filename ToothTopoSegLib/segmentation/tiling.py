@@ -18,7 +18,10 @@ Array = NDArray[Any]
 
 
 def starts(length: int, patch: int, overlap: float) -> list[int]:
-    """First voxels of the tiles along one axis, evenly spread, neighbours sharing at least ``overlap`` of a patch."""
+    """First voxels of the tiles along one axis, evenly spread.
+
+    Neighbours share at least ``overlap`` (0..1, below 1) of a patch, rounded down to voxels.
+    """
     if length <= patch:
         return [0]
     count = int(np.ceil((length - patch) / (patch * (1 - overlap)))) + 1
@@ -66,8 +69,9 @@ def blend(
         progress(i / len(places), "segmenting the teeth")
         tile = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
         scores = network(grown[tile])
+        # Class by class, so that what is multiplied and added stays in the processor's cache.
         for k in range(classes):
-            total[(k, *tile)] += weight * scores[k]
+            total[k][tile] += weight * scores[k]
         norm[tile] += weight
     for k in range(classes):
         total[k] /= norm

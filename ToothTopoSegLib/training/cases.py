@@ -6,6 +6,7 @@ seen by many scanners. Cases are numbered; number and seed base determine a case
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ TRAINING_SEED = 1_000_000
 
 
 def make_case(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Tissue and label map, uint8 (z, y, x), of training case ``number`` at 0.6 mm."""
+    """Tissue and label map, uint8 (z, y, x), of training case ``number`` (0 or more) at 0.6 mm."""
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.head import Pose, render
 
@@ -36,18 +37,25 @@ def case_path(folder: Path, number: int) -> Path:
 
 
 def cache_case(folder: Path, number: int) -> Path:
-    """Make case ``number`` unless it is there already; uint8 array (2, z, y, x) of tissue and labels."""
+    """Make case ``number`` unless it is there already; uint8 array (2, z, y, x) of tissue and labels.
+
+    Two processes may make the same case at once; a case that is there is whole. Raises OSError when the folder cannot
+    be written.
+    """
     path = case_path(folder, number)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        staged = path.with_suffix(".part.npy")
-        np.save(staged, np.stack(make_case(number)))
-        staged.replace(path)
+        staged = path.with_name(f".{path.stem}-{os.getpid()}.npy")
+        try:
+            np.save(staged, np.stack(make_case(number)))
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
     return path
 
 
 def load_case(folder: Path, number: int) -> NDArray[Any]:
-    """Case ``number`` as a memory map (2, z, y, x)."""
+    """Case ``number`` as a memory map (2, z, y, x); FileNotFoundError when it is not in the cache."""
     return np.asarray(np.load(case_path(folder, number), mmap_mode="r"))
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.training.cases import load_case
@@ -31,21 +32,22 @@ class Schedule:
     """How long and how fast to learn.
 
     ``frozen_from`` is the step from which norm statistics stay fixed. Until ``coarse_until`` patches of
-    ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the cost: numbers are learnt there.
+    ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the cost: numbers are learnt
+    there. ``average`` is the decay of the moving average of weights.
     """
 
     plan: Plan = field(default_factory=Plan)
-    steps: int = 3000
+    steps: int = 2600
     warmup: int = 100
-    frozen_from: int = 2300
+    frozen_from: int = 2000
     rate: float = 2e-3
     weight_decay: float = 1e-2
     average: float = 0.997
-    cases: int = 150
+    cases: int = 120
     seed: int = 7
     save_every: int = 100
     check_every: int = 250
-    coarse_until: int = 1400
+    coarse_until: int = 1300
     coarse_patch: tuple[int, int, int] = (48, 64, 64)
     coarse_spacing: float = 1.25
     numbering: float = 0.5
@@ -81,27 +83,36 @@ def learning_rate(schedule: Schedule, step: int) -> float:
     return schedule.rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(part, 1.0)))))
 
 
-def _samples(schedule: Schedule, folder: Path, start: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Samples from step ``start`` on; each step's sample depends on seed and step alone."""
-    import torch
-    from torch.utils.data import DataLoader, Dataset
+@dataclass(frozen=True)
+class _Samples:
+    """The samples from step ``start`` on; each step's sample depends on seed and step alone."""
 
-    class Steps(Dataset):  # type: ignore[type-arg]
-        def __len__(self) -> int:
-            return schedule.steps - start
+    schedule: Schedule
+    folder: Path
+    start: int
 
-        def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-            torch.set_num_threads(1)
-            rng = np.random.default_rng([schedule.seed, start + item])
-            case = load_case(folder, int(rng.integers(schedule.cases)))
-            image, classes = draw_sample(case, rng, *schedule.view(start + item))
-            return torch.from_numpy(image)[None], torch.from_numpy(classes)
+    def __len__(self) -> int:
+        return max(0, self.schedule.steps - self.start)
 
-    loader = DataLoader(Steps(), batch_size=1, shuffle=False, num_workers=workers, prefetch_factor=4 if workers else None)
-    yield from loader
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        import torch
+
+        rng = np.random.default_rng([self.schedule.seed, self.start + item])
+        case = load_case(self.folder, int(rng.integers(self.schedule.cases)))
+        image, classes = draw_sample(case, rng, *self.schedule.view(self.start + item))
+        return torch.from_numpy(image)[None], torch.from_numpy(classes)
+
+
+def _batches(samples: _Samples, workers: int) -> Iterable[tuple[Tensor, Tensor]]:
+    """Samples as batches of one, drawn ahead by ``workers`` processes."""
+    from torch.utils.data import DataLoader
+
+    ahead = 4 if workers else None
+    return DataLoader(samples, batch_size=1, shuffle=False, num_workers=workers, prefetch_factor=ahead)
 
 
 def _freeze_norm(network: nn.Module) -> None:
+    """Let norm layers use their running statistics from now on without changing them."""
     from torch import nn
 
     for module in network.modules():
@@ -120,7 +131,8 @@ def _new_state(schedule: Schedule, device: str) -> State:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.momentum = 0.03
-    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=schedule.weight_decay, fused=True)
+    weights, decay = network.parameters(), schedule.weight_decay
+    optimiser = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=decay, fused=True)
     return State(network, copy.deepcopy(network).eval(), optimiser)
 
 
@@ -161,7 +173,7 @@ def unaliased(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_state(schedule: Schedule, folder: Path, device: str) -> State:
-    """The state a run folder holds, or a new one."""
+    """The state a run folder holds, or a new one; RuntimeError when the checkpoint is of another plan."""
     import torch
 
     state = _new_state(schedule, device)
@@ -176,12 +188,21 @@ def load_state(schedule: Schedule, folder: Path, device: str) -> State:
 
 
 def validate(
-    network: nn.Module, schedule: Schedule, folder: Path, numbers: range, device: str, view: tuple[tuple[int, int, int], float]
+    network: nn.Module,
+    schedule: Schedule,
+    folder: Path,
+    numbers: range,
+    device: str,
+    view: tuple[tuple[int, int, int], float],
 ) -> dict[str, float]:
-    """Mean Dice per tooth and of teeth together on fixed samples of cases never trained on."""
+    """Mean Dice per tooth and of teeth together on fixed samples of cases never trained on; NaN without any tooth.
+
+    ``view`` is patch (z, y, x) and spacing in mm. The network is left in evaluation mode.
+    """
     import torch
 
-    teeth, tooth = [], []
+    teeth: list[float] = []
+    tooth: list[float] = []
     network.eval()
     with torch.inference_mode():
         for number in numbers:
@@ -190,18 +211,45 @@ def validate(
             scores = network(torch.from_numpy(image)[None, None].to(device))
             found = (scores[0] if isinstance(scores, list | tuple) else scores)[0].argmax(0).cpu().numpy()
             present = [c for c in np.unique(classes) if 1 <= c <= 32 and (classes == c).sum() > 20]
-            teeth += [2 * ((found == c) & (classes == c)).sum() / ((found == c).sum() + (classes == c).sum()) for c in present]
-            a, b = (found >= 1) & (found <= 32), (classes >= 1) & (classes <= 32)
-            if b.any():
-                tooth.append(2 * (a & b).sum() / (a.sum() + b.sum()))
-    return {"dice_teeth": float(np.mean(teeth)), "dice_any_tooth": float(np.mean(tooth))}
+            teeth += [_overlap(found == c, classes == c) for c in present]
+            any_tooth = (classes >= 1) & (classes <= 32)
+            if any_tooth.any():
+                tooth.append(_overlap((found >= 1) & (found <= 32), any_tooth))
+    return {"dice_teeth": _mean(teeth), "dice_any_tooth": _mean(tooth)}
+
+
+def _overlap(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Dice of two masks that are not both empty."""
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+LOG_COLUMNS = ("step", "rate", "loss", "dice_teeth", "dice_any_tooth", "seconds")
+
+
+def _rewind_log(folder: Path, step: int) -> None:
+    """Forget the rows after ``step``: an interrupted training logs the steps since its last checkpoint once more."""
+    path = folder / "log.csv"
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    staged = folder / "log.part"
+    with staged.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, LOG_COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    staged.replace(path)
 
 
 def _log(folder: Path, row: dict[str, Any]) -> None:
     path = folder / "log.csv"
     new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, ["step", "rate", "loss", "dice_teeth", "dice_any_tooth", "seconds"], restval="")
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, LOG_COLUMNS, restval="")
         if new:
             writer.writeheader()
         writer.writerow(row)
@@ -216,17 +264,23 @@ def run_training(
     held_out: range = range(0),
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train until ``schedule.steps``, going on from what ``folder`` holds; returns the last measures."""
+    """Train until ``schedule.steps``, going on from what ``folder`` holds; returns the last measures.
+
+    ``cases`` is the folder of cached cases, ``held_out`` the numbers of those that only :func:`validate` sees.
+    ``progress`` may cancel: the training then goes on from its last checkpoint. Raises FileNotFoundError when a case
+    is not in the cache.
+    """
     import torch
 
     from ToothTopoSegLib.training.losses.overlap import deep_supervision_loss
 
     folder.mkdir(parents=True, exist_ok=True)
     state = load_state(schedule, folder, device)
+    _rewind_log(folder, state.step)
     losses: list[float] = []
     measures: dict[str, Any] = {}
     began, before = time.monotonic(), state.seconds
-    for image, classes in _samples(schedule, cases, state.step, workers):
+    for image, classes in _batches(_Samples(schedule, cases, state.step), workers):
         state.network.train()
         if state.step >= schedule.frozen_from:
             _freeze_norm(state.network)

@@ -36,12 +36,16 @@ class Plan:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Plan:
-        """The plan that :meth:`as_dict` wrote."""
-        return Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        """The plan that :meth:`as_dict` wrote; TypeError for keys that no plan has."""
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return Plan(**arguments)
 
 
 def build_network(plan: Plan, deep_supervision: bool = True) -> nn.Module:
-    """The PlainConvUNet of a plan: (b, 1, z, y, x) -> class scores (b, classes, z, y, x), a list if supervised deeply."""
+    """The PlainConvUNet of a plan: (b, 1, z, y, x) -> class scores (b, classes, z, y, x).
+
+    With deep supervision the result is a list of scores, the finest resolution first.
+    """
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
     from torch import nn
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ToothTopoSegLib.errors import UsageError
 from ToothTopoSegLib.progress import Progress, part, silent
-from ToothTopoSegLib.training.cases import cache_case
+from ToothTopoSegLib.training.cases import cache_case, case_path
 from ToothTopoSegLib.training.loop import Schedule, run_training
 from ToothTopoSegLib.training.network import Plan
 
@@ -37,15 +37,21 @@ RECIPES = {
 
 
 def _fill(folder: Path, numbers: list[int], progress: Progress) -> None:
-    missing = [n for n in numbers if not (folder / f"case_{n:05d}.npy").exists()]
+    """Render the cases that the cache lacks on all cores."""
+    missing = [n for n in numbers if not case_path(folder, n).exists()]
     if not missing:
         return
     workers = min(len(missing), os.cpu_count() or 1)
     with ProcessPoolExecutor(workers) as pool:
         jobs = [pool.submit(cache_case, folder, n) for n in missing]
-        for done, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            progress(done / len(missing), f"rendering training head {done} of {len(missing)}")
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                progress(done / len(missing), f"rendering training head {done} of {len(missing)}")
+        except BaseException:
+            # Leaving the pool waits for all heads that are queued, which can take minutes after a cancellation.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _device(device: str) -> str:
@@ -58,14 +64,16 @@ def _device(device: str) -> str:
     return device
 
 
-def train(run_folder: Path, config_name: str = "bundled", device: str = "auto", progress: Progress = silent) -> dict[str, Any]:
+def train(
+    run_folder: Path, config_name: str = "bundled", device: str = "auto", progress: Progress = silent
+) -> dict[str, Any]:
     """Train the recipe ``config_name`` in ``run_folder``, resuming what is there; returns the last measures.
 
     Raises UsageError for an unknown recipe, a missing device, or a folder that holds another recipe's run.
     """
     if config_name not in RECIPES:
         raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
-    schedule = RECIPES[config_name]
+    schedule, device = RECIPES[config_name], _device(device)
     run_folder.mkdir(parents=True, exist_ok=True)
     note = run_folder / "schedule.json"
     text = json.dumps({"recipe": config_name, **asdict(schedule)}, indent=2) + "\n"
@@ -76,4 +84,4 @@ def train(run_folder: Path, config_name: str = "bundled", device: str = "auto", 
     held_out = HELD_OUT if config_name == "bundled" else range(900, 901)
     _fill(cases, [*range(schedule.cases), *held_out], part(progress, 0.0, 0.05))
     workers = 1 if (os.cpu_count() or 1) < 8 else 8
-    return run_training(schedule, run_folder, cases, _device(device), workers, held_out, part(progress, 0.05, 1.0))
+    return run_training(schedule, run_folder, cases, device, workers, held_out, part(progress, 0.05, 1.0))

@@ -62,6 +62,7 @@ def _grid(window: Window, patch: tuple[int, int, int], case_shape: tuple[int, ..
 
 
 def _box(grid: Array, case_shape: tuple[int, ...], margin: Array) -> tuple[slice, ...]:
+    """The part of the case, at least 8 voxels wide, that holds the patch and ``margin`` voxels around it."""
     flat = grid.reshape(-1, 3)
     low = np.clip(np.floor(flat.min(0) - margin), 0, np.asarray(case_shape) - 9).astype(int)
     high = np.clip(np.ceil(flat.max(0) + margin) + 1, low + 8, case_shape).astype(int)
@@ -95,7 +96,9 @@ def _cut_view(image: Array, classes: Array, rng: np.random.Generator) -> None:
     classes[gone] = 0
 
 
-def draw_sample(case: Array, rng: np.random.Generator, patch: tuple[int, int, int], spacing: float) -> tuple[Array, Array]:
+def draw_sample(
+    case: Array, rng: np.random.Generator, patch: tuple[int, int, int], spacing: float
+) -> tuple[Array, Array]:
     """Image float32 (z, y, x) and class indices uint8 (z, y, x) of shape ``patch`` at about ``spacing`` mm."""
     from scipy.ndimage import gaussian_filter
 

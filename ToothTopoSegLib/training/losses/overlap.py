@@ -50,7 +50,7 @@ def numbering_loss(scores: Tensor, target: Tensor, first: int, last: int) -> Ten
 
     own = (target >= first) & (target <= last)
     if not bool(own.any()):
-        return scores.sum() * 0.0
+        return scores.float().sum() * 0.0
     return functional.cross_entropy(scores[first : last + 1, own].t().float(), target[own] - first)
 
 
@@ -71,12 +71,15 @@ def segmentation_loss(scores: Tensor, target: Tensor, numbering: float = 0.0) ->
 
 
 def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor, numbering: float = 0.0) -> Tensor:
-    """Loss over all resolutions, halving weights as in nnU-Net; the coarsest output is left out there, and here."""
+    """Loss over all resolutions, halving weights as in nnU-Net; the coarsest output is left out there, and here.
+
+    ``outputs`` are scores (1, c, z, y, x) from the finest to the coarsest, each half the size of the one before;
+    ``target`` is (1, z, y, x) with class indices and a size that halves evenly.
+    """
     used = list(outputs[:-1]) if len(outputs) > 1 else list(outputs)
     weights = [0.5**i for i in range(len(used))]
-    total = scores_loss = segmentation_loss(used[0], target, numbering) * weights[0]
+    total = segmentation_loss(used[0], target, numbering) * weights[0]
     for i in range(1, len(used)):
-        step = 2**i
-        scores_loss = segmentation_loss(used[i], target[:, step // 2 :: step, step // 2 :: step, step // 2 :: step], numbering)
-        total = total + weights[i] * scores_loss
+        every = slice(2**i // 2, None, 2**i)
+        total = total + weights[i] * segmentation_loss(used[i], target[:, every, every, every], numbering)
     return total / sum(weights)

@@ -1,0 +1,167 @@
+"""Phantoms as files: the same seed gives the same bytes, scan and labels share a grid, wrong wishes are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ToothTopoSegLib.anatomy import fdi
+from ToothTopoSegLib.errors import Cancelled, OutputError, UsageError
+from ToothTopoSegLib.imaging import itk
+from ToothTopoSegLib.imaging.read import read_label_map, read_scan
+from ToothTopoSegLib.phantom import head, scanner, write
+from ToothTopoSegLib.phantom.write import make_phantom, write_phantoms
+
+SMALL = 40_000
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phantoms of a few ten thousand voxels; spacing becomes as coarse as that takes."""
+    monkeypatch.setattr(write, "LARGEST_VOXELS", SMALL)
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phantoms whose view and spacing are drawn, with next to nothing in them."""
+    nothing = np.zeros((1, 1, 1), np.uint8)
+    monkeypatch.setattr(head, "render", lambda *args, **kwargs: (nothing, nothing))
+    monkeypatch.setattr(scanner, "expose", lambda tissue, *args: tissue.astype(np.float32))
+    monkeypatch.setattr(scanner, "add_noise", lambda grey, *args: grey)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small phantoms 3 and 4."""
+    folder = tmp_path_factory.mktemp("phantoms") / "new"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "LARGEST_VOXELS", SMALL)
+        write_phantoms(folder, count=2, seed=3)
+    return folder
+
+
+def test_each_phantom_is_a_scan_its_labels_and_how_it_was_made(written):
+    names = {p.name for p in written.iterdir()}
+    assert names == {f"phantom_0000{n}{end}" for n in (3, 4) for end in (".nii.gz", "_labels.nii.gz", ".json")}
+
+
+def test_scan_and_labels_read_back_on_one_grid(written):
+    scan, labels = read_scan(written / "phantom_00003.nii.gz"), read_label_map(written / "phantom_00003_labels.nii.gz")
+    assert scan.array.shape == labels.array.shape
+    assert scan.spacing == pytest.approx(labels.spacing, rel=1e-6)
+    assert scan.origin == pytest.approx(labels.origin, abs=1e-4)
+    assert np.asarray(scan.direction) == pytest.approx(np.asarray(labels.direction), abs=1e-6)
+
+
+def test_files_hold_the_very_arrays_of_the_phantom(written, small):
+    phantom = make_phantom(3)
+    assert (read_scan(written / "phantom_00003.nii.gz").array == phantom.scan.array).all()
+    assert (read_label_map(written / "phantom_00003_labels.nii.gz").array == phantom.labels.array).all()
+    assert read_scan(written / "phantom_00003.nii.gz").origin == pytest.approx(phantom.scan.origin, abs=1e-4)
+
+
+def test_labels_are_teeth_and_jaws_and_the_note_lists_the_teeth(written):
+    labels = read_label_map(written / "phantom_00004_labels.nii.gz").array
+    note = json.loads((written / "phantom_00004.json").read_text(encoding="utf-8"))
+    assert set(np.unique(labels)) <= {0, *fdi.PERMANENT, *fdi.JAWS}
+    assert note["teeth"] == [v for v in np.unique(labels) if fdi.is_tooth(v)]
+    assert note["seed"] == 4
+    assert note["shape_zyx"] == list(labels.shape)
+
+
+def test_labels_lie_on_the_right_side_of_the_patient(written):
+    labels = read_label_map(written / "phantom_00003_labels.nii.gz")
+    present = [int(v) for v in np.unique(labels.array) if fdi.is_tooth(v)]
+    centroids = {v: labels.index_to_lps(np.argwhere(labels.array == v).mean(axis=0)) for v in present}
+    back = [v for v in present if fdi.position(v) >= 4]
+    assert back
+    for tooth in back:
+        assert (centroids[tooth][0] > 0) == fdi.is_left(tooth)
+
+
+def test_the_same_seed_gives_the_same_bytes(written, small, tmp_path):
+    write_phantoms(tmp_path, seed=4)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (written / path.name).read_bytes(), path.name
+
+
+def test_another_seed_and_a_hard_phantom_are_other_phantoms(small):
+    easy, other, hard = make_phantom(3), make_phantom(5), make_phantom(3, hard=True)
+    assert easy.made["imaging"] != other.made["imaging"]
+    assert easy.made["imaging"] != hard.made["imaging"]
+    assert hard.made["hard"]
+    assert easy.scan.array.shape != hard.scan.array.shape or (easy.scan.array != hard.scan.array).any()
+
+
+def test_the_report_names_the_folder_and_every_phantom(small, tmp_path):
+    heard = []
+    report = write_phantoms(tmp_path, seed=6, progress=lambda fraction, message: heard.append(fraction))
+    assert report["folder"] == str(tmp_path)
+    assert [p["seed"] for p in report["phantoms"]] == [6]
+    assert (tmp_path / report["phantoms"][0]["scan"]).is_file()
+    assert (tmp_path / report["phantoms"][0]["labels"]).is_file()
+    assert heard == [0.0, 1.0]
+    json.dumps(report)
+
+
+@pytest.mark.parametrize("hard", (False, True))
+def test_spacing_lies_between_a_fifth_and_half_a_millimetre_within_the_size_limit(unrendered, hard):
+    made = [make_phantom(seed, hard).made for seed in range(25)]
+    assert all(0.2 <= m["spacing_mm"] <= 0.5 for m in made)
+    assert max(np.prod(m["shape_zyx"]) for m in made) <= write.LARGEST_VOXELS * 1.01
+    assert max(m["spacing_mm"] for m in made) > 0.45
+    assert hard or min(m["spacing_mm"] for m in made) < 0.3
+
+
+def test_views_of_both_jaws_one_jaw_and_one_side_occur(unrendered):
+    views = {make_phantom(seed).made["view"] for seed in range(25)}
+    assert views == {"both jaws", "upper jaw", "lower jaw", "half"}
+
+
+def test_a_size_limit_makes_the_voxels_coarser(unrendered, monkeypatch):
+    monkeypatch.setattr(write, "LARGEST_VOXELS", SMALL)
+    made = make_phantom(0).made
+    assert made["spacing_mm"] > 0.5
+    assert np.prod(made["shape_zyx"]) <= SMALL
+
+
+@pytest.mark.parametrize(("count", "seed"), ((0, 0), (-1, 0), (1, -1)))
+def test_no_phantoms_and_negative_seeds_are_refused_before_anything_is_written(tmp_path, count, seed):
+    with pytest.raises(UsageError, match="at least"):
+        write_phantoms(tmp_path / "new", count=count, seed=seed)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cancelled_run_leaves_whole_phantoms_only(small, tmp_path):
+    def cancel_after_one(fraction: float, message: str) -> None:
+        if fraction > 0:
+            raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        write_phantoms(tmp_path, count=2, seed=6, progress=cancel_after_one)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "phantom_00006.json",
+        "phantom_00006.nii.gz",
+        "phantom_00006_labels.nii.gz",
+    ]
+
+
+def test_a_scan_that_the_writer_refuses_is_one_sentence_and_leaves_nothing(unrendered, monkeypatch, tmp_path):
+    class Full:
+        def WriteImage(self, *args: object) -> None:  # noqa: N802
+            raise RuntimeError("sitk::ERROR: many lines")
+
+    monkeypatch.setattr(itk, "image_from_volume", lambda volume: None)
+    monkeypatch.setattr(itk, "import_sitk", Full)
+    with pytest.raises(OutputError, match="phantom_00000"):
+        write_phantoms(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(unrendered, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError):
+        write_phantoms(tmp_path / "file")

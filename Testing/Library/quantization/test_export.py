@@ -1,0 +1,227 @@
+"""From a training run's folder to a bundle, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from Testing.Library.quantization.tiny import TINY, Tiny, smooth_patches
+from ToothTopoSegLib.errors import Cancelled, ModelError, OutputError, UsageError
+from ToothTopoSegLib.phantom import head
+from ToothTopoSegLib.quantization import audit
+from ToothTopoSegLib.quantization.audit import audit_model
+from ToothTopoSegLib.quantization.calibrate import run_float
+from ToothTopoSegLib.quantization.export import export_run, float_bundle, float_weights_path, record_metrics
+from ToothTopoSegLib.segmentation.bundle import Bundle, load_bundle
+from ToothTopoSegLib.segmentation.runner import Runner
+from ToothTopoSegLib.training import cases
+from ToothTopoSegLib.training.loop import Schedule
+
+FILES = {"small.onnx", "small.json", "small_float16.safetensors"}
+LOG = "step,rate,loss,dice_teeth,dice_any_tooth,seconds\n25,1e-3,2.5,,,9\n50,1e-4,1.5,0.4321,0.8765,21\n"
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished training run whose cases are small blocks of random tissue."""
+
+    def load_case(folder: Path, number: int) -> np.ndarray:
+        assert folder == place / "cases" and number in (0, 1)
+        rng = np.random.default_rng(number)
+        tissue = np.repeat(rng.integers(0, head.METAL, (2, 9, 9, 9)), 4, axis=1)
+        return np.repeat(np.repeat(tissue, 4, axis=2), 4, axis=3).astype(np.uint8)
+
+    monkeypatch.setattr(cases, "load_case", load_case)
+    place = tmp_path / "run ü"
+    place.mkdir()
+    save_file(tiny.weights, place / "weights.safetensors")
+    schedule = {"recipe": "own", **asdict(Schedule(plan=TINY, cases=2, seed=3))}
+    (place / "schedule.json").write_text(json.dumps(schedule), encoding="utf-8")
+    (place / "log.csv").write_text(LOG, encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """The bundle of a run, exported once."""
+    target = tmp_path_factory.mktemp("exported") / "small.onnx"
+
+    def export(run: Path) -> Path:
+        if not target.exists():
+            export_run(run, target)
+        return target
+
+    return export
+
+
+def _left(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*")} if folder.exists() else set()
+
+
+def test_a_run_becomes_a_bundle_that_loads_and_passes_its_audit(run_folder: Path, exported) -> None:
+    path = exported(run_folder)
+    assert _left(path.parent) == FILES
+    assert load_bundle(path).patch == TINY.patch
+    assert audit_model(path)["passed"]
+    assert Runner(load_bundle(path), threads=1)(np.zeros(TINY.patch)).shape == (TINY.classes, *TINY.patch)
+
+
+def test_the_card_says_where_the_model_comes_from(run_folder: Path, exported) -> None:
+    path = exported(run_folder)
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["schema"] == "toothtoposeg.model/1" and card["name"] == "small"
+    assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card["plan"] == TINY.as_dict()
+    assert card["precision"] == "uint8 activations, int7 weights in int8"
+    assert card["quantization"] == {
+        "weight_bits": 7,
+        "activation_bits": 8,
+        "percentile": 99.99,
+        "calibration_patches": 24,
+    }
+    assert card["training"]["recipe"] == "own" and card["training"]["cases"] == 2 and card["training"]["seed"] == 3
+    assert card["training"]["steps"] == 50 and card["training"]["seconds"] == 21
+    assert card["training"]["validation"] == {"dice_teeth": 0.4321, "dice_any_tooth": 0.8765}
+    assert card["licence"] == "Apache-2.0" and "Not a medical device" in card["limits"]
+    assert card["scores"]["scale"] > 0 and 0 <= card["scores"]["zero_point"] <= 255
+
+
+def test_the_bundle_is_as_small_as_its_weights(run_folder: Path, exported, tiny: Tiny) -> None:
+    path = exported(run_folder)
+    values = sum(weight.size for weight in tiny.weights.values())
+    assert values < path.stat().st_size < values + 20_000  # one byte a weight, and the graph
+    assert float_weights_path(path).stat().st_size < 2 * values + 10_000
+
+
+def test_the_float_weights_are_the_networks_own_in_half_precision(run_folder: Path, exported, tiny: Tiny) -> None:
+    weights = load_file(float_weights_path(exported(run_folder)))
+    assert set(weights) == set(tiny.weights)
+    assert all(w.dtype == np.float16 and np.array_equal(w, tiny.weights[name]) for name, w in weights.items())
+
+
+def test_the_float_twin_of_a_bundle_is_the_folded_network(run_folder: Path, exported, tiny: Tiny) -> None:
+    twin = float_bundle(load_bundle(exported(run_folder)))
+    image = smooth_patches(TINY, 1)[0]
+    assert twin.card["precision"] == "float32" and twin.card["name"] == "small (float)"
+    np.testing.assert_allclose(Runner(twin, threads=1)(image[0, 0]), run_float(tiny.graph, image)[0], atol=1e-4)
+
+
+def test_a_bundle_without_its_float_weights_has_no_twin(tiny_bundle: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    moved = Bundle(tiny_bundle.with_name("elsewhere.onnx"), bundle.model, bundle.card)
+    with pytest.raises(ModelError, match=r"elsewhere_float16\.safetensors are missing"):
+        float_bundle(moved)
+
+
+def test_exporting_twice_gives_the_same_bundle(run_folder: Path, exported, tmp_path: Path) -> None:
+    first = exported(run_folder)
+    export_run(run_folder, tmp_path / "again" / "small.onnx")
+    assert all((tmp_path / "again" / name).read_bytes() == first.with_name(name).read_bytes() for name in FILES)
+
+
+@pytest.mark.parametrize("missing", ["weights.safetensors", "schedule.json", "log.csv"])
+def test_a_folder_without_a_finished_run_is_wrong_usage(run_folder: Path, tmp_path: Path, missing: str) -> None:
+    (run_folder / missing).unlink()
+    _refused(run_folder, tmp_path / "out" / "small.onnx", UsageError, "holds no weights")
+
+
+def test_a_bundle_must_end_in_onnx(run_folder: Path, tmp_path: Path) -> None:
+    _refused(run_folder, tmp_path / "out" / "small.pt", UsageError, r"small\.pt must end in \.onnx")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"plan": 3}', '{"plan": {"depth": 3}}'])
+def test_a_schedule_that_is_none_is_wrong_usage(run_folder: Path, tmp_path: Path, text: str) -> None:
+    (run_folder / "schedule.json").write_text(text, encoding="utf-8")
+    _refused(run_folder, tmp_path / "out" / "small.onnx", UsageError, r"schedule\.json")
+
+
+def test_weights_of_another_plan_are_wrong_usage(run_folder: Path, tmp_path: Path, tiny: Tiny) -> None:
+    weights = {name: value for name, value in tiny.weights.items() if "transpconvs.1" not in name}
+    save_file(weights, run_folder / "weights.safetensors")
+    _refused(run_folder, tmp_path / "out" / "small.onnx", UsageError, r"transpconvs\.1")
+
+
+def test_a_training_case_that_is_gone_is_wrong_usage(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_case(folder: Path, number: int) -> np.ndarray:
+        raise FileNotFoundError(number)
+
+    monkeypatch.setattr(cases, "load_case", load_case)
+    _refused(run_folder, tmp_path / "out" / "small.onnx", UsageError, "Training case 0 is not in")
+
+
+@pytest.mark.parametrize("value", [1e5, np.nan])
+def test_weights_beyond_half_precision_are_refused(run_folder: Path, tmp_path: Path, tiny: Tiny, value: float) -> None:
+    name = "encoder.stages.0.0.convs.0.norm.running_var"
+    save_file(tiny.weights | {name: np.full_like(tiny.weights[name], value)}, run_folder / "weights.safetensors")
+    _refused(run_folder, tmp_path / "out" / "small.onnx", ModelError, "running_var")
+
+
+def test_damaged_weights_are_refused(run_folder: Path, tmp_path: Path) -> None:
+    path = run_folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    _refused(run_folder, tmp_path / "out" / "small.onnx", ModelError, r"weights\.safetensors cannot be read")
+
+
+def test_a_graph_that_fails_its_audit_is_not_written(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "audit_graph", lambda graph: ["1 x Softplus: not an operator of the integer graph"])
+    _refused(run_folder, tmp_path / "out" / "small.onnx", ModelError, "not all integer: 1 x Softplus")
+
+
+@pytest.mark.parametrize("step", [1, 2, 14, 26, 27, 28])
+def test_cancelling_leaves_the_old_bundle_as_it_was(run_folder: Path, tmp_path: Path, step: int) -> None:
+    target = tmp_path / "out" / "small.onnx"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    calls = []
+
+    def cancel(fraction: float, message: str) -> None:
+        calls.append(fraction)
+        if len(calls) == step:
+            raise Cancelled("stopped")
+
+    if step < 28:
+        with pytest.raises(Cancelled):
+            export_run(run_folder, target, cancel)
+        assert _left(target.parent) == {"small.onnx"} and target.read_bytes() == b"old"
+    else:
+        export_run(run_folder, target, cancel)
+        assert len(calls) == 27 and calls == sorted(calls) and calls[-1] == 1.0
+        assert _left(target.parent) == FILES
+
+
+def test_a_place_that_is_a_file_cannot_take_a_bundle(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="is not a folder"):
+        export_run(run_folder, tmp_path / "file" / "small.onnx")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_measured_figures_are_kept_in_the_card_and_the_bundle_still_loads(
+    run_folder: Path, exported, tmp_path: Path
+) -> None:
+    for name in FILES:
+        (tmp_path / name).write_bytes(exported(run_folder).with_name(name).read_bytes())
+    record_metrics(tmp_path / "small.onnx", "phantoms", {"dice": 0.5})
+    record_metrics(tmp_path / "small.onnx", "phantoms", {"dice": 0.9})
+    record_metrics(tmp_path / "small.onnx", "scan", {"seconds": 8})
+    assert load_bundle(tmp_path / "small.onnx").card["metrics"] == {"phantoms": {"dice": 0.9}, "scan": {"seconds": 8}}
+    assert not list(tmp_path.glob("*.part"))
+
+
+def _refused(run: Path, target: Path, error: type[Exception], message: str) -> None:
+    """Exporting raises ``error`` in one sentence and leaves nothing at the target's folder."""
+    with pytest.raises(error, match=message) as caught:
+        export_run(run, target)
+    assert "\n" not in str(caught.value)
+    assert not target.parent.exists()

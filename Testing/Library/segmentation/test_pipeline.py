@@ -1,0 +1,291 @@
+"""The whole way of a scan, with a network small enough to run in a blink."""
+
+from __future__ import annotations
+
+import errno
+import json
+from itertools import pairwise, permutations, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputError
+from ToothTopoSegLib.evaluation import html, preview
+from ToothTopoSegLib.imaging import write
+from ToothTopoSegLib.imaging.volume import IDENTITY, Volume
+from ToothTopoSegLib.segmentation import pipeline
+from ToothTopoSegLib.segmentation.bundle import load_bundle
+from ToothTopoSegLib.segmentation.classes import LABELS
+from ToothTopoSegLib.segmentation.pipeline import Clock, segment_to_folder, segment_volume
+from ToothTopoSegLib.segmentation.region import LARGEST_MM
+from ToothTopoSegLib.segmentation.runner import Runner
+from ToothTopoSegLib.topology import report
+
+OBLIQUE = tuple(map(tuple, Rotation.from_euler("xyz", (8, -5, 12), degrees=True).as_matrix().tolist()))
+SPACING = (0.5, 0.9, 1.1)
+FILES = {
+    "head_teeth.nii.gz",
+    "head_teeth.seg.nrrd",
+    "head_report.json",
+    "head_report.html",
+    "head_preview.png",
+}
+
+
+def _scan(shape=(31, 18, 15), seed=0, direction=IDENTITY, spacing=SPACING) -> Volume:
+    """A smooth random scan (z, y, x) away from the origin."""
+    grey = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
+    return Volume((grey / grey.std() * 500 + 400).astype(np.int16), spacing, (-30.0, 12.5, 7.0), direction)
+
+
+def _stored(volume: Volume, order: tuple[int, ...], flipped: tuple[int, ...]) -> Volume:
+    """The same voxels at the same places in the world, stored along other axes."""
+    corner = [0, 0, 0]
+    for axis in flipped:
+        corner[order[axis]] = volume.array.shape[order[axis]] - 1
+    columns = np.asarray(volume.direction)[:, ::-1][:, list(order)]
+    columns[:, list(flipped)] *= -1
+    return Volume(
+        np.ascontiguousarray(np.flip(volume.array.transpose(order), flipped)),
+        tuple(volume.spacing[axis] for axis in order),
+        tuple(volume.index_to_lps(np.array(corner)).tolist()),
+        tuple(map(tuple, columns[:, ::-1].tolist())),
+    )
+
+
+def _written(folder: Path, volume: Volume, name: str = "head.nrrd") -> Path:
+    image = SimpleITK.GetImageFromArray(volume.array)
+    image.SetSpacing([float(s) for s in volume.spacing[::-1]])
+    image.SetOrigin(volume.origin)
+    image.SetDirection(np.asarray(volume.direction).ravel().tolist())
+    SimpleITK.WriteImage(image, str(folder / name))
+    return folder / name
+
+
+def _runner(bundle: Path) -> Runner:
+    return Runner(load_bundle(bundle), threads=1)
+
+
+@pytest.mark.parametrize("direction", [IDENTITY, OBLIQUE], ids=["straight", "oblique"])
+def test_labels_do_not_depend_on_how_the_scan_is_stored(tiny_bundle: Path, direction) -> None:
+    bundle, runner = load_bundle(tiny_bundle), _runner(tiny_bundle)
+    scan = _scan(direction=direction)
+    expected = segment_volume(scan, bundle, runner).array
+    assert len(np.unique(expected)) > 4
+    flips = [tuple(np.flatnonzero(f)) for f in product((0, 1), repeat=3)]
+    for number, order in enumerate(permutations(range(3))):
+        for flipped in (flips[number], flips[7 - number]):
+            found = segment_volume(_stored(scan, order, flipped), bundle, runner).array
+            back = np.flip(found, flipped).transpose(np.argsort(order))
+            np.testing.assert_array_equal(back, expected)
+
+
+@pytest.mark.parametrize("spacing", [(0.2, 0.2, 0.2), (0.4, 0.3, 0.3), (1.0, 1.0, 1.0), (1.7, 0.6, 2.2)])
+def test_labels_lie_on_the_scans_own_grid(tiny_bundle: Path, spacing) -> None:
+    scan = _scan((20, 25, 22), spacing=spacing)
+    found = segment_volume(scan, load_bundle(tiny_bundle), _runner(tiny_bundle))
+    assert found.array.shape == scan.array.shape and found.array.dtype == np.uint8
+    assert (found.spacing, found.origin, found.direction) == (scan.spacing, scan.origin, scan.direction)
+    assert set(np.unique(found.array)) <= set(LABELS)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_grey_values_of_another_type_or_offset_give_nearly_the_same_labels(tiny_bundle: Path, dtype: type) -> None:
+    bundle, runner = load_bundle(tiny_bundle), _runner(tiny_bundle)
+    scan = _scan()
+    grey = scan.array.astype(float)
+    other = np.rint((grey - grey.min()) / np.ptp(grey) * (255 if dtype == np.uint8 else 3000)).astype(dtype)
+    expected, found = (segment_volume(v, bundle, runner).array for v in (scan, scan.with_array(other)))
+    assert (expected == found).mean() > (0.9 if dtype == np.uint8 else 0.97)
+
+
+def test_a_scan_larger_than_a_dentition_is_labelled_in_its_dental_region_alone(tiny_bundle: Path) -> None:
+    scan = _scan((16, 18, 140), spacing=(1.0, 1.0, 1.0))
+    clock = Clock()
+    found = segment_volume(scan, load_bundle(tiny_bundle), _runner(tiny_bundle), clock=clock)
+    columns = np.flatnonzero(found.array.any(axis=(0, 1)))
+    assert 0 < len(columns) <= LARGEST_MM[2] and np.ptp(columns) < LARGEST_MM[2]
+    assert list(clock.seconds) == ["resample", "locate", "network", "labels"]
+
+
+@pytest.mark.parametrize("shape", [(16, 18, 20), (16, 18, 140)], ids=["small", "large"])
+def test_a_scan_without_teeth_gives_labels_of_zero(blind_bundle: Path, shape) -> None:
+    scan = _scan(shape, spacing=(1.0, 1.0, 1.0))
+    found = segment_volume(scan, load_bundle(blind_bundle), _runner(blind_bundle))
+    assert not found.array.any() and found.array.shape == shape and found.array.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["head.nii.gz", "head.nrrd", "head.mha"])
+def test_all_outputs_of_the_contract_are_written_and_nothing_else(tiny_bundle: Path, tmp_path: Path, name: str) -> None:
+    path = _written(tmp_path, _scan(direction=OBLIQUE), name)
+    out = tmp_path / "out ü" / "deep"
+    result = segment_to_folder(path, out, tiny_bundle, threads=1)
+    assert {p.name for p in out.iterdir()} == FILES
+    labels, scan = SimpleITK.ReadImage(str(out / "head_teeth.nii.gz")), SimpleITK.ReadImage(str(path))
+    assert labels.GetSize() == scan.GetSize() and labels.GetPixelID() == SimpleITK.sitkUInt8
+    # NIfTI keeps positions in 32 bits; from a NIfTI scan they come back as they were.
+    exact = 0.0 if name == "head.nii.gz" else 1e-5
+    for field in ("GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(labels, field)(), getattr(scan, field)(), rtol=exact, atol=exact)
+    assert SimpleITK.GetArrayFromImage(labels).any()
+    assert result["outputs"] == str(out)
+
+
+def test_the_segmentation_says_what_each_label_is(tiny_bundle: Path, tmp_path: Path) -> None:
+    segment_to_folder(_written(tmp_path, _scan()), tmp_path / "out", tiny_bundle, threads=1)
+    image = SimpleITK.ReadImage(str(tmp_path / "out" / "head_teeth.seg.nrrd"))
+    array = SimpleITK.GetArrayFromImage(image)
+    np.testing.assert_array_equal(
+        array, SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "out" / "head_teeth.nii.gz")))
+    )
+    present = [int(v) for v in np.unique(array) if v]
+    assert [int(image.GetMetaData(f"Segment{i}_LabelValue")) for i in range(len(present))] == present
+    for i, value in enumerate(present):
+        assert image.GetMetaData(f"Segment{i}_Tags").startswith("TerminologyEntry:")
+        assert value > 100 or image.GetMetaData(f"Segment{i}_Name").startswith(f"{value} ")
+
+
+def test_the_report_holds_what_the_contract_names(tiny_bundle: Path, tmp_path: Path) -> None:
+    scan = _scan()
+    result = segment_to_folder(_written(tmp_path, scan), tmp_path / "out", tiny_bundle, threads=1)
+    written = json.loads((tmp_path / "out" / "head_report.json").read_text(encoding="utf-8"))
+    keys = {"schema", "teeth", "findings", "summary", "timing_s", "peak_rss_mb", "model", "input"}
+    assert keys == set(written) and keys | {"outputs"} == set(result)
+    assert written["schema"] == "toothtoposeg.report/1"
+    assert written["input"] == {
+        "name": "head.nrrd",
+        "shape_zyx": list(scan.array.shape),
+        "spacing_zyx_mm": pytest.approx(SPACING),
+    }
+    assert written["model"] == load_bundle(tiny_bundle).identity
+    assert len(written["model"]["sha256"]) == 64
+    assert len(written["teeth"]) == 32 and any(t["present"] for t in written["teeth"])
+    assert {"read", "load model", "resample", "locate", "network", "labels", "check", "total"} <= set(
+        written["timing_s"]
+    )
+    assert "write" in result["timing_s"] and result["peak_rss_mb"] > 10
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_scan_without_teeth_is_a_valid_result_that_says_so(blind_bundle: Path, tmp_path: Path) -> None:
+    result = segment_to_folder(_written(tmp_path, _scan()), tmp_path / "out", blind_bundle, threads=1)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
+    assert result["summary"]["teeth_found"] == 0 and not any(t["present"] for t in result["teeth"])
+    assert [(f["kind"], f["severity"], f["evidence"]) for f in result["findings"]] == [
+        ("missing", "info", "No tooth was found in this scan.")
+    ]
+    assert not SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "out" / "head_teeth.nii.gz"))).any()
+    assert "No tooth was found" in (tmp_path / "out" / "head_report.html").read_text(encoding="utf-8")
+
+
+def test_the_same_scan_gives_the_same_labels_and_picture_again(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = _written(tmp_path, _scan())
+    for out in ("one", "two"):
+        segment_to_folder(path, tmp_path / out, tiny_bundle, threads=1)
+    for name in ("head_teeth.nii.gz", "head_teeth.seg.nrrd", "head_preview.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+class _Stop:
+    """A progress callback that cancels at its n-th call."""
+
+    def __init__(self, at: int = -1) -> None:
+        self.at = at
+        self.fractions: list[float] = []
+
+    def __call__(self, fraction: float, message: str) -> None:
+        self.fractions.append(fraction)
+        if len(self.fractions) == self.at:
+            raise Cancelled("stopped")
+
+
+def test_progress_only_ever_grows_and_ends_at_one(tiny_bundle: Path, tmp_path: Path) -> None:
+    watch = _Stop()
+    path = _written(tmp_path, _scan((16, 18, 140), spacing=(1.0, 1.0, 1.0)))
+    segment_to_folder(path, tmp_path / "out", tiny_bundle, threads=1, progress=watch)
+    assert watch.fractions[0] == 0.0 and watch.fractions[-1] == 1.0
+    assert all(a <= b for a, b in pairwise(watch.fractions))
+
+
+def test_cancelling_at_any_step_leaves_the_folder_as_it_was(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = _written(tmp_path, _scan())
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "head_report.json").write_text("mine", encoding="utf-8")
+    watch = _Stop()
+    segment_to_folder(path, tmp_path / "count", tiny_bundle, threads=1, progress=watch)
+    steps = len(watch.fractions)
+    assert steps > 10
+    for at in sorted({1, 2, 3, 4, steps // 2, steps - 3, steps - 2, steps - 1, steps}):
+        for out in (used, tmp_path / "new" / "deep"):
+            with pytest.raises(Cancelled):
+                segment_to_folder(path, out, tiny_bundle, threads=1, progress=_Stop(at))
+        assert [p.name for p in used.iterdir()] == ["head_report.json"]
+        assert (used / "head_report.json").read_text(encoding="utf-8") == "mine"
+        assert not (tmp_path / "new").exists()
+
+
+def test_results_of_an_earlier_run_are_replaced(tiny_bundle: Path, blind_bundle: Path, tmp_path: Path) -> None:
+    path, out = _written(tmp_path, _scan()), tmp_path / "out"
+    segment_to_folder(path, out, tiny_bundle, threads=1)
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    segment_to_folder(path, out, blind_bundle, threads=1)
+    assert {p.name for p in out.iterdir()} == {*FILES, "notes.txt"}
+    assert json.loads((out / "head_report.json").read_text(encoding="utf-8"))["summary"]["teeth_found"] == 0
+
+
+def test_a_file_where_the_folder_should_be_is_left_alone(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError, match="is not a folder"):
+        segment_to_folder(_written(tmp_path, _scan()), tmp_path / "out", tiny_bundle, threads=1)
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        (write, "_write_voxels"),
+        (write, "write_segmentation"),
+        (preview, "draw_preview"),
+        (html, "write_html"),
+        (report, "write_json"),
+    ],
+    ids=["label map", "segmentation", "picture", "page", "report"],
+)
+def test_a_full_disk_leaves_nothing_behind(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module, name: str
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = _written(tmp_path, _scan())
+    monkeypatch.setattr(module, name, full)
+    with pytest.raises(OutputError, match="disk is full") as caught:
+        segment_to_folder(path, tmp_path / "out", tiny_bundle, threads=1)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_or_model_that_is_not_there_leaves_no_folder(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        segment_to_folder(tmp_path / "nowhere.nii.gz", tmp_path / "out", tiny_bundle)
+    with pytest.raises(ModelError):
+        segment_to_folder(_written(tmp_path, _scan()), tmp_path / "out", tmp_path / "none.onnx")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_clock_adds_up_what_a_step_takes_even_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 5.0, 7.5, 10.0, 10.25])
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(now))
+    clock = Clock()
+    with clock.step("read"):
+        pass
+    with clock.step("network"):
+        pass
+    with pytest.raises(Cancelled), clock.step("read"):
+        raise Cancelled("stopped")
+    assert clock.rounded() == {"read": 1.25, "network": 2.5, "total": 3.75}

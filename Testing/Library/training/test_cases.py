@@ -1,0 +1,88 @@
+"""The cache of training cases: whole files or none, made once, and what a number makes stays the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ToothTopoSegLib.anatomy import fdi
+from ToothTopoSegLib.phantom import head
+from ToothTopoSegLib.training import cases
+from ToothTopoSegLib.training.cases import cache_case, case_path, fill_cache, load_case, make_case
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real cases at four times the spacing."""
+    monkeypatch.setattr(cases, "CASE_SHAPE", tuple(n // 4 for n in cases.CASE_SHAPE))
+    monkeypatch.setattr(cases, "CASE_SPACING", cases.CASE_SPACING * 4)
+
+
+def test_a_number_always_makes_the_same_case_and_another_number_another(coarse):
+    first, again, other = (np.stack(make_case(number)) for number in (0, 0, 1))
+    assert first.dtype == np.uint8
+    assert first.shape == (2, *cases.CASE_SHAPE)
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_a_case_holds_tissues_and_labels_of_a_whole_dentition(coarse):
+    tissue, labels = make_case(0)
+    assert set(np.unique(labels)) <= {0, *fdi.PERMANENT, *fdi.JAWS}
+    assert sum(fdi.is_tooth(int(v)) for v in np.unique(labels)) > 15
+    assert tissue.max() <= head.GUTTA
+
+
+def test_the_cache_keeps_tissue_and_labels_as_one_array(cheap_cases, case, tmp_path):
+    path = cache_case(tmp_path / "deep" / "cases", 7)
+    assert path == case_path(tmp_path / "deep" / "cases", 7)
+    assert (load_case(path.parent, 7) == case).all()
+    assert [p.name for p in path.parent.iterdir()] == ["case_00007.npy"]
+
+
+def test_a_case_that_is_there_is_not_made_again(cheap_cases, tmp_path):
+    path = cache_case(tmp_path, 2)
+    before = path.stat().st_mtime_ns
+    assert cache_case(tmp_path, 2) == path
+    assert cheap_cases == [2]
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_case_that_fails_halfway_leaves_nothing_behind(monkeypatch, tmp_path):
+    def fail(*args: object) -> None:
+        (tmp_path / "witness").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cases, "make_case", fail)
+    with pytest.raises(KeyboardInterrupt):
+        cache_case(tmp_path, 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["witness"]
+
+
+def test_a_disk_that_fills_up_leaves_no_half_case(cheap_cases, monkeypatch, tmp_path):
+    def half(path, array):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", half)
+    with pytest.raises(OSError, match="space"):
+        cache_case(tmp_path, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cache_is_filled_in_order(cheap_cases, tmp_path):
+    fill_cache(tmp_path, range(3, 5))
+    assert cheap_cases == [3, 4]
+    assert case_path(tmp_path, 3).exists()
+    assert case_path(tmp_path, 4).exists()
+
+
+def test_training_heads_use_other_seeds_than_the_phantom_command_and_the_held_out_tests():
+    from ToothTopoSegLib.evaluation.held_out import HELD_OUT_SEED
+
+    assert cases.TRAINING_SEED > 100 * HELD_OUT_SEED
+
+
+def test_a_case_that_is_not_in_the_cache_is_not_found(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_case(tmp_path, 0)

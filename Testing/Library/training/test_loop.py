@@ -1,0 +1,279 @@
+"""The training loop: it learns, it goes on where it stopped, and what it writes can be read without its code."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ToothTopoSegLib.errors import Cancelled
+from ToothTopoSegLib.training import loop
+from ToothTopoSegLib.training.loop import (
+    Schedule,
+    learning_rate,
+    load_state,
+    run_training,
+    save_state,
+    unaliased,
+    validate,
+)
+from ToothTopoSegLib.training.losses import overlap
+from ToothTopoSegLib.training.network import Plan
+from ToothTopoSegLib.training.recipe import RECIPES
+
+TINY = RECIPES["tiny"]
+HELD_OUT = range(900, 901)
+
+
+def cancel(fraction: float, message: str) -> None:
+    raise Cancelled("Cancelled.")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder and the result of the tiny schedule run in one go."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run_training(TINY, folder, cache, workers=0, held_out=HELD_OUT)
+
+
+def test_the_rate_rises_evenly_to_its_peak_and_falls_to_a_hundredth():
+    schedule = Schedule(steps=1000, warmup=100, rate=0.01)
+    assert learning_rate(schedule, 0) == pytest.approx(0.01 / 100)
+    assert learning_rate(schedule, 49) == pytest.approx(0.01 / 2)
+    assert learning_rate(schedule, 99) == learning_rate(schedule, 100) == pytest.approx(0.01)
+    assert learning_rate(schedule, 550) == pytest.approx(0.01 * 0.505)
+    assert learning_rate(schedule, 1000) == pytest.approx(0.01 / 100)
+    falling = [learning_rate(schedule, step) for step in range(100, 1001)]
+    assert (np.diff(falling) <= 0).all()
+
+
+def test_patches_are_coarse_first_and_numbers_count_later():
+    schedule = Schedule(coarse_until=10, coarse_patch=(8, 8, 8), coarse_spacing=2.0, numbering=0.3, numbering_from=5)
+    assert schedule.view(9) == ((8, 8, 8), 2.0)
+    assert schedule.view(10) == (schedule.plan.patch, schedule.plan.spacing)
+    assert [schedule.numbering_weight(step) for step in (4, 5)] == [0.0, 0.3]
+
+
+def test_a_run_leaves_checkpoint_weights_and_log_and_nothing_else(finished):
+    folder, result = finished
+    assert {p.name for p in folder.iterdir()} == {"checkpoint.pt", "weights.safetensors", "log.csv"}
+    assert result["steps"] == TINY.steps
+    assert result["schedule"]["seed"] == TINY.seed
+    assert 0 <= result["dice_teeth"] <= 1
+    assert 0 <= result["dice_any_tooth"] <= 1
+
+
+def test_the_checkpoint_can_be_loaded_without_running_code_from_it(finished):
+    content = checkpoint(finished[0])
+    assert set(content) == {"network", "average", "optimiser", "step", "seconds"}
+    assert content["step"] == TINY.steps
+    assert all(torch.isfinite(v).all() for v in content["network"].values())
+
+
+def test_the_weights_file_holds_the_average_without_aliases_and_counters(finished):
+    folder, _ = finished
+    weights, average = load_file(folder / "weights.safetensors"), checkpoint(folder)["average"]
+    assert set(weights) == set(unaliased(average))
+    assert all(torch.equal(weights[name], average[name]) for name in weights)
+    assert "encoder.stages.0.0.convs.0.conv.weight" in weights
+    assert not any("all_modules" in n or "num_batches" in n or n.startswith("decoder.encoder") for n in weights)
+
+
+def test_unaliased_weights_are_all_that_the_network_needs(finished):
+    state = load_state(TINY, finished[0], "cpu")
+    missing, unexpected = copy.deepcopy(state.average).load_state_dict(
+        load_file(finished[0] / "weights.safetensors"), strict=False
+    )
+    assert not unexpected
+    assert all(any(s in name for s in ("all_modules", "decoder.encoder.", "num_batches_tracked")) for name in missing)
+    shared = {w.data_ptr() for w in state.average.state_dict().values()}
+    kept = {w.data_ptr() for w in unaliased(state.average.state_dict()).values()}
+    counters = {w.data_ptr() for n, w in state.average.state_dict().items() if n.endswith("num_batches_tracked")}
+    assert shared - counters == kept
+
+
+def test_the_log_has_a_row_at_the_end_with_every_measure(finished):
+    (row,) = rows(finished[0])
+    assert list(row) == ["step", "rate", "loss", "dice_teeth", "dice_any_tooth", "seconds"]
+    assert row["step"] == "6"
+    assert float(row["rate"]) == pytest.approx(learning_rate(TINY, 5), rel=0.01)
+    assert 0 < float(row["loss"]) < 20
+    assert 0 <= float(row["dice_any_tooth"]) <= 1
+
+
+def test_an_interrupted_run_goes_on_to_the_very_weights_of_an_uninterrupted_one(finished, cache, tmp_path):
+    with pytest.raises(Cancelled):
+        run_training(TINY, tmp_path, cache, workers=0, held_out=HELD_OUT, progress=cancel)
+    assert checkpoint(tmp_path)["step"] == 4
+    result = run_training(TINY, tmp_path, cache, workers=0, held_out=HELD_OUT)
+    whole, resumed = checkpoint(finished[0]), checkpoint(tmp_path)
+    for name in ("network", "average"):
+        for key, weight in whole[name].items():
+            assert torch.allclose(resumed[name][key], weight, rtol=1e-4, atol=1e-6), key
+    assert result["dice_any_tooth"] == pytest.approx(finished[1]["dice_any_tooth"], abs=1e-3)
+    assert result["seconds"] > 0
+
+
+def test_steps_after_the_last_checkpoint_are_logged_once_though_they_are_run_twice(cache, tmp_path):
+    with pytest.raises(Cancelled):
+        run_training(TINY, tmp_path, cache, workers=0, progress=cancel)
+    assert [row["step"] for row in rows(tmp_path)] == ["6"]
+    run_training(TINY, tmp_path, cache, workers=0)
+    assert [row["step"] for row in rows(tmp_path)] == ["6"]
+
+
+def test_a_finished_run_is_not_trained_further(finished, cache, tmp_path):
+    for path in finished[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    for schedule in (TINY, replace(TINY, steps=4)):
+        assert run_training(schedule, tmp_path, cache, workers=0)["steps"] == TINY.steps
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_norm_statistics_move_until_they_are_frozen_and_then_stay(cache, tmp_path, monkeypatch):
+    seen = []
+
+    def note(state: loop.State, *args: object) -> None:
+        norms = [m for m in state.network.modules() if isinstance(m, nn.BatchNorm3d)]
+        convs = [m for m in state.network.modules() if isinstance(m, nn.Conv3d)]
+        statistics = torch.cat([torch.cat([m.running_mean, m.running_var]) for m in norms])
+        seen.append((statistics, torch.cat([m.weight.detach().flatten() for m in convs])))
+
+    monkeypatch.setattr(loop, "save_state", note)
+    run_training(replace(TINY, steps=4, frozen_from=2, save_every=1), tmp_path, cache, workers=0)
+    (first, a), (second, b), (third, c), (fourth, d) = seen
+    assert not torch.equal(first, second)
+    assert torch.equal(second, third)
+    assert torch.equal(third, fourth)
+    assert not any(torch.equal(*pair) for pair in ((a, b), (b, c), (c, d)))
+
+
+def losses_of_one_sample(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[float]:
+    """The losses of the steps to come; every sample is the same one, so that they can be compared."""
+    sample = loop.draw_sample(loop.load_case(cache, 0), np.random.default_rng(0), *TINY.view(TINY.coarse_until))
+    monkeypatch.setattr(loop, "draw_sample", lambda *args: sample)
+    losses: list[float] = []
+    real = overlap.deep_supervision_loss
+
+    def noted(*args: Any) -> torch.Tensor:
+        losses.append(float(real(*args).detach()))
+        return real(*args)
+
+    monkeypatch.setattr(overlap, "deep_supervision_loss", noted)
+    return losses
+
+
+def test_learning_one_sample_by_heart_lowers_the_loss(cache, tmp_path, monkeypatch):
+    heard: list[str] = []
+    losses = losses_of_one_sample(monkeypatch, cache)
+    schedule = replace(TINY, steps=50, warmup=5, rate=1e-2, save_every=50, coarse_until=0, frozen_from=40)
+    run_training(schedule, tmp_path, cache, workers=0, progress=lambda fraction, message: heard.append(message))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    assert [row["step"] for row in rows(tmp_path)] == ["25", "50"]
+    assert [m.split(":")[0] for m in heard] == ["step 25", "step 50"]
+
+
+def test_a_sample_depends_on_seed_and_step_alone(cache):
+    early, late = loop._Samples(TINY, cache, 0), loop._Samples(TINY, cache, 3)
+    assert len(early) == 6
+    assert len(late) == 3
+    for mine, theirs in zip(early[4], late[1], strict=True):
+        assert torch.equal(mine, theirs)
+    other = loop._Samples(replace(TINY, seed=8), cache, 0)
+    assert not torch.equal(early[4][0], other[4][0])
+
+
+def test_samples_can_be_sent_to_worker_processes_of_any_system(cache):
+    samples = pickle.loads(pickle.dumps(loop._Samples(TINY, cache, 2)))
+    assert torch.equal(samples[0][1], loop._Samples(TINY, cache, 2)[0][1])
+
+
+def test_workers_draw_the_same_samples_in_the_same_order(cache):
+    schedule = replace(TINY, steps=3)
+    alone, helped = (list(loop._batches(loop._Samples(schedule, cache, 1), workers)) for workers in (0, 1))
+    assert len(alone) == len(helped) == 2
+    for (image, classes), (image_again, classes_again) in zip(alone, helped, strict=True):
+        assert torch.equal(image, image_again)
+        assert torch.equal(classes, classes_again)
+
+
+def test_the_average_follows_slowly_and_takes_over_norm_statistics():
+    fast, slow = nn.BatchNorm3d(2), nn.BatchNorm3d(2)
+    with torch.no_grad():
+        fast.weight.fill_(3.0)
+        fast.running_mean.fill_(5.0)
+    loop._follow(slow, fast, 0.75)
+    assert slow.weight.tolist() == pytest.approx([1.5, 1.5])
+    assert slow.running_mean.tolist() == [5.0, 5.0]
+
+
+def test_validation_gives_a_perfect_network_a_dice_of_one(cache, monkeypatch):
+    truth = {}
+    real = loop.draw_sample
+
+    def remembered(*args: Any) -> tuple[np.ndarray, np.ndarray]:
+        image, truth["classes"] = real(*args)
+        return image, truth["classes"]
+
+    class Oracle(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            classes = torch.from_numpy(truth["classes"]).long()
+            return nn.functional.one_hot(classes, 35).movedim(-1, 0)[None].float()
+
+    monkeypatch.setattr(loop, "draw_sample", remembered)
+    found = validate(Oracle(), TINY, cache, HELD_OUT, "cpu", ((24, 32, 32), 1.5))
+    assert found == {"dice_teeth": 1.0, "dice_any_tooth": 1.0}
+
+
+@pytest.mark.filterwarnings("error")
+def test_validation_without_any_tooth_says_so_instead_of_a_number(cache, monkeypatch):
+    empty = (np.zeros((8, 8, 8), np.float32), np.zeros((8, 8, 8), np.uint8))
+    monkeypatch.setattr(loop, "draw_sample", lambda *args: empty)
+    network = load_state(replace(TINY, plan=replace(TINY.plan, patch=(8, 8, 8))), cache, "cpu").network
+    found = validate(network, TINY, cache, HELD_OUT, "cpu", ((8, 8, 8), 1.0))
+    assert all(math.isnan(v) for v in found.values())
+
+
+def test_a_checkpoint_of_another_plan_is_not_loaded(finished):
+    other = replace(TINY, plan=Plan(patch=(16, 32, 32), features=(4, 8), convs=(1, 1), convs_decoder=(1,)))
+    with pytest.raises(RuntimeError, match="state_dict"):
+        load_state(other, finished[0], "cpu")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(finished, tmp_path, monkeypatch):
+    (tmp_path / "checkpoint.pt").write_bytes(b"before")
+
+    def full(content: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="space"):
+        save_state(load_state(TINY, finished[0], "cpu"), TINY, tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"before"
+
+
+def test_a_case_that_is_not_in_the_cache_ends_the_run_before_a_step(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run_training(TINY, tmp_path / "run", tmp_path / "nowhere", workers=0)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()

@@ -1,0 +1,119 @@
+"""One command from nothing to a model: the tiny recipe end to end, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from ToothTopoSegLib.errors import Cancelled, UsageError
+from ToothTopoSegLib.segmentation.classes import CLASSES
+from ToothTopoSegLib.training import recipe
+from ToothTopoSegLib.training.cases import case_path
+from ToothTopoSegLib.training.loop import Schedule
+from ToothTopoSegLib.training.recipe import HELD_OUT, RECIPES, train
+
+
+@pytest.fixture(autouse=True)
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads are rendered in threads here: what a test replaces reaches them on every system."""
+    monkeypatch.setattr(recipe, "ProcessPoolExecutor", ThreadPoolExecutor)
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Nothing is learnt; the list holds what would have been asked of the loop."""
+    asked: list[tuple[object, ...]] = []
+
+    def noted(*args: object) -> dict[str, object]:
+        asked.append(args)
+        return {}
+
+    monkeypatch.setattr(recipe, "run_training", noted)
+    return asked
+
+
+def test_the_tiny_recipe_runs_from_nothing_and_writes_a_model(cheap_cases, tmp_path):
+    fractions: list[float] = []
+    result = train(tmp_path / "run", "tiny", "cpu", lambda fraction, message: fractions.append(fraction))
+    assert result["steps"] == RECIPES["tiny"].steps
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert names == {"schedule.json", "cases", "checkpoint.pt", "weights.safetensors", "log.csv"}
+    assert sorted(cheap_cases) == [0, 1, 900]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+
+
+def test_a_second_start_renders_nothing_and_goes_on(cheap_cases, untrained, tmp_path):
+    train(tmp_path, "tiny", "cpu")
+    made = list(cheap_cases)
+    train(tmp_path, "tiny", "cpu")
+    assert cheap_cases == made
+    assert len(untrained) == 2
+    assert untrained[0][:3] == untrained[1][:3] == (RECIPES["tiny"], tmp_path, tmp_path / "cases")
+
+
+def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
+    train(tmp_path, "tiny", "cpu")
+    note = json.loads((tmp_path / "schedule.json").read_text(encoding="utf-8"))
+    assert note == json.loads(json.dumps({"recipe": "tiny", **asdict(RECIPES["tiny"])}))
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
+    with pytest.raises(UsageError, match=r"'huge'.*bundled, tiny"):
+        train(tmp_path / "run", "huge", "cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_another_recipes_run_is_refused_and_left_as_it_is(cheap_cases, untrained, tmp_path):
+    train(tmp_path, "tiny", "cpu")
+    before = (tmp_path / "schedule.json").read_bytes()
+    with pytest.raises(UsageError, match="another recipe"):
+        train(tmp_path, "bundled", "cpu")
+    assert (tmp_path / "schedule.json").read_bytes() == before
+    assert len(untrained) == 1
+
+
+def test_a_missing_gpu_is_noticed_before_anything_is_made(cheap_cases, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="--device cpu"):
+        train(tmp_path / "run", "tiny", "cuda")
+    assert not (tmp_path / "run").exists()
+    assert not cheap_cases
+
+
+@pytest.mark.parametrize(("there", "device"), ((True, "cuda"), (False, "cpu")))
+def test_auto_takes_the_gpu_where_there_is_one(cheap_cases, untrained, monkeypatch, tmp_path, there, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    train(tmp_path, "tiny", "auto")
+    assert untrained[0][3] == device
+
+
+def test_cancelling_while_heads_are_rendered_does_not_render_the_rest(cheap_cases, untrained, monkeypatch, tmp_path):
+    monkeypatch.setattr(recipe.os, "cpu_count", lambda: 1)
+
+    def cancel(fraction: float, message: str) -> None:
+        raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        recipe._fill(tmp_path, list(range(50)), cancel)
+    assert len(cheap_cases) < 50
+    assert all(p.name.startswith("case_") for p in tmp_path.iterdir())
+
+
+def test_the_bundled_recipe_is_the_default_schedule_and_never_trains_on_what_it_is_judged_by():
+    bundled = RECIPES["bundled"]
+    assert bundled == Schedule()
+    assert bundled.plan.classes == CLASSES
+    assert bundled.warmup < bundled.coarse_until < bundled.frozen_from < bundled.steps
+    assert HELD_OUT.start >= bundled.cases
+
+
+def test_cases_lie_in_the_run_folder_under_their_numbers(cheap_cases, untrained, tmp_path):
+    train(tmp_path, "tiny", "cpu")
+    expected: list[Path] = [case_path(tmp_path / "cases", n) for n in (0, 1, 900)]
+    assert sorted((tmp_path / "cases").iterdir()) == expected
