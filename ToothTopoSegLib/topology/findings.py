@@ -244,7 +244,7 @@ def _cavity(labels: Volume, fdi: int, holes: Sequence[Body]) -> Finding:
         what = f"{len(holes)} enclosed holes smaller than {CRUMB_MM3:.0f} mm3 ({_mm3(size)} together)"
     place = _lps(labels, np.asarray(_largest(holes).centroid))
     text = f"{_name(fdi)} has {what}."
-    return Finding(0, "cavity", "error" if large else "warning", (fdi,), place, size, text, "fill_cavity")
+    return Finding(0, "cavity", "error" if large else "warning", (fdi,), place, size, text)
 
 
 def _fragment(labels: Volume, tooth: ToothTopology, pieces: Sequence[Body]) -> Finding:
@@ -259,7 +259,7 @@ def _fragment(labels: Volume, tooth: ToothTopology, pieces: Sequence[Body]) -> F
         which = "the smaller one" if len(tooth.bodies) == 2 else "one of them"
         text += f"{which} ({_mm3(size)}) lies {away:.1f} mm away."
     place = _lps(labels, np.asarray(_largest(pieces).centroid))
-    return Finding(0, "fragment", severity, (tooth.fdi,), place, size, text, "remove_fragment")
+    return Finding(0, "fragment", severity, (tooth.fdi,), place, size, text)
 
 
 def _duplicate(labels: Volume, tooth: ToothTopology, body: Body) -> Finding:

@@ -13,6 +13,7 @@ from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.phantom import head as tissues
 from ToothTopoSegLib.phantom.arch import Dentition, PlacedTooth, draw_dentition
 from ToothTopoSegLib.phantom.head import Pose, render
+from ToothTopoSegLib.phantom.tooth import tooth_distance
 
 
 def close_up(tooth: PlacedTooth, dentition: Dentition) -> tuple[np.ndarray, np.ndarray]:
@@ -165,12 +166,32 @@ def test_moving_the_grid_moves_the_teeth_the_other_way(dentition):
     assert (here[teeth] == moved[teeth]).mean() > 0.999
 
 
-def test_turning_the_head_about_the_vertical_swaps_the_sides(dentition):
-    half_turn = ((-1, 0, 0), (0, -1, 0), (0, 0, 1))
-    shape = (40, 60, 60)
-    here, turned = (
-        render(dentition, shape, (1.5,) * 3, np.random.default_rng(0), pose, warp=0.0)[1]
-        for pose in (Pose(), Pose(rotation=half_turn))
+def test_turning_the_grid_by_a_quarter_about_the_vertical_turns_the_teeth(dentition):
+    """Grid (x, y) shows head (-y, x): what lay in column x, row y of the plain grid lies in row x, column -y."""
+    quarter_turn = ((0, -1, 0), (1, 0, 0), (0, 0, 1))
+    plain, turned = (
+        render(dentition, (40, 60, 60), (1.5,) * 3, np.random.default_rng(0), pose, warp=0.0)[1]
+        for pose in (Pose(), Pose(rotation=quarter_turn))
     )
-    teeth = (here > 0) & (here < fdi.LOWER_JAW)
-    assert (here[teeth] == turned[:, ::-1, ::-1][teeth]).mean() > 0.999
+    expected = plain[:, :, ::-1].transpose(0, 2, 1)
+    teeth = (expected > 0) & (expected < fdi.LOWER_JAW)
+    assert (expected[teeth] == turned[teeth]).mean() > 0.999
+
+
+def test_a_tooth_that_stands_alone_has_the_volume_of_its_shape(dentition, molar):
+    axes = [np.arange(-low, high, 0.3) for low, high in ((8, 8), (8, 8), (molar.shape.depth + 1, 9))]
+    inside = tooth_distance(molar.shape, *np.meshgrid(*axes, indexing="ij"))[0] < 0
+    labels = close_up(molar, dentition)[1]
+    assert (labels == 46).sum() * 0.6**3 == pytest.approx(inside.sum() * 0.3**3, rel=0.03)
+
+
+def test_a_tooth_pushed_into_its_neighbour_takes_half_of_what_they_share(dentition, molar):
+    """Two equal molars 4 mm apart along the arch: the voxels of both are shared out evenly and none twice."""
+    other = replace(molar, fdi=47, cervix=molar.cervix - 4 * molar.axes[0])
+    pair = replace(dentition, teeth=(molar, other))
+    centre = tuple(float(c) for c in (molar.cervix + other.cervix) / 2)
+    labels = render(pair, (56, 44, 44), (0.6,) * 3, np.random.default_rng(0), Pose(centre), warp=0.0)[1]
+    first, second = (labels == 46).sum(), (labels == 47).sum()
+    alone = (close_up(molar, dentition)[1] == 46).sum()
+    assert first == pytest.approx(second, rel=0.15)
+    assert first < alone

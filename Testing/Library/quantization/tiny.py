@@ -38,8 +38,11 @@ class Tiny:
         return fold(self.weights, self.plan)
 
 
-def tiny_network(plan: Plan = TINY, seed: int = 0) -> Tiny:
-    """A network with random weights whose norms have random statistics, as a trained one has."""
+def tiny_network(plan: Plan = TINY, seed: int = 0, lively: bool = True) -> Tiny:
+    """A network with random weights and random norm statistics; a ``lively`` one puts every class ahead somewhere.
+
+    Liveliness blows small differences up, rounding included.
+    """
     torch.manual_seed(seed)
     network = build_network(plan, deep_supervision=False).eval()
     with torch.no_grad():
@@ -49,6 +52,12 @@ def tiny_network(plan: Plan = TINY, seed: int = 0) -> Tiny:
                 module.running_var.uniform_(0.3, 2.0)
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.3)
+        if lively:
+            head = network.decoder.seg_layers[-1]
+            scores = network(torch.from_numpy(np.concatenate(smooth_patches(plan))))
+            spread = 3.0 / scores.std((0, 2, 3, 4))
+            head.weight *= spread[:, None, None, None, None]
+            head.bias.copy_((head.bias - scores.mean((0, 2, 3, 4))) * spread)
         for tensor in (*network.parameters(), *network.buffers()):
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half().float())
@@ -89,9 +98,9 @@ def write_bundle(folder: Path, tiny: Tiny, name: str = "tiny") -> Path:
 
 
 def seeing_nothing(tiny: Tiny) -> Tiny:
-    """The same network with background far ahead of every other class."""
-    weights = dict(tiny.weights)
-    head = f"decoder.seg_layers.{len(tiny.plan.convs_decoder) - 1}.bias"
-    weights[head] = np.full_like(weights[head], -10.0)
-    weights[head][0] = 10.0
-    return Tiny(tiny.network, tiny.plan, weights)
+    """The same weights but for the class scores, which put background ahead everywhere."""
+    head = f"decoder.seg_layers.{len(tiny.plan.convs_decoder) - 1}"
+    kernel, bias = (tiny.weights[f"{head}.{name}"] for name in ("weight", "bias"))
+    background = np.where(np.arange(len(bias)) == 0, 10.0, -10.0).astype(np.float32)
+    changed = {f"{head}.weight": np.zeros_like(kernel), f"{head}.bias": background}
+    return Tiny(tiny.network, tiny.plan, tiny.weights | changed)

@@ -142,3 +142,16 @@ def test_coarser_outputs_are_compared_with_labels_of_the_same_place():
     half = blocks.repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
     outputs = [certain(target), certain(half), certain(blocks), torch.zeros(1, CLASSES, 2, 2, 2)]
     assert float(deep_supervision_loss(outputs, target)) < 1e-3
+
+
+def test_labels_for_coarser_outputs_are_taken_from_the_middle_of_their_voxels(monkeypatch):
+    """Every label is its own index along x; a coarse voxel's middle lies half way between two fine ones."""
+    seen = []
+    monkeypatch.setattr(
+        overlap, "segmentation_loss", lambda scores, target, *rest: seen.append(target[0, 0, 0]) or torch.zeros(())
+    )
+    target = torch.arange(16).expand(1, 16, 16, 16)
+    deep_supervision_loss([torch.zeros(1, CLASSES, n, n, n) for n in (16, 8, 4, 2)], target)
+    for step, taken in zip((1, 2, 4), seen, strict=True):
+        middles = step * torch.arange(16 // step) + (step - 1) / 2
+        assert (taken - middles).abs().max() <= 0.5
