@@ -65,7 +65,7 @@ def _arch_map(arch: Arch) -> _Map:
     return _Map(signed.astype(np.float32), along[nearest].reshape(xx.shape).astype(np.float32))
 
 
-def _noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Array:
+def smooth_noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Array:
     """Smooth random field on ``shape``, of unit standard deviation at the ``cells`` lattice points it runs between."""
     from scipy.ndimage import zoom
 
@@ -83,7 +83,7 @@ def _points(shape: tuple[int, int, int], spacing: Array, pose: Pose, rng: np.ran
         x, y, z = turn[i, 0] * axes[2], turn[i, 1] * axes[1], turn[i, 2] * axes[0]
         out[i] = (x[None, None, :] + y[None, :, None] + z[:, None, None]) + np.float32(pose.centre[i])
         if warp > 0:
-            out[i] += warp * _noise(shape, 4, rng)
+            out[i] += warp * smooth_noise(shape, 4, rng)
     return out
 
 
@@ -256,7 +256,7 @@ def render(
     soft = _soft_tissue(points, upper, dentition, rng)
     canvas = _Canvas(soft, np.zeros(shape, np.uint8), np.full(shape, 50, np.float32))
     _distractors(points, canvas.tissue, dentition.upper.front, rng)
-    texture = _noise(shape, max(8, int(min(shape) * step.min() / 2.5)), rng)
+    texture = smooth_noise(shape, max(8, int(min(shape) * step.min() / 2.5)), rng)
     top, air = _maxilla(points, upper, dentition, rng)
     bottom = _mandible(points, lower, dentition, rng)
     canvas.tissue[air] = AIR

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.progress import Progress, silent
-from ToothTopoSegLib.training.cases import load_case
+from ToothTopoSegLib.training.cases import FIRST_CRANIUM, load_case
 from ToothTopoSegLib.training.network import Plan, build_network
 from ToothTopoSegLib.training.sampling import draw_sample
 
@@ -43,7 +43,10 @@ class Schedule:
     rate: float = 2e-3
     weight_decay: float = 1e-2
     average: float = 0.997
-    cases: int = 120
+    cases: int = 150
+    crania: int = 24
+    cranium_share: float = 0.15
+    cranium_from: int = 1300
     seed: int = 7
     save_every: int = 100
     check_every: int = 250
@@ -52,6 +55,17 @@ class Schedule:
     coarse_spacing: float = 1.25
     numbering: float = 0.5
     numbering_from: int = 400
+
+    def case_number(self, step: int, rng: np.random.Generator) -> int:
+        """The case a step draws: a head with jaws or, later in the training, at times a piece of head without."""
+        if step >= self.cranium_from and rng.random() < self.cranium_share:
+            return FIRST_CRANIUM + int(rng.integers(self.crania))
+        return int(rng.integers(self.cases))
+
+    @property
+    def case_numbers(self) -> list[int]:
+        """All cases the training draws from."""
+        return [*range(self.cases), *range(FIRST_CRANIUM, FIRST_CRANIUM + self.crania)]
 
     def numbering_weight(self, step: int) -> float:
         """Weight of the numbering term at a step: nothing until teeth are found at all."""
@@ -98,7 +112,7 @@ class _Samples:
         import torch
 
         rng = np.random.default_rng([self.schedule.seed, self.start + item])
-        case = load_case(self.folder, int(rng.integers(self.schedule.cases)))
+        case = load_case(self.folder, self.schedule.case_number(self.start + item, rng))
         image, classes = draw_sample(case, rng, *self.schedule.view(self.start + item))
         return torch.from_numpy(image)[None], torch.from_numpy(classes)
 

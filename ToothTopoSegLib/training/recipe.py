@@ -28,6 +28,8 @@ RECIPES = {
         warmup=2,
         frozen_from=4,
         cases=2,
+        crania=1,
+        cranium_from=4,
         save_every=2,
         check_every=3,
         coarse_until=2,
@@ -82,6 +84,6 @@ def train(
     note.write_text(text, encoding="utf-8")
     cases = run_folder / "cases"
     held_out = HELD_OUT if config_name == "bundled" else range(900, 901)
-    _fill(cases, [*range(schedule.cases), *held_out], part(progress, 0.0, 0.05))
+    _fill(cases, [*schedule.case_numbers, *held_out], part(progress, 0.0, 0.05))
     workers = 1 if (os.cpu_count() or 1) < 8 else 8
     return run_training(schedule, run_folder, cases, device, workers, held_out, part(progress, 0.05, 1.0))
