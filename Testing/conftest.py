@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test may depend on how busy the machine is.
+settings.register_profile("toothtopo", deadline=None)
+settings.load_profile("toothtopo")
 
 ROOT = Path(__file__).resolve().parent.parent
 

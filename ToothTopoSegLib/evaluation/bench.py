@@ -65,8 +65,8 @@ def bench_phantoms(
 ) -> dict[str, Any]:
     """Mean tooth Dice of the integer model and of its float twin on ``count`` held-out phantoms."""
     from ToothTopoSegLib.evaluation.held_out import HELD_OUT_SEED, measure
+    from ToothTopoSegLib.quantization.bundle import load_bundle
     from ToothTopoSegLib.quantization.export import float_bundle
-    from ToothTopoSegLib.segmentation.bundle import load_bundle
     from ToothTopoSegLib.segmentation.runner import Runner
 
     bundle = load_bundle(model)

@@ -14,7 +14,7 @@ import numpy as np
 from ToothTopoSegLib.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from ToothTopoSegLib.segmentation.bundle import Bundle
+    from ToothTopoSegLib.quantization.bundle import Bundle
     from ToothTopoSegLib.segmentation.runner import Runner
 
 HELD_OUT_SEED = 100

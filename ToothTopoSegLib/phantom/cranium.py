@@ -44,13 +44,17 @@ def _vault(shape: tuple[int, int, int], spacing: float, rng: np.random.Generator
     tissue[(depth > table) & (depth < thick - table) & (marrow > 0.8)] = FAT
     tissue[depth > thick] = SOFT
     for sign in (-1, 1):
-        orbit = np.array([sign * rng.uniform(30, 36), -radii[1] * rng.uniform(0.72, 0.85), -radii[2] * rng.uniform(0.3, 0.5)])
+        orbit = np.array(
+            [sign * rng.uniform(30, 36), -radii[1] * rng.uniform(0.72, 0.85), -radii[2] * rng.uniform(0.3, 0.5)]
+        )
         r = np.sqrt((x - orbit[0]) ** 2 + ((y - orbit[1]) / 1.4) ** 2 + (z - orbit[2]) ** 2)
         size = rng.uniform(17, 21)
         tissue[(r < size + rng.uniform(1.2, 3)) & (depth > 0)] = CORTICAL
         tissue[r < size] = FAT
         tissue[r < size * 0.65] = SOFT
-    sinus = np.sqrt((x / rng.uniform(10, 25)) ** 2 + ((depth - thick / 2 - 2) / 4) ** 2 + ((z + radii[2] * 0.15) / 12) ** 2)
+    sinus = np.sqrt(
+        (x / rng.uniform(10, 25)) ** 2 + ((depth - thick / 2 - 2) / 4) ** 2 + ((z + radii[2] * 0.15) / 12) ** 2
+    )
     front = np.broadcast_to(y < 0, shape)
     tissue[(sinus < 1) & front] = AIR
     tissue[(sinus >= 1) & (sinus < 1.25) & front & (depth > 0)] = CORTICAL

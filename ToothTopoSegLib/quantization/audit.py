@@ -86,7 +86,7 @@ def audit_model(model: Path | None = None) -> dict[str, Any]:
 
     Raises ModelError when the bundle is missing, altered or cannot be loaded.
     """
-    from ToothTopoSegLib.segmentation.bundle import load_bundle
+    from ToothTopoSegLib.quantization.bundle import load_bundle
 
     bundle = load_bundle(model)
     try:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.progress import Progress, part, silent
+from ToothTopoSegLib.quantization.bundle import CARD_SCHEMA, Bundle
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.segmentation.bundle import CARD_SCHEMA, Bundle
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.quantization.graph import Graph
@@ -79,6 +79,7 @@ def float_bundle(bundle: Bundle) -> Bundle:
         raise ModelError(f"The float weights {path.name} are missing beside the model; copy the whole bundle.")
     plan = Plan.from_dict(bundle.card["plan"])
     card = bundle.card | {"precision": "float32", "name": f"{bundle.card['name']} (float)"}
+    card["scores"] = {"scale": 1.0, "zero_point": 0}
     return Bundle(bundle.path, float_model(fold(read_weights(path), plan), plan.patch), card)
 
 

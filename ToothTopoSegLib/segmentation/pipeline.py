@@ -18,7 +18,7 @@ import numpy as np
 from ToothTopoSegLib.imaging.canonical import from_canonical, to_canonical
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
-from ToothTopoSegLib.segmentation.bundle import Bundle, load_bundle
+from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
 from ToothTopoSegLib.segmentation.classes import class_to_label
 from ToothTopoSegLib.segmentation.region import LARGEST_MM, dental_region
 
@@ -51,13 +51,12 @@ class Clock:
 
 def _find_region(work: Volume, runner: Runner, bundle: Bundle, progress: Progress) -> tuple[slice, slice, slice] | None:
     """The dental region of the working grid; a scan no larger than a dentition is its own region."""
-    from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.tiling import quick_classes
 
     if all(n * s <= limit for n, s, limit in zip(work.array.shape, work.spacing, LARGEST_MM, strict=True)):
         return (slice(0, work.array.shape[0]), slice(0, work.array.shape[1]), slice(0, work.array.shape[2]))
-    image = grey_scale(work.array).apply(work.array)
-    return dental_region(quick_classes(image, bundle.patch, runner, progress), bundle.spacing)
+    classes = quick_classes(work.array, bundle.patch, runner, progress)
+    return dental_region(classes, work.array, bundle.spacing)
 
 
 def segment_volume(
@@ -65,7 +64,9 @@ def segment_volume(
 ) -> Volume:
     """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth."""
     from ToothTopoSegLib.imaging.resample import crop, resample_linear
+    from ToothTopoSegLib.segmentation.decide import gather_teeth
     from ToothTopoSegLib.segmentation.normalise import grey_scale
+    from ToothTopoSegLib.segmentation.occlusion import strike_out
     from ToothTopoSegLib.segmentation.regrid import labels_on_grid
     from ToothTopoSegLib.segmentation.tiling import blend
 
@@ -84,6 +85,8 @@ def segment_volume(
         image = grey_scale(region.array).apply(region.array)
         scores = blend(image, bundle.patch, runner, runner.classes, OVERLAP, part(progress, 0.45, 0.9))
     with clock.step("labels"):
+        strike_out(scores, bundle.spacing)
+        gather_teeth(scores, runner.score_scale)
         labels = labels_on_grid(scores, region, canonical, class_to_label(), part(progress, 0.9, 1.0))
         return from_canonical(labels, scan)
 
@@ -155,7 +158,7 @@ def segment_to_folder(
         labels = segment_volume(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
         with clock.step("check"):
             progress(0.88, "checking the teeth")
-            findings, topology = check_volume(labels)
+            findings, topology = check_volume(labels, part(progress, 0.88, 0.92))
         case = scan_name(scan)
         source = {"name": scan.name, "shape_zyx": list(volume.array.shape), "spacing_zyx_mm": list(volume.spacing)}
         report = make_report(

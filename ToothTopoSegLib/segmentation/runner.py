@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError, UsageError
-from ToothTopoSegLib.segmentation.bundle import Bundle
+from ToothTopoSegLib.quantization.bundle import Bundle
 
 Array = NDArray[Any]
 
@@ -29,8 +29,9 @@ class Runner:
     """Runs a bundle's network on patches (z, y, x); keeps one ONNX Runtime session.
 
     ``device`` is auto, cpu or cuda; ``threads`` processor threads, by default all. ``classes`` is how many scores a
-    voxel gets. Raises UsageError for another device, one that is not there, or fewer than one thread, ModelError when
-    ONNX Runtime cannot load the model or it does not take and give what its card says.
+    voxel gets, ``score_scale`` what one unit of them is worth. Raises UsageError for another device, one that is not
+    there, or fewer than one thread, ModelError when ONNX Runtime cannot load the model or it does not take and give
+    what its card says.
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
@@ -56,6 +57,7 @@ class Runner:
             )
         self._input = images[0].name
         self.classes = int(scores[0].shape[1])
+        self.score_scale = bundle.score_scale
 
     def __call__(self, patch: Array) -> Array:
         """Class scores (classes, z, y, x), uint8 or float32, of a normalised float32 patch (z, y, x)."""

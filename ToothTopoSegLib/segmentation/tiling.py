@@ -13,8 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.segmentation.normalise import grey_scale
 
 Array = NDArray[Any]
+
+QUICK_OVERLAP = 0.25
+SURROUNDINGS = 8
+"""Voxels around a tile that its grey scale is measured on too, as in training."""
 
 
 def starts(length: int, patch: int, overlap: float) -> list[int]:
@@ -41,12 +46,12 @@ def gaussian(patch: tuple[int, ...]) -> NDArray[np.float32]:
     return np.maximum(weight / weight.max(), 0.01).astype(np.float32)
 
 
-def padded(image: Array, patch: tuple[int, ...]) -> tuple[Array, tuple[slice, ...]]:
+def padded(image: Array, patch: tuple[int, ...], value: float = 0.0) -> tuple[Array, tuple[slice, ...]]:
     """The image grown to at least a patch (0 outside, the mean after normalising), and where it lies in there."""
     need = [max(0, p - n) for n, p in zip(image.shape, patch, strict=True)]
     before = [n // 2 for n in need]
     if any(need):
-        image = np.pad(image, [(b, n - b) for b, n in zip(before, need, strict=True)])
+        image = np.pad(image, [(b, n - b) for b, n in zip(before, need, strict=True)], constant_values=value)
     inside = tuple(slice(b, s - (n - b)) for b, n, s in zip(before, need, image.shape, strict=True))
     return image, inside
 
@@ -81,15 +86,17 @@ def blend(
 def quick_classes(
     image: Array, patch: tuple[int, int, int], network: Callable[[Array], Array], progress: Progress = silent
 ) -> NDArray[np.uint8]:
-    """Class index of every voxel (z, y, x) from barely overlapping tiles; tiles without contrast are skipped.
+    """Class index of every voxel of ``image`` (z, y, x), in the scan's grey values, from barely overlapping tiles.
 
-    Each voxel takes the class of the tile in whose middle it lies deepest. No class scores are kept.
+    Each tile is normalised on its own surroundings, because a network that learnt from fields of view around the jaws
+    takes the bone of a whole head, measured against all the air around it, for enamel. Tiles without contrast are
+    skipped. Each voxel takes the class of the tile in whose middle it lies deepest; no class scores are kept.
     """
-    grown, inside = padded(image, patch)
+    grown, inside = padded(image, patch, float(image.min()))
     depth = gaussian(patch)
     best = np.zeros(grown.shape, np.float32)
     out = np.zeros(grown.shape, np.uint8)
-    places = corners(grown.shape, patch, 0.15)
+    places = corners(grown.shape, patch, QUICK_OVERLAP)
     level = float(np.percentile(image[::4, ::4, ::4], 90))
     for i, corner in enumerate(places):
         progress(i / len(places), "looking for the teeth")
@@ -97,7 +104,9 @@ def quick_classes(
         # Teeth are among the brightest tissues of any scan: a tile with nothing bright holds none.
         if np.percentile(grown[tile][::2, ::2, ::2], 99.7) < level:
             continue
-        found = network(grown[tile]).argmax(0).astype(np.uint8)
+        around = tuple(slice(max(0, s.start - SURROUNDINGS), s.stop + SURROUNDINGS) for s in tile)
+        scale = grey_scale(grown[around], 200_000)
+        found = network(scale.apply(grown[tile])).argmax(0).astype(np.uint8)
         better = depth > best[tile]
         out[tile][better] = found[better]
         best[tile][better] = depth[better]

@@ -37,9 +37,9 @@ class Schedule:
     """
 
     plan: Plan = field(default_factory=Plan)
-    steps: int = 2600
+    steps: int = 2450
     warmup: int = 100
-    frozen_from: int = 2000
+    frozen_from: int = 1950
     rate: float = 2e-3
     weight_decay: float = 1e-2
     average: float = 0.997

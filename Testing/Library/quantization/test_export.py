@@ -17,9 +17,9 @@ from ToothTopoSegLib.errors import Cancelled, ModelError, OutputError, UsageErro
 from ToothTopoSegLib.phantom import head
 from ToothTopoSegLib.quantization import audit
 from ToothTopoSegLib.quantization.audit import audit_model
+from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
 from ToothTopoSegLib.quantization.calibrate import run_float
 from ToothTopoSegLib.quantization.export import export_run, float_bundle, float_weights_path, record_metrics
-from ToothTopoSegLib.segmentation.bundle import Bundle, load_bundle
 from ToothTopoSegLib.segmentation.runner import Runner
 from ToothTopoSegLib.training import cases
 from ToothTopoSegLib.training.loop import Schedule

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from ToothTopoSegLib.quantization.bundle import CARD_SCHEMA
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.export import float_weights_path, quantized
 from ToothTopoSegLib.quantization.fold import fold
 from ToothTopoSegLib.quantization.graph import Graph
-from ToothTopoSegLib.segmentation.bundle import CARD_SCHEMA
 from ToothTopoSegLib.training.loop import unaliased
 from ToothTopoSegLib.training.network import Plan, build_network
 

@@ -18,8 +18,8 @@ from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputErro
 from ToothTopoSegLib.evaluation import html, preview
 from ToothTopoSegLib.imaging import write
 from ToothTopoSegLib.imaging.volume import IDENTITY, Volume
+from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation import pipeline
-from ToothTopoSegLib.segmentation.bundle import load_bundle
 from ToothTopoSegLib.segmentation.classes import LABELS
 from ToothTopoSegLib.segmentation.pipeline import Clock, segment_to_folder, segment_volume
 from ToothTopoSegLib.segmentation.region import LARGEST_MM

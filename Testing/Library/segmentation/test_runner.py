@@ -12,7 +12,7 @@ import pytest
 
 from Testing.Library.quantization.tiny import TINY
 from ToothTopoSegLib.errors import ModelError, UsageError
-from ToothTopoSegLib.segmentation.bundle import Bundle, load_bundle
+from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
 from ToothTopoSegLib.segmentation.runner import Runner
 
 

@@ -43,8 +43,8 @@ def cheap_cases(case: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> lis
 
 @pytest.fixture(scope="session")
 def cache(case: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the cases 0, 1 and 900."""
+    """A folder that holds the cases 0, 1, 900 and 1000."""
     folder = tmp_path_factory.mktemp("cases")
-    for number in (0, 1, 900):
+    for number in (0, 1, 900, 1000):
         np.save(cases.case_path(folder, number), case)
     return folder

@@ -18,6 +18,7 @@ from torch import nn
 
 from ToothTopoSegLib.errors import Cancelled
 from ToothTopoSegLib.training import loop
+from ToothTopoSegLib.training.cases import FIRST_CRANIUM
 from ToothTopoSegLib.training.loop import (
     Schedule,
     learning_rate,
@@ -277,3 +278,13 @@ def test_a_case_that_is_not_in_the_cache_ends_the_run_before_a_step(tmp_path):
     with pytest.raises(FileNotFoundError):
         run_training(TINY, tmp_path / "run", tmp_path / "nowhere", workers=0)
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_pieces_of_head_without_jaws_come_in_from_their_step_on_at_their_share():
+    schedule = Schedule(cases=5, crania=3, cranium_share=0.25, cranium_from=10)
+    early = {schedule.case_number(9, np.random.default_rng(i)) for i in range(300)}
+    late = [schedule.case_number(10, np.random.default_rng(i)) for i in range(2000)]
+    assert early == set(range(5))
+    assert set(late) == {*range(5), *range(FIRST_CRANIUM, FIRST_CRANIUM + 3)}
+    assert abs(np.mean([n >= FIRST_CRANIUM for n in late]) - 0.25) < 0.04
+    assert schedule.case_numbers == [*range(5), *range(FIRST_CRANIUM, FIRST_CRANIUM + 3)]

@@ -43,7 +43,7 @@ def test_the_tiny_recipe_runs_from_nothing_and_writes_a_model(cheap_cases, tmp_p
     assert result["steps"] == RECIPES["tiny"].steps
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == {"schedule.json", "cases", "checkpoint.pt", "weights.safetensors", "log.csv"}
-    assert sorted(cheap_cases) == [0, 1, 900]
+    assert sorted(cheap_cases) == [0, 1, 900, 1000]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
 
@@ -115,5 +115,5 @@ def test_the_bundled_recipe_is_the_default_schedule_and_never_trains_on_what_it_
 
 def test_cases_lie_in_the_run_folder_under_their_numbers(cheap_cases, untrained, tmp_path):
     train(tmp_path, "tiny", "cpu")
-    expected: list[Path] = [case_path(tmp_path / "cases", n) for n in (0, 1, 900)]
+    expected: list[Path] = [case_path(tmp_path / "cases", n) for n in (0, 1, 900, 1000)]
     assert sorted((tmp_path / "cases").iterdir()) == expected

@@ -38,6 +38,11 @@ class Bundle:
         return float(self.card["plan"]["spacing"])
 
     @property
+    def score_scale(self) -> float:
+        """Real class scores per unit of the model's output, up to a constant (1 for a float model)."""
+        return float(self.card.get("scores", {}).get("scale", 1.0))
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What reports say about the model."""
         return {key: self.card.get(key) for key in ("name", "version", "sha256", "precision", "licence")}

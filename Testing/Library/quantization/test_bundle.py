@@ -13,7 +13,7 @@ import pytest
 from Testing.Library.quantization.tiny import TINY
 from ToothTopoSegLib import resources
 from ToothTopoSegLib.errors import ModelError
-from ToothTopoSegLib.segmentation.bundle import load_bundle, model_path
+from ToothTopoSegLib.quantization.bundle import load_bundle, model_path
 
 Copied = Callable[..., Path]
 
