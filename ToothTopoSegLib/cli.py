@@ -184,7 +184,7 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
     if args.phantoms:
         from ToothTopoSegLib.evaluation.bench import bench_phantoms
 
-        report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, progress)
+        report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, args.card, progress)
     else:
         from ToothTopoSegLib.evaluation.bench import bench_scan
 
@@ -385,6 +385,7 @@ def _add_model_commands(command: CommandMaker) -> None:
     add("--phantoms", type=positive, metavar="N", help="instead: accuracy of integer and float model on N phantoms")
     add("--seed", type=natural, metavar="S", help="seed of the first phantom (default: the held-out ones)")
     add("--hard", action="store_true", help="hard phantoms")
+    add("--card", action="store_true", help="write the accuracy into the model's card")
     add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
 
 

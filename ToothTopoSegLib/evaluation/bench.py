@@ -61,15 +61,26 @@ def bench_scan(
 
 
 def bench_phantoms(
-    count: int, seed: int | None = None, hard: bool = False, model: Path | None = None, progress: Progress = silent
+    count: int,
+    seed: int | None = None,
+    hard: bool = False,
+    model: Path | None = None,
+    card: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Mean tooth Dice of the integer model and of its float twin on ``count`` held-out phantoms."""
+    """Mean tooth Dice of the integer model and of its float twin on ``count`` phantoms, by default the held-out ones.
+
+    ``card`` writes the means into the bundle's card. Raises ModelError when a file of the bundle is missing.
+    """
     from ToothTopoSegLib.evaluation.held_out import HELD_OUT_SEED, measure
     from ToothTopoSegLib.quantization.bundle import load_bundle
-    from ToothTopoSegLib.quantization.export import float_bundle
+    from ToothTopoSegLib.quantization.export import float_bundle, record_metrics
     from ToothTopoSegLib.segmentation.runner import Runner
 
     bundle = load_bundle(model)
     runners = {"integer": Runner(bundle), "float": Runner(float_bundle(bundle))}
     first = HELD_OUT_SEED if seed is None else seed
-    return measure(bundle, runners, range(first, first + count), hard, progress)
+    measured = measure(bundle, runners, range(first, first + count), hard, progress)
+    if card:
+        record_metrics(bundle.path, measured)
+    return measured

@@ -84,16 +84,20 @@ def float_bundle(bundle: Bundle) -> Bundle:
 
 
 def _training_facts(run_folder: Path, schedule: dict[str, Any]) -> dict[str, Any]:
+    """What the card says about the training; ``history.txt`` in the run folder may tell what the log cannot."""
+    history = run_folder / "history.txt"
     with (run_folder / "log.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {
         "data": "synthetic phantoms of ToothTopoSegLib.phantom, random contrast, noise, blur, metal and field of view",
         "recipe": schedule["recipe"],
         "cases": schedule["cases"],
+        "heads without jaws": schedule["crania"],
         "seed": schedule["seed"],
         "steps": int(rows[-1]["step"]),
         "seconds": float(rows[-1]["seconds"]),
         "validation": {k: float(rows[-1][k]) for k in ("dice_teeth", "dice_any_tooth") if rows[-1][k]},
+        "history": history.read_text(encoding="utf-8").strip() if history.is_file() else "one uninterrupted recipe",
     }
 
 
@@ -190,11 +194,12 @@ def _card(name: str, model: bytes, plan: Plan, scores: dict[str, Any], config: Q
     }
 
 
-def record_metrics(bundle: Path, name: str, metrics: dict[str, Any]) -> None:
-    """Write measured figures into a bundle's card under ``metrics``, replacing those of the same ``name``."""
+def record_metrics(bundle: Path, measured: dict[str, Any]) -> None:
+    """Write the means of :func:`ToothTopoSegLib.evaluation.held_out.measure` into a bundle's card as ``metrics``."""
     path = bundle.with_suffix(".json")
     card = json.loads(path.read_text(encoding="utf-8"))
-    card.setdefault("metrics", {})[name] = metrics
+    name = f"{measured['phantoms']} {'hard ' if measured['hard'] else ''}phantoms from seed {measured['seeds'][0]}"
+    card.setdefault("metrics", {})[name] = measured["mean"]
     staged = path.with_suffix(".part")
     staged.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     staged.replace(path)

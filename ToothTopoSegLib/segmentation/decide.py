@@ -1,26 +1,68 @@
 """Tooth or not first, which tooth second.
 
-In: blended class scores. Out: the same, with the scores of all teeth raised so that the best of them carries the
-evidence for *any* tooth. Where the network is sure of a tooth but torn between two numbers, plain argmax would let
-bone win against either of them; deciding in two steps keeps the tooth whole.
+In: blended class scores. Out: the same, rewritten so that argmax decides in two steps. Whether a voxel is a tooth
+rests on the evidence for *any* tooth: where the network is sure of a tooth but torn between two numbers, plain argmax
+would let bone win against either. Which tooth it is rests on the probabilities of the numbers in the neighbourhood: a
+number holds for a whole tooth, so that single voxels have no say against those around them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.segmentation.classes import TEETH
 
+NEIGHBOURHOOD_MM = 2.0
+"""Width (sigma) of the Gaussian over which numbers are averaged: about a quarter of a tooth."""
 
-def gather_teeth(scores: NDArray[np.float32], scale: float) -> None:
-    """Raise the tooth classes 1..32 of ``scores`` (classes, z, y, x) in place.
 
-    Real scores are ``scale * scores`` up to a constant. Softmax sums probabilities, so that the evidence for any tooth
-    is the log of the sum of exponentials of the tooth scores; its excess over their maximum is added to each.
+SPECK_SHARE = 0.05
+"""A number that covers less than this share of its tooth's average volume stands on no tooth."""
+
+
+def _log_sum(scores: NDArray[Any], scale: float) -> NDArray[np.float32]:
+    """Log of the summed exponentials of ``scale * scores`` over the classes; slice by slice, to spare memory."""
+    out = np.empty(scores.shape[1:], np.float32)
+    for level in range(scores.shape[1]):
+        plane = scores[:, level] * np.float32(scale)
+        most = plane.max(0)
+        out[level] = most + np.log(np.exp(plane - most).sum(0))
+    return out
+
+
+def gather_teeth(scores: NDArray[np.float32], scale: float, spacing: float) -> None:
+    """Rewrite the tooth classes 1..32 of ``scores`` (classes, z, y, x) in place; cubic voxels of ``spacing`` mm.
+
+    Real scores are ``scale * scores`` up to a constant. The best tooth of a voxel gets the log of the summed
+    exponentials of all teeth, the others follow by the logarithm of their smoothed probabilities.
     """
+    from scipy.ndimage import gaussian_filter
+
     teeth = scores[1 : len(TEETH) + 1]
-    for level in range(teeth.shape[1]):  # slice by slice: exponentials of all classes at once would double the memory
-        plane = teeth[:, level] * np.float32(scale)
-        excess = np.log(np.exp(plane - plane.max(0)).sum(0))
-        teeth[:, level] += excess / np.float32(scale)
+    everything, any_tooth = _log_sum(scores, scale), _log_sum(teeth, scale)
+    for index in range(len(teeth)):
+        probability = np.exp(teeth[index] * np.float32(scale) - everything)
+        gaussian_filter(probability, NEIGHBOURHOOD_MM / spacing, output=teeth[index], mode="nearest", truncate=3.0)
+    most = np.maximum(teeth.max(0), np.float32(1e-20))
+    for index in range(len(teeth)):
+        teeth[index] = (any_tooth + np.log(teeth[index] / most + np.float32(1e-6))) / np.float32(scale)
+
+
+def drop_specks(scores: NDArray[np.float32], spacing: float) -> None:
+    """Strike out, in place, numbers that cover next to nothing of ``scores`` (classes, z, y, x, voxels of ``spacing``).
+
+    Their voxels go to the next best class. A speck at the border of the view can be the end of a tooth and stays.
+    """
+    from ToothTopoSegLib.anatomy.sizes import size_of
+
+    best = scores.argmax(0)
+    volumes = np.bincount(best.reshape(-1), minlength=len(scores)) * spacing**3
+    faces = [np.take(best, (0, -1), axis) for axis in range(3)]
+    at_border = set(np.concatenate([face.reshape(-1) for face in faces]).tolist())
+    least = float(scores.min()) - 1.0
+    for index, fdi in enumerate(TEETH, 1):
+        if 0 < volumes[index] < SPECK_SHARE * size_of(fdi).volume and index not in at_border:
+            scores[index] = least

@@ -64,7 +64,7 @@ def segment_volume(
 ) -> Volume:
     """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth."""
     from ToothTopoSegLib.imaging.resample import crop, resample_linear
-    from ToothTopoSegLib.segmentation.decide import gather_teeth
+    from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.occlusion import strike_out
     from ToothTopoSegLib.segmentation.regrid import labels_on_grid
@@ -86,7 +86,8 @@ def segment_volume(
         scores = blend(image, bundle.patch, runner, runner.classes, OVERLAP, part(progress, 0.45, 0.9))
     with clock.step("labels"):
         strike_out(scores, bundle.spacing)
-        gather_teeth(scores, runner.score_scale)
+        gather_teeth(scores, runner.score_scale, bundle.spacing)
+        drop_specks(scores, bundle.spacing)
         labels = labels_on_grid(scores, region, canonical, class_to_label(), part(progress, 0.9, 1.0))
         return from_canonical(labels, scan)
 

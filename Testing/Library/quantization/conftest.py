@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,16 @@ def integer(tiny: Tiny, activations: dict[str, Affine]) -> bytes:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Path:
     """A complete bundle (integer model, card, float weights) of the tiny network."""
     return write_bundle(tmp_path_factory.mktemp("bundle"), tiny)
+
+
+@pytest.fixture
+def copied(tiny_bundle: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """``copied(name)`` puts a copy of the tiny bundle's model and card into a folder of its own under a name."""
+
+    def copy(name: str = "model") -> Path:
+        folder = tmp_path / "models ü"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(tiny_bundle.with_suffix(".json"), folder / f"{name}.json")
+        return Path(shutil.copy(tiny_bundle, folder / f"{name}.onnx"))
+
+    return copy

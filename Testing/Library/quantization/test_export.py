@@ -212,10 +212,13 @@ def test_measured_figures_are_kept_in_the_card_and_the_bundle_still_loads(
 ) -> None:
     for name in FILES:
         (tmp_path / name).write_bytes(exported(run_folder).with_name(name).read_bytes())
-    record_metrics(tmp_path / "small.onnx", "phantoms", {"dice": 0.5})
-    record_metrics(tmp_path / "small.onnx", "phantoms", {"dice": 0.9})
-    record_metrics(tmp_path / "small.onnx", "scan", {"seconds": 8})
-    assert load_bundle(tmp_path / "small.onnx").card["metrics"] == {"phantoms": {"dice": 0.9}, "scan": {"seconds": 8}}
+    for dice, hard in ((0.5, False), (0.9, False), (0.7, True)):
+        measured = {"phantoms": 2, "hard": hard, "seeds": [100, 101], "mean": {"integer": {"dice": dice}}}
+        record_metrics(tmp_path / "small.onnx", measured)
+    assert load_bundle(tmp_path / "small.onnx").card["metrics"] == {
+        "2 phantoms from seed 100": {"integer": {"dice": 0.9}},
+        "2 hard phantoms from seed 100": {"integer": {"dice": 0.7}},
+    }
     assert not list(tmp_path.glob("*.part"))
 
 

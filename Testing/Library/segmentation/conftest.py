@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,16 +19,3 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def blind_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete bundle whose network sees background everywhere."""
     return write_bundle(tmp_path_factory.mktemp("blind"), seeing_nothing(tiny_network()), "blind")
-
-
-@pytest.fixture
-def copied(tiny_bundle: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """``copied(name)`` puts a copy of the tiny bundle's model and card into a folder of its own under a name."""
-
-    def copy(name: str = "model") -> Path:
-        folder = tmp_path / "models ü"
-        folder.mkdir(exist_ok=True)
-        shutil.copy(tiny_bundle.with_suffix(".json"), folder / f"{name}.json")
-        return Path(shutil.copy(tiny_bundle, folder / f"{name}.onnx"))
-
-    return copy

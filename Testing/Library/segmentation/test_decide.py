@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ToothTopoSegLib.segmentation.classes import CLASSES
-from ToothTopoSegLib.segmentation.decide import gather_teeth
+from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth
 
 
 def scores_of(values: dict[int, float]) -> np.ndarray:
@@ -18,19 +18,19 @@ def scores_of(values: dict[int, float]) -> np.ndarray:
 
 def test_a_voxel_torn_between_two_numbers_is_a_tooth_rather_than_bone():
     scores = scores_of({6: 1.0, 7: 0.9, 33: 1.3})
-    gather_teeth(scores, 1.0)
+    gather_teeth(scores, 1.0, 1.0)
     assert scores[:, 0, 0, 0].argmax() == 6
 
 
 def test_bone_stays_bone_where_it_is_likelier_than_all_teeth_together():
     scores = scores_of({6: 1.0, 7: 0.9, 33: 1.8})
-    gather_teeth(scores, 1.0)
+    gather_teeth(scores, 1.0, 1.0)
     assert scores[:, 0, 0, 0].argmax() == 33
 
 
 def test_the_best_tooth_gets_the_log_of_the_summed_exponentials():
     scores = scores_of({6: 1.0, 7: 0.5})
-    gather_teeth(scores, 1.0)
+    gather_teeth(scores, 1.0, 1.0)
     assert np.isclose(scores[6, 0, 0, 0], np.log(np.exp(1.0) + np.exp(0.5)), atol=1e-5)
     assert np.isclose(scores[6, 0, 0, 0] - scores[7, 0, 0, 0], 0.5, atol=1e-6)
 
@@ -39,13 +39,54 @@ def test_the_scale_of_integer_scores_does_not_change_the_decision():
     rng = np.random.default_rng(0)
     real = rng.normal(0, 3, (CLASSES, 4, 5, 6)).astype(np.float32)
     integer = real / 0.05 + 100
-    gather_teeth(real, 1.0)
-    gather_teeth(integer, 0.05)
+    gather_teeth(real, 1.0, 1.0)
+    gather_teeth(integer, 0.05, 1.0)
     assert np.array_equal(real.argmax(0), integer.argmax(0))
 
 
 def test_background_and_jaws_keep_their_scores():
     scores = np.random.default_rng(1).normal(0, 1, (CLASSES, 2, 2, 2)).astype(np.float32)
     before = scores.copy()
-    gather_teeth(scores, 1.0)
+    gather_teeth(scores, 1.0, 1.0)
     assert np.array_equal(scores[[0, 33, 34]], before[[0, 33, 34]])
+
+
+def test_a_few_voxels_with_another_number_follow_the_tooth_around_them():
+    scores = np.full((CLASSES, 12, 12, 12), -8.0, np.float32)
+    scores[6] = 2.0
+    scores[7, 5:7, 5:7, 5:7] = 3.0
+    gather_teeth(scores, 1.0, 1.0)
+    assert (scores.argmax(0) == 6).all()
+
+
+def test_the_surface_of_a_tooth_stays_where_it_was():
+    scores = np.full((CLASSES, 16, 16, 16), -8.0, np.float32)
+    scores[0] = 0.0
+    scores[6, 4:12, 5:11, 5:11] = 2.0
+    before = scores.argmax(0)
+    gather_teeth(scores, 1.0, 1.0)
+    assert np.array_equal(scores.argmax(0), before)
+
+
+def teeth_of(blocks: dict[int, tuple[slice, slice, slice]]) -> np.ndarray:
+    """Scores of a 30 mm cube of lower jaw with blocks of teeth in it, one voxel a mm."""
+    scores = np.full((CLASSES, 30, 30, 30), -8.0, np.float32)
+    scores[33] = 0.0
+    for index, block in blocks.items():
+        scores[(index, *block)] = 2.0
+    return scores
+
+
+def test_a_number_on_a_few_voxels_is_dropped_and_a_whole_tooth_stays():
+    whole, speck = (slice(4, 20), slice(4, 11), slice(4, 11)), (slice(24, 26), slice(20, 22), slice(20, 22))
+    scores = teeth_of({19: whole, 20: speck})
+    drop_specks(scores, 1.0)
+    found = scores.argmax(0)
+    assert (found[whole] == 19).all() and (found[speck] == 33).all()
+
+
+def test_a_speck_at_the_border_of_the_view_may_be_the_end_of_a_tooth():
+    speck = (slice(0, 2), slice(20, 22), slice(20, 22))
+    scores = teeth_of({20: speck})
+    drop_specks(scores, 1.0)
+    assert (scores.argmax(0)[speck] == 20).all()
