@@ -73,14 +73,6 @@ def draw_imaging(rng: np.random.Generator, hard: bool = False) -> Imaging:
     )
 
 
-def _smooth(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Array:
-    """Smooth random field on ``shape``, of unit standard deviation at the ``cells`` lattice points it runs between."""
-    from scipy.ndimage import zoom
-
-    coarse = rng.normal(0, 1, (cells,) * 3).astype(np.float32)
-    return np.asarray(zoom(coarse, [n / cells for n in shape], order=1), dtype=np.float32)
-
-
 def _add_streaks(grey: Array, metal: Array, spacing: Array, strength: float, rng: np.random.Generator) -> None:
     """Bright and dark rays in the axial slices through metal, fading with distance, in place."""
     slices = np.flatnonzero(metal.any(axis=(1, 2)))
@@ -110,7 +102,7 @@ def expose(tissue: Array, spacing: tuple[float, float, float], imaging: Imaging,
     grey = table[tissue]
     contrast = float(table[head.DENTINE] - table[head.SOFT])
     if imaging.texture > 0:
-        grain = _smooth(tissue.shape, max(6, int(min(np.asarray(tissue.shape) * step) / 3)), rng)
+        grain = head.smooth_noise(tissue.shape, max(6, int(min(np.asarray(tissue.shape) * step) / 3)), rng)
         grey += (imaging.texture * contrast * 0.5) * grain * (tissue == head.TRABECULAR)
         grey += 0.04 * contrast * grain * ((tissue == head.DENTINE) | (tissue == head.CORTICAL))
     metal = tissue == head.METAL
@@ -119,7 +111,7 @@ def expose(tissue: Array, spacing: tuple[float, float, float], imaging: Imaging,
     axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in tissue.shape]
     centre = 1 - axes[1][None, :, None] ** 2 * 0.5 - axes[2][None, None, :] ** 2 * 0.5
     floor = float(table[head.AIR])
-    field = 1 + imaging.bias * _smooth(tissue.shape, 3, rng) - imaging.cupping * centre
+    field = 1 + imaging.bias * head.smooth_noise(tissue.shape, 3, rng) - imaging.cupping * centre
     grey = (grey - floor) * field + floor
     top = floor + (float(table[head.ENAMEL]) - floor) * imaging.saturation
     unit = np.clip((grey - floor) / (top - floor), 0, 1)

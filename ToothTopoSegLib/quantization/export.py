@@ -97,8 +97,7 @@ def _training_facts(run_folder: Path, schedule: dict[str, Any]) -> dict[str, Any
         "steps": int(rows[-1]["step"]),
         "seconds": float(rows[-1]["seconds"]),
         "validation": {k: float(rows[-1][k]) for k in ("dice_teeth", "dice_any_tooth") if rows[-1][k]},
-        "history": history.read_text(encoding="utf-8").strip() if history.is_file() else "one uninterrupted recipe",
-    }
+    } | ({"history": history.read_text(encoding="utf-8").strip()} if history.is_file() else {})
 
 
 def quantized(
