@@ -1,8 +1,8 @@
-"""The report as one web page that needs nothing else: it opens anywhere, offline, on a phone or a desktop.
+"""The report as one web page that needs nothing else: it opens anywhere, offline, on a phone, a desktop or paper.
 
-In go the report as the JSON contract has it (schema ``toothtoposeg.report/1``) and the preview picture; out comes a
-single HTML file with the picture, the tooth chart, the findings, the measurements and the model's limits. There is
-no script, no network access and no markup from the data: every text is escaped.
+In go the report as the JSON contract has it (schema ``toothtoposeg.report/1``), the preview picture and a small picture
+of each finding's place; out comes a single HTML file with the verdict, the tooth chart, the findings, the measurements
+and the model's limits. There is no script, no network access and no markup from the data: every text is escaped.
 """
 
 from __future__ import annotations
@@ -11,25 +11,49 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ToothTopoSegLib.anatomy import colours, fdi
+from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.errors import InputError, OutputError
+from ToothTopoSegLib.evaluation import tooth_chart
+from ToothTopoSegLib.evaluation.tooth_chart import SEVERITIES, anchor, badge, rank
 
-_SEVERITIES = ("error", "warning", "info")
+if TYPE_CHECKING:
+    from ToothTopoSegLib.imaging.volume import Volume
+    from ToothTopoSegLib.topology.findings import Finding
+
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _NOTICE = (
     "ToothTopoSeg is research software and not a medical device. It must not be the sole basis of a diagnosis or "
     "treatment; a dentist has to check every tooth."
 )
-_STYLE = """
-:root { color-scheme: dark; --line: #3e4450; --panel: #181b21; --dim: #a3abb8; --error: #ff5252; --warning: #ffb733; }
+_MEANING = {
+    "cavity": "hole enclosed in a tooth",
+    "tunnel": "hole right through a tooth",
+    "fragment": "loose piece",
+    "merge": "two teeth under one number",
+    "split": "one tooth under two numbers",
+    "missing": "no tooth at this place",
+    "duplicate": "number given twice",
+    "swap": "neighbours out of order",
+    "mirrored": "wrong side or jaw",
+    "contact": "touching that cannot be",
+    "outlier": "unusual size or shape",
+}
+_STYLE = (
+    """
+:root { color-scheme: light; --line: #d5dae1; --panel: #f5f7f9; --dim: #5d6673; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1240px; padding: 16px; background: #0d0f13; color: #e2e6ec;
+body { margin: 0 auto; max-width: 1180px; padding: 16px; background: #fff; color: #1a1d22;
        font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-h1 { font-size: 1.5rem; margin: .2em 0 .6em; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 1.6em 0 .5em; }
-img { display: block; width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; }
+h1 { font-size: 1.5rem; margin: .2em 0 .4em; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 1.8em 0 .5em; }
+a { color: #0057b8; }
+.verdict { font-size: 1.1rem; margin: 0 0 16px; padding: 10px 14px; background: var(--panel);
+           border-left: 6px solid #4a7d4a; border-radius: 4px; }
+.verdict.error { border-color: #c23a12; } .verdict.warning { border-color: #e0a100; }
+.verdict.none { border-color: #8a93a0; }
+.overview { display: block; width: 100%; height: auto; border-radius: 8px; }
 .numbers, dl { display: flex; flex-wrap: wrap; gap: 8px; margin: 0 0 16px; }
 .numbers div { flex: 1 1 120px; }
 dl div { flex: 1 1 220px; }
@@ -37,38 +61,61 @@ dl div { flex: 1 1 220px; }
 .numbers b { display: block; font-size: 1.5rem; }
 dt, .numbers span, caption, .dim { color: var(--dim); font-size: .85rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.arch { display: grid; grid-template-columns: repeat(16, minmax(0, 1fr)); gap: 3px; margin-bottom: 3px; }
-.milk { grid-template-columns: repeat(10, minmax(0, 1fr)); width: 62.5%; margin-inline: auto; }
-.tooth { padding: 10px 0; text-align: center; border-radius: 6px; border: 3px solid transparent; font-size: .95rem; }
-.absent { border: 1px dashed var(--line); color: var(--dim); padding: 12px 0; }
-.tooth.error { border: 3px solid var(--error); } .tooth.warning { border: 3px solid var(--warning); }
-.sides { display: flex; justify-content: space-between; color: var(--dim); font-size: .85rem; margin-bottom: 4px; }
+.sides { display: flex; justify-content: space-between; color: var(--dim); font-size: .85rem; max-width: 900px;
+         margin: 0 auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: 4px; }
-th, td { text-align: left; padding: 6px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--dim); font-weight: 600; }
-td.n, th.n { text-align: right; }
-td.n, th, td.name { white-space: nowrap; }
-td.error, b.error { color: var(--error); } td.warning, b.warning { color: var(--warning); }
+th, td { text-align: left; padding: 7px 10px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--dim); font-weight: 600; font-size: .85rem; }
+td.n, th.n { text-align: right; padding-right: 18px; }
+td.n, th, td.name, td.severity, td.place { white-space: nowrap; }
+td.place { font-size: .9rem; }
+td.unsound { font-weight: 700; color: #a82a00; }
+tr:target { background: #fff6d6; }
+.findings img { display: block; width: 284px; max-width: none; height: auto; }
+.findings .evidence { min-width: 16em; }
+.findings small { display: block; color: var(--dim); line-height: 1.3; }
 footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; color: var(--dim); }
-@media (max-width: 640px) {
-  .arch { gap: 1px; } .tooth { font-size: .62rem; padding: 8px 0; border-radius: 4px; border-width: 2px !important; }
+"""
+    + tooth_chart.STYLE
+    + """
+@media (max-width: 860px) {
   .findings thead { display: none; }
-  .findings tr { display: block; border-bottom: 1px solid var(--line); padding: 6px 0; }
+  .findings tbody, .findings table, .findings caption { display: block; }
+  .findings tr { display: block; border-bottom: 1px solid var(--line); padding: 10px 0; }
   .findings td { display: block; border: 0; padding: 1px 0; text-align: left; }
+  .findings td.short { display: inline-block; margin-right: 16px; }
   .findings td:empty { display: none; }
   .findings td::before { content: attr(data-name) ": "; color: var(--dim); }
+  .findings td.severity::before, .findings td.picture::before, .findings td.evidence::before { content: none; }
+  .findings small { display: inline; }
+  .findings small::before { content: " ("; } .findings small::after { content: ")"; }
+  .findings img { width: 100%; max-width: 420px; margin: 4px 0; }
+}
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  tr, .chart, .numbers, dl div { break-inside: avoid; } h2 { break-after: avoid; }
+  .findings img { width: 56mm; } a { color: inherit; text-decoration: none; }
 }
 """
+)
 
 
-def write_html(report: Mapping[str, Any], preview_png: Path | bytes, path: str | Path) -> None:
-    """Write the page of ``report`` with the preview (a PNG file or its bytes) inside to ``path``.
+def write_html(
+    report: Mapping[str, Any],
+    preview_png: Path | bytes | None,
+    path: str | Path,
+    pictures: Mapping[int, bytes] | None = None,
+) -> None:
+    """Write the page of ``report`` to ``path``, with the preview (a PNG file or its bytes, if any) inside.
 
-    Raises InputError if the preview cannot be read and OutputError if the page cannot be written.
+    ``pictures`` are PNGs of the findings' places by finding id, from
+    :func:`ToothTopoSegLib.evaluation.finding_pictures.finding_pictures`. Raises InputError if the preview cannot be
+    read and OutputError if the page cannot be written.
     """
-    page = _page(report, _png(preview_png))
+    page = _page(report, None if preview_png is None else _png(preview_png), pictures or {})
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -80,6 +127,41 @@ def write_html(report: Mapping[str, Any], preview_png: Path | bytes, path: str |
             f"The report page cannot be written to {path} ({error.strerror or error}); "
             "choose a folder that can be written and has space."
         ) from error
+
+
+def write_check_page(
+    report: Mapping[str, Any], labels: Volume, scan: Volume | None, findings: Sequence[Finding], path: Path
+) -> None:
+    """Draw all pictures of a checked label map (FDI numbers, with or without its scan) and write the page to ``path``.
+
+    Without a scan the overview shows the teeth themselves, as an X-ray would show them without any tissue around.
+    Raises OutputError if the page cannot be written.
+    """
+    import tempfile
+    from contextlib import suppress
+
+    from ToothTopoSegLib.evaluation.finding_pictures import finding_pictures
+    from ToothTopoSegLib.evaluation.preview import draw_preview
+    from ToothTopoSegLib.imaging.canonical import to_canonical
+
+    with suppress(OSError):  # a folder that cannot be made is told when the page is written
+        path.parent.mkdir(parents=True, exist_ok=True)
+    teeth = to_canonical(labels)
+    tissue = _teeth_alone(teeth) if scan is None else to_canonical(scan)
+    with tempfile.TemporaryDirectory() as folder:
+        preview = Path(folder) / "preview.png"
+        draw_preview(tissue, teeth, findings, preview, _title(report.get("input")))
+        write_html(report, preview, path, finding_pictures(labels, scan, findings))
+
+
+def _teeth_alone(labels: Volume) -> Volume:
+    """A scan in which only teeth are bright and jaws are dim, in place of one that is not there."""
+    import numpy as np
+
+    greys = np.zeros(256, dtype=np.int16)
+    greys[list(fdi.JAWS)] = 150
+    greys[list(fdi.TEETH)] = 1000
+    return labels.with_array(greys[labels.array])
 
 
 def _png(preview: Path | bytes) -> bytes:
@@ -95,12 +177,11 @@ def _png(preview: Path | bytes) -> bytes:
         ) from error
 
 
-def _page(report: Mapping[str, Any], png: bytes) -> str:
+def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, bytes]) -> str:
     """The whole page."""
     title = _title(report.get("input"))
-    findings = sorted(report.get("findings") or [], key=lambda f: _rank(f.get("severity")))
+    findings = sorted(report.get("findings") or [], key=lambda f: rank(f.get("severity")))
     teeth = list(report.get("teeth") or [])
-    picture = base64.b64encode(png).decode("ascii")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -112,12 +193,13 @@ def _page(report: Mapping[str, Any], png: bytes) -> str:
 </head>
 <body>
 <h1>{escape(title)}</h1>
+{_verdict(teeth, findings)}
 {_numbers(teeth, findings)}
-<img alt="Panoramic view, three slices and tooth chart" src="data:image/png;base64,{picture}">
 <h2>Tooth chart</h2>
-{_chart(teeth, findings)}
+{tooth_chart.tooth_chart(teeth, findings)}
+{_overview(png)}
 <h2>Findings</h2>
-{_findings_table(findings)}
+{_findings_table(findings, pictures)}
 <h2>Measurements</h2>
 {_teeth_table(teeth)}
 <h2>Summary, time and memory</h2>
@@ -132,6 +214,18 @@ def _page(report: Mapping[str, Any], png: bytes) -> str:
 """
 
 
+def _overview(png: bytes | None) -> str:
+    if png is None:
+        return ""
+    picture = _image(png, "Panoramic view, three slices, tooth chart and list of findings", "overview")
+    return f"<h2>Overview</h2>\n{picture}"
+
+
+def _image(png: bytes, words: str, style: str = "") -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img class="{style}" alt="{escape(words)}" src="data:image/png;base64,{data}">'
+
+
 def _title(source: object) -> str:
     """The scan's name, from what the report says of its input."""
     if isinstance(source, Mapping):
@@ -140,8 +234,41 @@ def _title(source: object) -> str:
     return str(source).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if source else "Scan"
 
 
-def _rank(severity: object) -> int:
-    return _SEVERITIES.index(str(severity)) if severity in _SEVERITIES else len(_SEVERITIES)
+def _verdict(teeth: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]) -> str:
+    """One plain sentence: can this be used as it is, and where not."""
+    grave = {name: [f for f in findings if f.get("severity") == name] for name in ("error", "warning")}
+    found = _counted(len(_present(teeth)), "tooth was", "teeth were") + " found"
+    if not _present(teeth):
+        return _sentence("none", "No teeth were found: there is nothing to judge.")
+    if grave["error"]:
+        also = f", and {_counted(len(grave['warning']), 'warning', 'warnings')} to look at" if grave["warning"] else ""
+        errors = _counted(len(grave["error"]), "anatomical error", "anatomical errors")
+        text = f"{found}, with {errors}{_at_teeth(grave['error'])} to correct before the result is used{also}."
+        return _sentence("error", text)
+    if grave["warning"]:
+        warnings = _counted(len(grave["warning"]), "warning", "warnings")
+        return _sentence(
+            "warning", f"{found} without anatomical errors; look at {warnings}{_at_teeth(grave['warning'])}."
+        )
+    return _sentence("good", f"{found}, and nothing about them is anatomically impossible.")
+
+
+def _sentence(style: str, text: str) -> str:
+    return f'<p class="verdict {style}">{escape(text)}</p>'
+
+
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
+def _at_teeth(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Which teeth, as far as a sentence can carry them."""
+    named = sorted({int(tooth) for f in findings for tooth in f.get("teeth") or []})
+    if not named:
+        return ""
+    if len(named) > 10:
+        return f" at {len(named)} teeth"
+    return f" at {'tooth' if len(named) == 1 else 'teeth'} {', '.join(map(str, named))}"
 
 
 def _numbers(teeth: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]) -> str:
@@ -149,7 +276,7 @@ def _numbers(teeth: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str,
     boxes = [f"<div><b>{len(_present(teeth))}</b><span>teeth found</span></div>"]
     for severity, name in (("error", "errors"), ("warning", "warnings"), ("info", "notes")):
         n = sum(f.get("severity") == severity for f in findings)
-        boxes.append(f'<div><b class="{severity if n else ""}">{n}</b><span>{name}</span></div>')
+        boxes.append(f"<div><b>{badge(severity, 0.9) if n else ''} {n}</b><span>{name}</span></div>")
     return f'<div class="numbers">{"".join(boxes)}</div>'
 
 
@@ -157,96 +284,78 @@ def _present(teeth: Iterable[Mapping[str, Any]]) -> set[int]:
     return {int(tooth["fdi"]) for tooth in teeth if tooth.get("present", True)}
 
 
-def _chart(teeth: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]) -> str:
-    """Both arches, and those of the milk teeth where there are any, with the patient's right at the left."""
-    present = _present(teeth)
-    worst: dict[int, str] = {}
-    for finding in reversed(findings):
-        if finding.get("severity") in ("error", "warning"):
-            worst.update(dict.fromkeys((int(tooth) for tooth in finding.get("teeth") or []), finding["severity"]))
-    milk = any(fdi.is_tooth(tooth) and fdi.is_deciduous(tooth) for tooth in present)
-    arches: list[tuple[tuple[int, ...], str]] = [(fdi.UPPER_PERMANENT, "arch"), (fdi.LOWER_PERMANENT, "arch")]
-    if milk:
-        arches[1:1] = [(fdi.UPPER_DECIDUOUS, "arch milk"), (fdi.LOWER_DECIDUOUS, "arch milk")]
-    rows = "".join(
-        f'<div class="{style}">{"".join(_chart_tooth(t, t in present, worst.get(t, "")) for t in arch)}</div>'
-        for arch, style in arches
-    )
-    sides = '<div class="sides"><span>Right of the patient</span><span>Left of the patient</span></div>'
-    legend = "Filled: present. Dashed: absent. Red or amber frame: an error or warning names this tooth."
-    return f'{sides}{rows}<p class="dim">{legend}</p>'
-
-
-def _chart_tooth(tooth: int, there: bool, severity: str) -> str:
-    """One box of the chart; what colours say is in its title too."""
-    state = ("present" if there else "absent") + (f", {severity}" if severity else "")
-    style = ""
-    if there:
-        red, green, blue = (round(255 * channel) for channel in colours.colour_of(tooth))
-        text = "#08090c" if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else "#f4f6f9"
-        style = f' style="background: rgb({red},{green},{blue}); color: {text}"'
-    classes = " ".join(filter(None, ("tooth", "present" if there else "absent", severity)))
-    return f'<div class="{classes}"{style} title="{tooth} {escape(fdi.name(tooth))}: {state}">{tooth}</div>'
-
-
-def _findings_table(findings: Sequence[Mapping[str, Any]]) -> str:
+def _findings_table(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> str:
     """One row a finding, the gravest first."""
     if not findings:
         return "<p>No findings.</p>"
-    names = ("No.", "Severity", "Kind", "Teeth", "Evidence", "Size (mm³)", "Position (LPS mm)", "Repair")
-    body = "".join(_finding_row(finding, names) for finding in findings)
-    return _table([f"<th>{name}</th>" for name in names], body, style="findings")
+    names = ["No.", "Severity", "Kind", "Teeth", "Evidence", "Size", "Place (LPS mm)", "Repair"]
+    if pictures:
+        names.append("Picture")
+    body = "".join(_finding_row(finding, names, pictures) for finding in findings)
+    caption = f"<caption>{_about_pictures(findings, pictures)}</caption>" if pictures else ""
+    return _table([f"<th>{name}</th>" for name in names], body, style="findings", caption=caption)
 
 
-def _finding_row(finding: Mapping[str, Any], names: Sequence[str]) -> str:
+def _about_pictures(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> str:
+    text = (
+        "Pictures show 30 mm: an axial cut, and a coronal or sagittal one, with the patient’s right (R) or front (A) "
+        "at the left. Blue: the teeth named; orange: what is concerned; ring: the place; bar: 10 mm."
+    )
+    if len(pictures) < len(findings):
+        text += f" {len(pictures)} of {len(findings)} findings have a picture, the gravest first."
+    return text
+
+
+def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Mapping[int, bytes]) -> str:
     """The cells carry their column's name, because a phone shows them below each other without the head."""
-    severity = str(finding.get("severity"))
-    values = (
-        _text(finding.get("id")),
-        _text(finding.get("severity")),
-        _text(finding.get("kind")),
-        _text(finding.get("teeth") or []),
-        _text(finding.get("evidence")),
-        _number(finding.get("size_mm3")),
-        _position(finding.get("position_lps_mm")),
-        _text(finding.get("repair")),
-    )
-    colour = severity if severity in _SEVERITIES else ""
-    cells = (
-        f'<td class="{colour if name == "Severity" else ""}" data-name="{name}">{value}</td>'
-        for name, value in zip(names, values, strict=True)
-    )
-    return f"<tr>{''.join(cells)}</tr>"
+    severity, kind = str(finding.get("severity")), str(finding.get("kind"))
+    number, size = finding.get("id"), finding.get("size_mm3")
+    meaning = f"<small>{_MEANING[kind]}</small>" if kind in _MEANING else ""
+    png = pictures.get(number) if isinstance(number, int) else None
+    cells = {
+        "No.": ("short", _text(number)),
+        "Severity": ("severity short", f"{badge(severity)} {_text(finding.get('severity'))}"),
+        "Kind": ("", f"{_text(finding.get('kind'))}{meaning}"),
+        "Teeth": ("short", _text(finding.get("teeth") or [])),
+        "Evidence": ("evidence", _text(finding.get("evidence"))),
+        "Size": ("name short", f"{_number(size)} mm³" if size else ""),
+        "Place (LPS mm)": ("place", _position(finding.get("position_lps_mm"))),
+        "Repair": ("", _text(finding.get("repair"))),
+        "Picture": ("picture", _image(png, f"Cuts through the place of finding {number}") if png else ""),
+    }
+    row = "".join(f'<td class="{cells[n][0]}" data-name="{n}">{cells[n][1]}</td>' for n in names)
+    return f'<tr id="{escape(anchor(finding))}" class="{severity if severity in SEVERITIES else ""}">{row}</tr>'
 
 
 def _teeth_table(teeth: Sequence[Mapping[str, Any]]) -> str:
-    """One row a tooth that is there; Betti numbers of a sound tooth are 1, 0, 0."""
+    """One row a tooth that is there; other Betti numbers than those of a sound tooth stand out."""
     body = "".join(_tooth_row(tooth) for tooth in teeth if _present([tooth]))
     if not body:
         return "<p>No teeth found.</p>"
-    figures = ("Volume (mm³)", "Voxels", "Betti 0, 1, 2", "Centre (LPS mm)")
+    figures = ("Volume (mm³)", "Voxels", "Pieces, tunnels, voids", "Centre (LPS mm)")
     head = ["<th>FDI</th>", "<th>Tooth</th>", *(f'<th class="n">{name}</th>' for name in figures)]
-    caption = "<caption>Betti numbers count pieces, tunnels and voids; a sound tooth has 1, 0, 0.</caption>"
+    caption = "<caption>Pieces, tunnels and voids (the Betti numbers): a sound tooth has 1, 0, 0.</caption>"
     return _table(head, body, caption=caption)
 
 
 def _tooth_row(tooth: Mapping[str, Any]) -> str:
     number = int(tooth["fdi"])
+    betti = list(tooth.get("betti") or [])
     figures = (
-        _number(tooth.get("volume_mm3")),
-        _text(tooth.get("voxels")),
-        _text(tooth.get("betti") or []),
-        _position(tooth.get("centroid_lps_mm")),
+        ("n", _number(tooth.get("volume_mm3"))),
+        ("n", _text(tooth.get("voxels"))),
+        ("n" if betti == [1, 0, 0] else "n unsound", _text(betti)),
+        ("n", _position(tooth.get("centroid_lps_mm"))),
     )
-    cells = "".join(f'<td class="n">{figure}</td>' for figure in figures)
+    cells = "".join(f'<td class="{style}">{figure}</td>' for style, figure in figures)
     name = fdi.name(number) if fdi.is_tooth(number) else ""
-    return f'<tr><td>{number}</td><td class="name">{escape(name)}</td>{cells}</tr>'
+    return f'<tr id="tooth-{number}"><td>{number}</td><td class="name">{escape(name)}</td>{cells}</tr>'
 
 
 def _table(head: Iterable[str], body: str, style: str = "", caption: str = "") -> str:
     """A table that scrolls sideways by itself where the screen is narrower."""
     return (
-        f'<div class="scroll"><table class="{style}">{caption}<thead><tr>{"".join(head)}</tr></thead>'
+        f'<div class="scroll {style}"><table>{caption}<thead><tr>{"".join(head)}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

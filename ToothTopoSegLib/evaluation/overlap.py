@@ -1,4 +1,4 @@
-"""Overlap of two label maps, tooth by tooth: Dice, FDI identification and detection of whole teeth.
+"""Overlap of two label maps, tooth by tooth: Dice, IoU, FDI identification and detection of whole teeth.
 
 In go a predicted and a reference label map on the same grid; out comes a dictionary of plain numbers that JSON
 can carry. Only FDI numbers count as teeth; every other value (background, jaws 101 and 102) is "no tooth".
@@ -34,9 +34,10 @@ def dice(a: NDArray[Any], b: NDArray[Any], value: int) -> float:
 def evaluate_label_maps(prediction: Volume, reference: Volume) -> dict[str, Any]:
     """All overlap figures of ``prediction`` against ``reference``, both FDI label maps (z, y, x) on one grid.
 
-    Means and rates without anything to count are ``None``. Raises InputError if the grids differ.
+    Means and rates without anything to count are ``None``. Raises InputError if the grids differ or a map holds other
+    values than whole numbers from 0.
     """
-    _require_same_grid(prediction, reference)
+    require_comparable(prediction, reference)
     teeth = sorted(fdi.TEETH)
     counts = _joint_counts(prediction.array, reference.array, teeth)
     per_tooth = _tooth_rows(counts, teeth)
@@ -44,6 +45,7 @@ def evaluate_label_maps(prediction: Volume, reference: Volume) -> dict[str, Any]
     return {
         "teeth": per_tooth,
         "mean_tooth_dice": sum(scores) / len(scores) if scores else None,
+        "mean_tooth_iou": sum(row["iou"] for row in per_tooth) / len(per_tooth) if per_tooth else None,
         "absence": ABSENCE,
         "fdi_identification_rate": _identification_rate(counts),
         "detection": _detection(counts),
@@ -58,8 +60,10 @@ def evaluate_files(prediction: str | Path, reference: str | Path) -> dict[str, A
     return evaluate_label_maps(read_label_map(Path(prediction)), read_label_map(Path(reference)))
 
 
-def _require_same_grid(prediction: Volume, reference: Volume) -> None:
-    """Raise InputError unless all corners of both grids coincide to a fraction of a voxel."""
+def require_comparable(prediction: Volume, reference: Volume) -> None:
+    """Raise InputError unless both hold whole numbers from 0 and their grids coincide to a fraction of a voxel."""
+    for name, labels in (("prediction", prediction), ("reference", reference)):
+        _require_labels(labels.array, name)
     shapes = prediction.array.shape, reference.array.shape
     if shapes[0] != shapes[1]:
         raise InputError(
@@ -72,6 +76,19 @@ def _require_same_grid(prediction: Volume, reference: Volume) -> None:
         raise InputError(
             f"Prediction and reference have the same size but lie up to {apart:.3g} mm apart (spacing, origin or "
             "direction differ), but both must lie on the same grid; resample one onto the other and try again."
+        )
+
+
+def _require_labels(array: NDArray[Any], name: str) -> None:
+    if array.dtype.kind not in "iub":
+        raise InputError(
+            f"The {name} holds numbers of type {array.dtype}, but whole label numbers are expected; give the label map "
+            "instead of a grey-value scan or probabilities."
+        )
+    if array.dtype.kind == "i" and array.size and int(array.min()) < 0:
+        raise InputError(
+            f"The {name} holds values down to {int(array.min())}, but labels from 0 are expected; check that it is the "
+            "label map and not the scan."
         )
 
 
@@ -109,6 +126,7 @@ def _tooth_rows(counts: NDArray[np.int64], teeth: list[int]) -> list[dict[str, A
             "in_prediction": bool(predicted[i]),
             "in_reference": bool(expected[i]),
             "dice": 2.0 * int(both[i]) / int(predicted[i] + expected[i]),
+            "iou": int(both[i]) / int(predicted[i] + expected[i] - both[i]),
         }
         for i, tooth in enumerate(teeth, start=1)
         if predicted[i] + expected[i]
@@ -127,11 +145,15 @@ def _identification_rate(counts: NDArray[np.int64]) -> float | None:
 
 
 def _detection(counts: NDArray[np.int64]) -> dict[str, Any]:
-    """Precision, recall and F1 of bodies matched one to one at IoU >= 0.5, whatever their numbers."""
+    """Precision, recall, F1 and TP-Dice of bodies matched one to one at IoU >= 0.5, whatever their numbers."""
     tooth_by_tooth = counts[1:, 1:].astype(float)
     predicted, expected = counts[1:].sum(axis=1), counts[:, 1:].sum(axis=0)
     union = predicted[:, None] + expected[None] - tooth_by_tooth
-    hits = _one_to_one(tooth_by_tooth / np.maximum(union, 1))
+    iou = tooth_by_tooth / np.maximum(union, 1)
+    pairs = _one_to_one(iou)
+    hits = len(pairs)
+    # Dice and IoU of one pair follow from each other.
+    scores = [2 * iou[pair] / (1 + iou[pair]) for pair in pairs]
     n_predicted, n_expected = int((predicted > 0).sum()), int((expected > 0).sum())
     return {
         "iou_threshold": DETECTION_IOU,
@@ -142,19 +164,18 @@ def _detection(counts: NDArray[np.int64]) -> dict[str, Any]:
         "precision": hits / n_predicted if n_predicted else None,
         "recall": hits / n_expected if n_expected else None,
         "f1": 2 * hits / (n_predicted + n_expected) if n_predicted + n_expected else None,
+        "tp_dice": float(np.mean(scores)) if scores else None,
     }
 
 
-def _one_to_one(iou: NDArray[np.float64]) -> int:
-    """Number of matched pairs; greedy is exact above 0.5, and only ties at exactly 0.5 need the one-to-one rule."""
+def _one_to_one(iou: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """The matched pairs; greedy is exact above 0.5, and only ties at exactly 0.5 need the one-to-one rule."""
     pairs = np.argwhere(iou >= DETECTION_IOU)
-    rows: set[int] = set()
-    columns: set[int] = set()
+    matched: dict[int, int] = {}
     for row, column in pairs[np.argsort(-iou[tuple(pairs.T)], kind="stable")].tolist():
-        if row not in rows and column not in columns:
-            rows.add(row)
-            columns.add(column)
-    return len(rows)
+        if row not in matched and column not in matched.values():
+            matched[row] = column
+    return list(matched.items())
 
 
 def _binary_dice(counts: NDArray[np.int64]) -> float | None:

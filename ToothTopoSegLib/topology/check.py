@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,56 +16,87 @@ from ToothTopoSegLib.anatomy import schemes
 from ToothTopoSegLib.errors import InputError, UsageError
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
-from ToothTopoSegLib.topology.betti import ToothTopology, tooth_topology
-from ToothTopoSegLib.topology.findings import DETECTORS, Finding, numbered
+from ToothTopoSegLib.topology.detect import DETECTORS
+from ToothTopoSegLib.topology.findings import Finding, numbered
+from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
 from ToothTopoSegLib.topology.report import make_report, peak_rss_mb
 
 _SAME_PLACE_VOXELS = 0.1
 _SAME_DIRECTION = 1e-3
 
 
-def check_volume(labels: Volume, progress: Progress = silent) -> tuple[list[Finding], dict[int, ToothTopology]]:
-    """Findings in a label map of FDI numbers, and the topology they rest on; a map without teeth gives one info."""
+def check_volume(
+    labels: Volume, scan: Volume | None = None, progress: Progress = silent
+) -> tuple[list[Finding], Mouth]:
+    """Findings in a label map of FDI numbers, and the mouth they rest on; a map without teeth gives one info."""
     progress(0.0, "Measuring the teeth")
-    topology = tooth_topology(labels.array)
+    mouth = mouth_of(labels, scan)
     found: list[Finding] = []
     for step, detector in enumerate(DETECTORS):
-        progress(0.6 + 0.4 * step / len(DETECTORS), "Looking for anatomical errors")
-        found += detector(labels, topology)
+        progress(0.4 + 0.6 * step / len(DETECTORS), "Looking for anatomical errors")
+        found += detector(mouth)
     progress(1.0, "Checked")
-    return numbered(found), topology
+    return numbered(found), mouth
+
+
+class Checked(NamedTuple):
+    """A checked label map file: its report, its labels in FDI numbers, the scan if one was given, the findings.
+
+    Both volumes are in canonical axes, as are the voxels of the findings.
+    """
+
+    report: dict[str, Any]
+    labels: Volume
+    scan: Volume | None
+    findings: list[Finding]
 
 
 def check_file(
     labels: Path, image: Path | None = None, scheme: str | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """The report on a label map file, whose values are FDI numbers unless a ``scheme`` is named.
+    """The report on a label map file; as :func:`checked_file`, for those who want nothing else of it."""
+    return checked_file(labels, image, scheme, progress).report
+
+
+def checked_file(
+    labels: Path, image: Path | None = None, scheme: str | None = None, progress: Progress = silent
+) -> Checked:
+    """A label map file, whose values are FDI numbers unless a ``scheme`` is named, with what was found in it.
 
     Raises UsageError for an unknown scheme and InputError for a file that cannot be read, holds no label or values
     the scheme does not know, or does not lie on the grid of ``image``.
     """
+    started = time.perf_counter()
+    progress(0.0, "Reading the labels")
+    teeth, scan = read_labels(labels, image, scheme)
+    read = time.perf_counter()
+    findings, mouth = check_volume(teeth, scan, lambda fraction, text: progress(0.3 + 0.7 * fraction, text))
+    done = time.perf_counter()
+    report = make_report(
+        mouth.labels,
+        findings,
+        timing_s={"read": read - started, "check": done - read, "total": done - started},
+        peak_rss_mb=peak_rss_mb(),
+        model=None,
+        input=described(teeth, labels, image, scheme),
+        topology=mouth.teeth,
+    )
+    return Checked(report, mouth.labels, mouth.scan, findings)
+
+
+def read_labels(labels: Path, image: Path | None = None, scheme: str | None = None) -> tuple[Volume, Volume | None]:
+    """A label map file in FDI numbers, and the scan it belongs to where one is given; raises as :func:`check_file`."""
     from ToothTopoSegLib.imaging.headers import shown
     from ToothTopoSegLib.imaging.read import read_label_map, read_scan
 
     if scheme is not None and scheme not in schemes.scheme_names():
         raise UsageError(f"There is no label scheme {scheme!r}; choose one of {', '.join(schemes.scheme_names())}.")
-    started = time.perf_counter()
-    progress(0.0, "Reading the labels")
     teeth = in_fdi(read_label_map(labels), shown(labels), scheme)
-    if image is not None:
-        check_same_grid(teeth, read_scan(image))
-    read = time.perf_counter()
-    findings, topology = check_volume(teeth, lambda fraction, text: progress(0.3 + 0.7 * fraction, text))
-    done = time.perf_counter()
-    return make_report(
-        teeth,
-        findings,
-        timing_s={"read": read - started, "check": done - read, "total": done - started},
-        peak_rss_mb=peak_rss_mb(),
-        model=None,
-        input=_described(teeth, labels, image, scheme),
-        topology=topology,
-    )
+    if image is None:
+        return teeth, None
+    scan = read_scan(image)
+    check_same_grid(teeth, scan)
+    return teeth, scan
 
 
 def in_fdi(labels: Volume, name: str, scheme: str | None = None) -> Volume:
@@ -108,7 +139,8 @@ def _unknown_values(name: str, error: schemes.UnknownLabelsError, values: tuple[
     return f"{name} holds the label values {schemes.listed(error.values)}, which {expected}; {advice}."
 
 
-def _described(teeth: Volume, labels: Path, image: Path | None, scheme: str | None) -> dict[str, Any]:
+def described(teeth: Volume, labels: Path, image: Path | None, scheme: str | None) -> dict[str, Any]:
+    """What the report says of its input."""
     return {
         "name": labels.name,
         "image": None if image is None else image.name,

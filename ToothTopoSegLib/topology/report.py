@@ -12,7 +12,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def make_report(
     return {
         "schema": SCHEMA,
         "teeth": [_tooth(labels, fdi, known.get(fdi)) for fdi in listed],
-        "findings": [_finding(finding) for finding in findings],
+        "findings": [finding_entry(finding) for finding in findings],
         "summary": _summary(known, findings),
         "timing_s": {step: round(float(seconds), 3) for step, seconds in timing_s.items()},
         "peak_rss_mb": round(float(peak_rss_mb), 1),
@@ -93,8 +93,9 @@ def _tooth(labels: Volume, fdi: int, tooth: ToothTopology | None) -> dict[str, A
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    entry = asdict(finding)
+def finding_entry(finding: Finding) -> dict[str, Any]:
+    """A finding as plain JSON values, as the report lists it."""
+    entry = {f.name: getattr(finding, f.name) for f in fields(finding) if f.name != "voxels"}
     entry["teeth"] = list(finding.teeth)
     entry["position_lps_mm"] = _rounded(finding.position_lps_mm)
     entry["size_mm3"] = round(finding.size_mm3, 3)

@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 import pytest
 
 from ToothTopoSegLib.errors import InputError, OutputError
-from ToothTopoSegLib.evaluation.html import write_html
+from ToothTopoSegLib.evaluation.html import write_check_page, write_html
+from ToothTopoSegLib.topology.check import check_volume
+from ToothTopoSegLib.topology.report import make_report
 
 PNG = b"\x89PNG\r\n\x1a\n not really a picture"
 VOID = {"meta", "img", "br"}
@@ -35,10 +37,8 @@ class Page(HTMLParser):
         if "style" not in self.open:
             self.text += data
 
-    def classes_of(self, tooth: int) -> set[str]:
-        titles = {a.get("title") or "": a for _, a in self.seen}
-        attributes = next(a for title, a in titles.items() if title.startswith(f"{tooth} "))
-        return set((attributes.get("class") or "").split())
+    def images(self) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.seen if tag == "img"]
 
 
 def a_report(**changes) -> dict:
@@ -88,8 +88,8 @@ def a_report(**changes) -> dict:
 
 @pytest.fixture
 def page(tmp_path):
-    def write(report: dict, png=PNG) -> Page:
-        write_html(report, png, tmp_path / "report.html")
+    def write(report: dict, png=PNG, pictures=None) -> Page:
+        write_html(report, png, tmp_path / "report.html", pictures)
         assert [p.name for p in tmp_path.iterdir() if p.suffix != ".png"] == ["report.html"]
         return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
@@ -103,10 +103,11 @@ def test_the_page_is_balanced_and_begins_with_the_case(page) -> None:
 
 
 def test_nothing_is_fetched_and_nothing_runs(page) -> None:
-    seen = page(a_report())
+    seen = page(a_report(), pictures={1: PNG})
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in seen.seen}
-    sources = [a[key] for _, a in seen.seen for key in ("src", "href") if key in a]
-    assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
+    sources = [a[key] or "" for _, a in seen.seen for key in ("src", "href") if key in a]
+    assert sources and all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+    assert not any(name.startswith("on") for _, a in seen.seen for name in a)
     assert any("default-src 'none'" in (a.get("content") or "") for _, a in seen.seen)
 
 
@@ -125,28 +126,54 @@ def test_every_figure_of_the_report_is_on_the_page(page) -> None:
         assert figure in text, figure
 
 
-def test_the_chart_tells_present_absent_and_suspect_teeth_apart(page) -> None:
+def test_every_link_leads_to_a_place_on_the_page(page) -> None:
     seen = page(a_report())
-    assert seen.classes_of(11) == {"tooth", "present", "error"}
-    assert seen.classes_of(12) == {"tooth", "absent", "warning"}
-    assert seen.classes_of(18) == {"tooth", "absent"}
+    links = {(a.get("href") or "")[1:] for tag, a in seen.seen if tag == "a"}
+    assert {"finding-1", "finding-2"} <= links <= {a.get("id") for _, a in seen.seen}
 
 
-def test_milk_teeth_are_charted_only_where_there_are_any(page) -> None:
-    assert "55" not in page(a_report()).text.split("Findings")[0].split("Tooth chart")[1]
-    milk = {
-        "fdi": 55,
-        "present": True,
-        "voxels": 1,
-        "volume_mm3": 1.0,
-        "betti": [1, 0, 0],
-        "centroid_lps_mm": [0, 0, 0],
-    }
-    assert page(a_report(teeth=[milk])).classes_of(55) == {"tooth", "present"}
+def test_the_verdict_is_one_sentence_about_the_gravest(page) -> None:
+    assert "1 tooth was found, with 1 anatomical error at tooth 11 to correct" in page(a_report()).text
+    warning, error = a_report()["findings"]
+    assert "without anatomical errors; look at 1 warning at tooth 12." in page(a_report(findings=[warning])).text
+    assert "nothing about them is anatomically impossible" in page(a_report(findings=[])).text
+    assert "there is nothing to judge" in page(a_report(findings=[], teeth=[])).text
+    many = [error | {"id": n, "teeth": [n]} for n in (11, 12, 13, 14, 15, 16, 17, 21, 22, 23, 24)]
+    assert "11 anatomical errors at 11 teeth to" in page(a_report(findings=many)).text
+
+
+def test_a_finding_stands_beside_its_picture(page) -> None:
+    seen = page(a_report(), pictures={1: PNG})
+    assert [image["alt"] for image in seen.images()][1:] == ["Cuts through the place of finding 1"]
+    assert "1 of 2 findings have a picture, the gravest first" in seen.text
+    assert "have a picture" not in page(a_report(), pictures={1: PNG, 2: PNG}).text
+
+
+def test_a_page_without_any_picture_is_a_valid_page(page) -> None:
+    seen = page(a_report(), None)
+    assert seen.open == [] and not seen.images() and "Overview" not in seen.text
+
+
+def test_a_tooth_that_is_not_in_one_piece_stands_out(page) -> None:
+    assert any(tag == "td" and "unsound" in (a.get("class") or "") for tag, a in page(a_report()).seen)
+
+
+@pytest.mark.parametrize("with_scan", [True, False])
+def test_a_checked_label_map_becomes_a_page_with_all_its_pictures(full_mouth, tmp_path, with_scan) -> None:
+    scan, labels = full_mouth
+    array = labels.array.copy()
+    array[array == 36] = 0
+    broken, tissue = labels.with_array(array), scan if with_scan else None
+    findings, mouth = check_volume(broken, tissue)
+    report = make_report(broken, findings, timing_s={}, peak_rss_mb=1.0, model=None, input={}, topology=mouth.teeth)
+    write_check_page(report, broken, tissue, findings, tmp_path / "new" / "page.html")
+    seen = Page((tmp_path / "new" / "page.html").read_text(encoding="utf-8"))
+    assert seen.open == [] and len(seen.images()) == 1 + len(findings)
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "page.html"]
 
 
 def test_errors_come_first(page) -> None:
-    text = page(a_report()).text
+    text = page(a_report()).text.split("Findings")[1]
     assert text.index("a loose piece") < text.index("gone")
 
 

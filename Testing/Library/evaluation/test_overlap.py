@@ -75,6 +75,31 @@ def test_two_halves_of_one_tooth_match_it_only_once() -> None:
     assert (detection["true_positives"], detection["false_positives"]) == (1, 1)
 
 
+def test_tp_dice_is_the_mean_dice_of_matched_bodies_alone_whatever_their_numbers() -> None:
+    # 11 is found as 12 with 3 of 4 voxels; 21 is missed, 36 is whole.
+    prediction = row(12, 12, 12, 0, 0, 36)
+    reference = row(11, 11, 11, 11, 21, 36)
+    result = evaluate_label_maps(prediction, reference)
+    assert result["detection"]["tp_dice"] == pytest.approx((6 / 7 + 1) / 2)
+    assert evaluate_label_maps(row(0, 11), row(11, 0))["detection"]["tp_dice"] is None
+
+
+def test_iou_is_the_common_voxels_over_those_of_either_map() -> None:
+    result = evaluate_label_maps(row(11, 11, 11, 0), row(0, 11, 11, 11))
+    assert result["teeth"][0]["iou"] == result["mean_tooth_iou"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [(np.full((1, 1, 2), 11.5), "whole label numbers"), (np.array([[[-1, 11]]], np.int16), "down to -1")],
+    ids=["float", "negative"],
+)
+def test_maps_that_hold_no_labels_are_refused_by_name(array: np.ndarray, words: str) -> None:
+    for pair, name in (((Volume(array), row(11, 0)), "prediction"), ((row(11, 0), Volume(array)), "reference")):
+        with pytest.raises(InputError, match=f"The {name} .*{words}"):
+            evaluate_label_maps(*pair)
+
+
 def test_a_tooth_nothing_overlaps_is_not_identified() -> None:
     assert evaluate_label_maps(row(0, 11), row(11, 0))["fdi_identification_rate"] == 0.0
 

@@ -6,10 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi
+from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Volume
 
 Mask = NDArray[np.bool_]
-TOOTH_SHAPE = (12, 4, 4)
+TOOTH_HEIGHT = 20
+"""Voxels; with the widths of :func:`shape_of` every brick has a volume such a tooth can have."""
+BITE = 25
+"""Height of the plane between the jaws in a :func:`dentition`."""
 
 
 def ball(radius: float, size: int = 15) -> Mask:
@@ -47,19 +51,31 @@ def linked_rings() -> Mask:
 
 
 def dentition(absent: tuple[int, ...] = (), also: dict[int, int] | None = None) -> Volume:
-    """A full permanent dentition of separate bricks of 192 mm3 (1 mm voxels), laid out as in a patient (LPS).
+    """A full permanent dentition of separate bricks (1 mm voxels), as large and laid out as in a patient (LPS).
 
     ``also`` puts other FDI numbers in the place of a tooth: {place: number}.
     """
-    labels = np.zeros((40, 72, 84), dtype=np.uint8)
+    labels = np.zeros((2 * BITE, 72, 84), dtype=np.uint8)
     for tooth in fdi.PERMANENT:
-        z, y, x = place_of(tooth)
-        box = tuple(slice(c, c + n) for c, n in zip((z, y, x), TOOTH_SHAPE, strict=True))
-        labels[box] = 0 if tooth in absent else (also or {}).get(tooth, tooth)
+        number = (also or {}).get(tooth, tooth)
+        shape = np.array(shape_of(number))
+        spare = np.subtract(shape_of(tooth), shape)
+        # another tooth in this place stands in its middle, with its crown at the bite
+        first = place_of(tooth) + np.array([0 if fdi.is_upper(tooth) else spare[0], *(spare[1:] // 2)])
+        z, y, x = (slice(int(a), int(b)) for a, b in zip(first, first + shape, strict=True))
+        labels[z, y, x] = 0 if tooth in absent else number
     return Volume(labels)
 
 
 def place_of(tooth: int) -> tuple[int, int, int]:
     """First voxel (z, y, x) of a brick of :func:`dentition`; the face looks to -y, the right side lies at small x."""
     angle = np.pi * (fdi.arch_order(fdi.is_upper(tooth)).index(tooth) + 0.5) / 16
-    return (22 if fdi.is_upper(tooth) else 8), round(58 - 48 * np.sin(angle)), round(40 - 32 * np.cos(angle))
+    half = shape_of(tooth)[1] / 2
+    y, x = round(60 - 48 * np.sin(angle) - half), round(42 - 32 * np.cos(angle) - half)
+    return BITE + 1 if fdi.is_upper(tooth) else BITE - 1 - TOOTH_HEIGHT, y, x
+
+
+def shape_of(tooth: int) -> tuple[int, int, int]:
+    """Voxels (z, y, x) of a brick of :func:`dentition`: narrow enough to stay clear of its neighbours."""
+    side = int(0.65 * size_of(tooth).md_crown)
+    return TOOTH_HEIGHT * 3 // 4 if fdi.is_deciduous(tooth) else TOOTH_HEIGHT, side, side

@@ -29,6 +29,14 @@ def _diagonal(*places: tuple[int, int, int]) -> Mask:
     return mask
 
 
+def _brick(*holes: slice) -> Mask:
+    """A brick 12 high with a hole through its thickness at each of these heights: roots that have grown together."""
+    mask = np.ones((12, 4, 7), dtype=bool)
+    for hole in holes:
+        mask[hole, :, 2:5] = False
+    return mask
+
+
 SHAPES = {
     "nothing": (np.zeros((3, 3, 3), dtype=bool), (0, 0, 0), (0, 0, 0)),
     "a single voxel": (np.ones((1, 1, 1), dtype=bool), (1, 0, 0), (1, 0, 0)),
@@ -38,6 +46,9 @@ SHAPES = {
     "a ball in a hollow ball": (ball(6) & ~ball(4.5) | ball(2), (2, 0, 1), (2, 0, 1)),
     "a ring": (ring(), (1, 1, 0), (1, 1, 0)),
     "a double ring": (double_ring(), (1, 2, 0), (1, 2, 0)),
+    "a tooth with fused roots": (_brick(slice(2, 6)), (1, 1, 0), (1, 1, 0)),
+    "a tooth with open roots": (_brick(slice(0, 6)), (1, 0, 0), (1, 0, 0)),
+    "a double torus": (_brick(slice(2, 5), slice(7, 10)), (1, 2, 0), (1, 2, 0)),
     "two linked rings": (linked_rings(), (2, 2, 0), (2, 2, 0)),
     "voxels meeting at an edge": (_diagonal((0, 0, 0), (0, 1, 1)), (1, 0, 0), (2, 0, 0)),
     "voxels meeting at a corner": (_diagonal((0, 0, 0), (1, 1, 1)), (1, 0, 0), (2, 0, 0)),

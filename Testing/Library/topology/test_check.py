@@ -40,7 +40,7 @@ def test_a_label_map_file_becomes_a_report(tmp_path: Path) -> None:
     report = check_file(_write(tmp_path / "case.nii.gz", labels), _write(tmp_path / "scan.nii.gz", _scan(labels)))
     assert report["summary"]["teeth_found"] == 31
     assert [f["teeth"] for f in report["findings"]] == [[36]]
-    assert report["input"]["shape_zyx"] == [40, 72, 84] and report["input"]["scheme"] == "fdi"
+    assert report["input"]["shape_zyx"] == [50, 72, 84] and report["input"]["scheme"] == "fdi"
     assert set(report["timing_s"]) == {"read", "check", "total"}
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
 def test_a_scan_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
     labels = dentition()
     other = Volume(_scan(labels).array[:, :, :-4])
-    with pytest.raises(InputError, match="have 84 x 72 x 40 voxels and the scan 80 x 72 x 40"):
+    with pytest.raises(InputError, match="have 84 x 72 x 50 voxels and the scan 80 x 72 x 50"):
         check_file(_write(tmp_path / "labels.nii.gz", labels), _write(tmp_path / "scan.nii.gz", other))
 
 
@@ -121,14 +121,14 @@ def test_a_result_without_teeth_is_valid_and_says_so() -> None:
     jaws = np.zeros((8, 8, 8), dtype=np.uint8)
     jaws[2:5, 2:5, 2:5] = fdi.UPPER_JAW
     for array in (jaws, np.zeros_like(jaws)):
-        findings, topology = check_volume(Volume(array))
+        findings, mouth = check_volume(Volume(array))
         assert [f.evidence for f in findings] == ["No tooth was found in this scan."]
-        assert topology == {}
+        assert mouth.teeth == {}
 
 
 def test_progress_runs_from_0_to_1_and_cancelling_stops_the_check() -> None:
     seen: list[float] = []
-    check_volume(dentition(), lambda fraction, _: seen.append(fraction))
+    check_volume(dentition(), progress=lambda fraction, _: seen.append(fraction))
     assert seen == sorted(seen) and (seen[0], seen[-1]) == (0.0, 1.0)
 
     def cancel(fraction: float, _: str) -> None:
@@ -136,7 +136,7 @@ def test_progress_runs_from_0_to_1_and_cancelling_stops_the_check() -> None:
             raise Cancelled("stop")
 
     with pytest.raises(Cancelled):
-        check_volume(dentition(), cancel)
+        check_volume(dentition(), progress=cancel)
 
 
 def test_importing_and_checking_need_neither_torch_nor_scikit_image_nor_any_viewer() -> None:

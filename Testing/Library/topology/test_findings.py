@@ -8,17 +8,16 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from Testing.Library.topology.drawings import TOOTH_SHAPE, dentition, place_of
+from Testing.Library.topology.drawings import TOOTH_HEIGHT, dentition, place_of, shape_of
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.topology.betti import tooth_topology
-from ToothTopoSegLib.topology.findings import KINDS, SEVERITIES, Finding, find_all
-
-BRICK_CENTRE = (np.array(TOOTH_SHAPE) - 1) / 2
+from ToothTopoSegLib.topology.detect import find_all
+from ToothTopoSegLib.topology.findings import KINDS, SEVERITIES, Finding
+from ToothTopoSegLib.topology.mouth import Mouth
 
 
 def _find(labels: Volume) -> list[Finding]:
-    return find_all(labels, tooth_topology(labels.array))
+    return find_all(Mouth(labels))
 
 
 def _one(labels: Volume) -> Finding:
@@ -62,14 +61,20 @@ def test_small_holes_of_a_tooth_are_one_warning_with_their_number() -> None:
     assert "2 enclosed holes smaller than 1 mm3 (0.19 mm3 together)" in finding.evidence
 
 
-@pytest.mark.parametrize("filling", [fdi.LOWER_JAW, 37])
-def test_a_hole_that_another_label_fills_is_no_cavity(filling: int) -> None:
+def test_a_hole_that_another_tooth_fills_is_no_cavity() -> None:
     labels = _block()
-    labels.array[8:11, 8:11, 8:11] = filling
+    labels.array[8:11, 8:11, 8:11] = 37
     assert _of("cavity", labels) == []
     labels.array[9, 9, 9] = 0
     (finding,) = (f for f in _of("cavity", labels) if f.teeth == (36,))
     assert finding.size_mm3 == 1.0 and finding.position_lps_mm == (9.0, 9.0, 9.0)
+
+
+def test_a_hole_filled_with_bone_is_a_cavity_too() -> None:
+    labels = _block()
+    labels.array[8:11, 8:11, 8:11] = fdi.LOWER_JAW
+    (finding,) = _of("cavity", labels)
+    assert finding.severity == "error" and finding.size_mm3 == 27.0
 
 
 def test_a_pit_that_opens_to_the_surface_is_no_cavity() -> None:
@@ -119,8 +124,8 @@ def test_one_number_on_two_bodies_of_tooth_size_is_a_duplicate_and_no_fragment()
         ("duplicate", "error", (36,)),
         ("missing", "warning", (37,)),
     ]
-    assert "two bodies of tooth size (192.0 mm3 and 192.0 mm3)" in found[0].evidence
-    assert found[0].size_mm3 == 192.0
+    assert "two bodies of tooth size (980.0 mm3 and 980.0 mm3)" in found[0].evidence
+    assert found[0].size_mm3 == 980.0
 
 
 @pytest.mark.parametrize(
@@ -133,15 +138,17 @@ def test_a_second_body_needs_30_mm3_and_30_percent_of_the_first_to_be_a_tooth(
     labels.array[15 : 15 + second[0], 15 : 15 + second[1], 15 : 15 + second[2]] = 36
     assert len(_of(kind, labels)) == 1
     labels = _block(size=10)
+    labels.array[18:22, 18:22, 18:23] = 36
+    assert _of("duplicate", labels) == [], "80 of 1000 mm3 is less than 30 %"
     labels.array[18:24, 18:24, 18:24] = 36
-    assert _of("duplicate", labels) == [], "216 of 1000 mm3 is less than 30 %"
+    assert len(_of("duplicate", labels)) == 1, "216 mm3 are as much as the smallest teeth have"
 
 
 def test_a_missing_tooth_between_its_neighbours_is_a_warning_at_its_place() -> None:
     finding = _one(dentition(absent=(36,)))
     assert (finding.kind, finding.severity, finding.teeth, finding.size_mm3) == ("missing", "warning", (36,), 0.0)
     assert finding.repair is None
-    true_place = (np.array(place_of(36)) + BRICK_CENTRE)[::-1]
+    true_place = (np.array(place_of(36)) + (np.array(shape_of(36)) - 1) / 2)[::-1]
     assert np.linalg.norm(np.array(finding.position_lps_mm) - true_place) < 2.0
     assert finding.evidence == (
         "Tooth 36 (lower left first molar) was not found although its neighbours 35 and 37 were."
@@ -201,7 +208,7 @@ def test_a_tooth_whose_place_is_cut_off_by_the_view_is_an_info_only() -> None:
 
 def test_teeth_whose_root_tips_are_cut_off_still_show_a_gap_between_them() -> None:
     whole = dentition(absent=(14,))
-    cut = Volume(whole.array[: place_of(14)[0] + TOOTH_SHAPE[0] - 1].copy())
+    cut = Volume(whole.array[: place_of(14)[0] + TOOTH_HEIGHT - 1].copy())
     finding = _one(cut)
     assert (finding.teeth, finding.severity) == ((14,), "warning")
 

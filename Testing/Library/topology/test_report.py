@@ -18,9 +18,9 @@ from ToothTopoSegLib.topology.report import make_report, peak_rss_mb, write_json
 
 
 def _report(labels: Volume) -> dict[str, Any]:
-    findings, topology = check_volume(labels)
+    findings, mouth = check_volume(labels)
     facts: dict[str, Any] = {"timing_s": {"total": 1.23456}, "peak_rss_mb": 512.34, "model": None, "input": {"a": "b"}}
-    report = make_report(labels, findings, topology=topology, **facts)
+    report = make_report(labels, findings, topology=mouth.teeth, **facts)
     assert report == make_report(labels, findings, **facts), "known topology spares work and changes nothing"
     return report
 

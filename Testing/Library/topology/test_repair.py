@@ -1,0 +1,164 @@
+"""Repairs: the fault is gone, nothing else changed, every voxel can be taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ToothTopoSegLib.anatomy import fdi
+from ToothTopoSegLib.errors import InputError, UsageError
+from ToothTopoSegLib.imaging.read import read_label_map
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.imaging.write import write_label_map
+from ToothTopoSegLib.topology.betti import betti_numbers
+from ToothTopoSegLib.topology.detect import find_all
+from ToothTopoSegLib.topology.mouth import Mouth
+from ToothTopoSegLib.topology.repair import RepairResult, applied, repair_all, undone
+from ToothTopoSegLib.topology.repair_file import repair_file
+
+MM = 0.5
+
+
+def molar(value: int = 36) -> Volume:
+    """A tooth of 8 x 8 x 12 mm standing in the jaw, with air above it."""
+    array = np.zeros((50, 50, 50), dtype=np.uint8)
+    array[5:25, 5:45, 5:45] = fdi.LOWER_JAW
+    array[12:36, 16:32, 16:32] = value
+    return Volume(array, (MM, MM, MM))
+
+
+def repaired(labels: Volume, names: set[str]) -> RepairResult:
+    result = repair_all(labels)
+    assert {change.repair for change in result.repaired} == names
+    assert np.array_equal(undone(result.labels, result.repaired).array, labels.array), "every voxel can be taken back"
+    assert np.array_equal(applied(labels, result.repaired).array, result.labels.array)
+    again = repair_all(result.labels)
+    assert again.repaired == [], "repairing twice changes nothing more"
+    return result
+
+
+def test_a_sound_tooth_is_left_alone() -> None:
+    labels = molar()
+    result = repaired(labels, set())
+    assert np.array_equal(result.labels.array, labels.array)
+
+
+@pytest.mark.parametrize("filling", (0, fdi.LOWER_JAW))
+def test_a_cavity_is_filled_and_nothing_else_is_touched(filling: int) -> None:
+    labels = molar()
+    labels.array[20:24, 20:24, 20:24] = filling
+    result = repaired(labels, {"fill cavity"})
+    assert np.array_equal(result.labels.array, molar().array)
+
+
+def test_a_loose_piece_in_the_bone_becomes_bone_and_one_in_the_air_nothing() -> None:
+    labels = molar()
+    labels.array[7:10, 8:12, 8:12] = 36
+    labels.array[42:46, 8:12, 8:12] = 36
+    result = repaired(labels, {"drop fragment"})
+    assert np.array_equal(result.labels.array, molar().array)
+
+
+def test_a_piece_that_sticks_to_another_tooth_becomes_that_tooth() -> None:
+    labels = molar()
+    labels.array[12:36, 16:32, 38:46] = 37
+    whole = labels.array.copy()
+    labels.array[12:16, 20:28, 42:46] = 36
+    result = repaired(labels, {"reassign fragment"})
+    assert np.array_equal(result.labels.array, whole)
+
+
+def test_a_root_tip_that_was_cut_off_is_joined_again() -> None:
+    labels = molar()
+    labels.array[14, 16:32, 16:32] = fdi.LOWER_JAW
+    result = repaired(labels, {"join fragment"})
+    tooth = result.labels.array == 36
+    assert betti_numbers(tooth) == (1, 0, 0)
+    assert (tooth & (molar().array != 36)).sum() == 0
+    assert tooth.sum() >= 0.98 * (molar().array == 36).sum()
+
+
+def test_a_repair_that_would_make_something_worse_is_refused_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropping the piece within the other tooth would leave a hole there."""
+    from ToothTopoSegLib.topology import repair
+
+    labels = molar()
+    labels.array[12:36, 16:32, 38:46] = 37
+    labels.array[20:23, 20:23, 40:43] = 36
+    before = labels.array.copy()
+    monkeypatch.setattr(repair, "adhering_to", lambda *args: 0)
+    result = repair_all(labels)
+    assert result.repaired == []
+    assert {finding.kind for finding in result.rejected} == {"fragment"}
+    assert np.array_equal(result.labels.array, before)
+
+
+def test_the_given_label_map_is_never_changed_in_place() -> None:
+    labels = molar()
+    labels.array[20:24, 20:24, 20:24] = 0
+    before = labels.array.copy()
+    repair_all(labels)
+    assert np.array_equal(labels.array, before)
+
+
+def test_a_change_is_not_made_to_another_label_map() -> None:
+    labels = molar()
+    labels.array[20:24, 20:24, 20:24] = 0
+    result = repair_all(labels)
+    with pytest.raises(ValueError, match="not the one"):
+        applied(result.labels, result.repaired)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(*[st.integers(6, 42)] * 3, st.integers(1, 4), st.sampled_from((0, 36, 37))), max_size=5))
+def test_no_repair_of_any_damage_brings_up_anything_new(damage: list[tuple[int, int, int, int, int]]) -> None:
+    labels = molar()
+    labels.array[12:36, 16:32, 34:44] = 37
+    for z, y, x, size, value in damage:
+        labels.array[z : z + size, y : y + size, x : x + size] = value
+    before = find_all(Mouth(labels))
+    result = repair_all(labels)
+    severe = [f for f in result.findings if f.severity == "error"]
+    assert len(severe) <= len([f for f in before if f.severity == "error"])
+    assert [c.repair for c in repair_all(result.labels).repaired] == []
+    assert np.array_equal(undone(result.labels, result.repaired).array, labels.array)
+
+
+def test_a_file_is_mended_and_every_voxel_is_reported(tmp_path: Path) -> None:
+    labels = molar()
+    labels.array[20:24, 20:24, 20:24] = 0
+    write_label_map(labels, tmp_path / "a.nii.gz")
+    report = json.loads(json.dumps(repair_file(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")))
+    assert np.array_equal(read_label_map(tmp_path / "b.nii.gz").array, molar().array)
+    (repair,) = report["repairs"]
+    assert (repair["repair"], repair["voxels"], repair["volume_mm3"]) == ("fill cavity", 64, 8.0)
+    assert repair["finding"]["kind"] == "cavity"
+    flat = labels.array.reshape(-1)
+    for first, length, before, after in repair["runs"]:
+        assert (flat[first : first + length] == before).all()
+        flat[first : first + length] = after
+    assert np.array_equal(labels.array, molar().array), "the runs of voxels alone tell the whole repair"
+    assert not [f for f in report["findings"] if f["kind"] == "cavity"]
+
+
+def test_a_segmentation_keeps_names_and_colours_when_it_is_mended(tmp_path: Path) -> None:
+    from ToothTopoSegLib.imaging.read import read_segments
+
+    write_label_map(molar(), tmp_path / "a.nii.gz")
+    repair_file(tmp_path / "a.nii.gz", tmp_path / "b.seg.nrrd")
+    assert {s.value: s.name for s in read_segments(tmp_path / "b.seg.nrrd")}[36] == "36 lower left first molar"
+
+
+def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_label_map(Volume(np.full((4, 4, 4), 99, np.uint8)), tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match="99"):
+        repair_file(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+    write_label_map(molar(), tmp_path / "c.nii.gz")
+    with pytest.raises(UsageError, match=r"b\.txt"):
+        repair_file(tmp_path / "c.nii.gz", tmp_path / "b.txt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii.gz", "c.nii.gz"]

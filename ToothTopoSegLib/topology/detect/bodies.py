@@ -1,0 +1,550 @@
+"""Merges, splits and outliers: what the shape of the bodies tells.
+
+In goes a :class:`~ToothTopoSegLib.topology.mouth.Mouth`, out come findings. A merge is one body that covers two teeth:
+larger than the tooth can be, with two thick cores side by side that a neck joins. A split is one tooth under two
+labels: two bodies that meet in a cut, which make one tooth together and none alone. An outlier has a size or shape no
+such tooth has. Sizes are held against :mod:`ToothTopoSegLib.anatomy.sizes`, scaled to the patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.volume import Vector3
+from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology
+from ToothTopoSegLib.topology.detect.contacts import Contact, arch_place, can_touch, contact_of, contacts
+from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
+from ToothTopoSegLib.topology.mouth import Mouth
+from ToothTopoSegLib.topology.shape import (
+    Cores,
+    Floats,
+    Mask,
+    at_border,
+    body_of,
+    branches_mm,
+    coarse,
+    cut_share,
+    enlarged_seeds,
+    find_cores,
+    long_axis,
+    one_sided_mm,
+    patient_scale,
+    points_mm,
+    relative_volume,
+    remembered,
+    root_bulge_mm,
+    sampled,
+    split_in_two,
+    vertical,
+)
+
+TINY = 0.25
+"""A neighbour below this share of its volume counts as swallowed."""
+MERGED_FROM, MERGED_FROM_COMPLETE = 1.0, 1.4
+"""Relative volume from which a body is looked at: with a neighbour missing, and with none missing."""
+APART_SHARE = 0.6
+"""Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
+PART_SHARE = 0.35
+"""Each part of a merge has at least this share of the volume of its tooth."""
+NECK_SHARE, NECK_SHARE_COMPLETE = 0.95, 0.75
+"""The neck of a merge relative to the sections beside it."""
+SIDE_BY_SIDE = 0.4
+"""Share of the lower part's height that two merged teeth have in common; a crown and a root have little."""
+
+SUSPECT_SHARE, CUT_SHARE, CLEAR_CUT_SHARE = 0.6, 0.72, 0.9
+"""A contact is a cut from this share of the sections beside it on."""
+BORDER_CUT_SHARE = 0.85
+CUT_AREA_SHARE = 0.3
+"""Area of a cut relative to the volume of the smaller part to the power of 2/3, at least."""
+ALONE, ALONE_FAR = 0.65, 0.8
+"""Below this share of its volume a body is no tooth by itself; beside a tooth it never touches, below the second."""
+UNION = (0.35, 1.5)
+"""Volume of one tooth, relative to the average one of this patient."""
+OVERFULL = 0.95
+"""Relative volume from which a body may hold a part of the tooth beside it."""
+FAR_SHARE = 0.5
+"""What lies farther from the cut than this share of the farthest voxel belongs to the other tooth."""
+SMALLEST_PIECE_MM3 = 5.0
+
+LOW_ERROR, LOW_WARNING, LOW_ERROR_VARIABLE, LOW_WARNING_VARIABLE = 0.3, 0.45, 0.12, 0.22
+HIGH_ERROR, HIGH_WARNING = 2.2, 1.85
+LONG_ERROR, LONG_WARNING = 1.5, 1.3
+WIDE_ERROR, WIDE_WARNING = 1.5, 1.42
+SPUR_MM, SPUR_ERROR_MM, SPUR_MM3, SPUR_FROM_MM = 1.25, 2.5, 4.0, 0.5
+"""A lump sticks out this far (an error from the second on) and has this volume farther out than the last."""
+BULGE_MM = 0.75
+"""A root tapers; clean ones get thicker towards their tip by half of this at most (radius)."""
+BRANCH_ERROR_MM = 4.0
+"""A thin branch across the tooth that reaches this far is an error, a shorter one a warning."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """A body cut in two on a coarse grid: the part that keeps its number, the other one, and that one's number."""
+
+    own: Mask
+    other: Mask
+    number: int
+    cores: Cores
+    neck: Contact
+    neck_share: float
+
+
+@remembered
+def find_merges(mouth: Mouth) -> list[Finding]:
+    """One body covering two teeth, as errors; ``voxels`` is the part that belongs to the second tooth.
+
+    The repair is named where that tooth is missing; if it stands elsewhere, a person has to decide on the numbers.
+    """
+    found = []
+    scale = patient_scale(mouth)
+    for fdi, tooth in mouth.teeth.items():
+        beside = _beside(mouth, fdi)
+        gone = [other for other in beside if _swallowed(mouth, other, scale)]
+        size = relative_volume(mouth, fdi, tooth.bodies[:1]) / scale
+        pair = None
+        if gone and size >= MERGED_FROM:
+            pair = _two_teeth(mouth, tooth, gone, scale, NECK_SHARE)
+        if pair is None and size >= MERGED_FROM_COMPLETE:
+            pair = _two_teeth(mouth, tooth, [t for t in beside if t not in gone], scale, NECK_SHARE_COMPLETE)
+        if pair is not None:
+            found.append(_merge(mouth, tooth, pair, missing=pair.number in gone))
+    return found
+
+
+@remembered
+def find_splits(mouth: Mouth) -> list[Finding]:
+    """One tooth under two labels, as errors; ``voxels`` is the part whose number is to become the other one."""
+    return [finding for contact in contacts(mouth).values() for finding in _splits(mouth, contact)]
+
+
+def find_outliers(mouth: Mouth) -> list[Finding]:
+    """Teeth of a size or shape no such tooth has: error if gross, warning otherwise.
+
+    A tooth that the border of the view cuts is never too small, and merged or split teeth are told as such.
+    """
+    told = {fdi for finding in (*find_merges(mouth), *find_splits(mouth)) for fdi in finding.teeth}
+    found = []
+    for fdi, tooth in mouth.teeth.items():
+        if fdi not in told:
+            size, spur = (
+                _size_outlier(mouth, tooth),
+                _branch(mouth, tooth) or _bulge(mouth, tooth) or _spur(mouth, tooth),
+            )
+            # a lump makes the tooth too large as well, but it says where to look
+            finding = size if spur is None else spur
+            if size is not None and spur is not None and size.severity == "error":
+                finding = replace(spur, severity="error")
+            found += [finding] if finding else []
+    return found
+
+
+# --- merges
+
+
+def _beside(mouth: Mouth, fdi: int) -> list[int]:
+    """The teeth whose places are next to this one, of the dentitions that this mouth has."""
+    upper, dentitions = teeth.is_upper(fdi), {teeth.is_deciduous(other) for other in mouth.teeth}
+    arch = [other for deciduous in sorted(dentitions) for other in teeth.arch_order(upper, deciduous)]
+    return [other for other in arch if abs(arch_place(other) - arch_place(fdi)) == 1]
+
+
+def _swallowed(mouth: Mouth, fdi: int, scale: float) -> bool:
+    """Whether nothing, or next to nothing, stands at the place of this tooth."""
+    same_place = [number for number in (fdi, fdi + 40, fdi - 40) if number in mouth.teeth]
+    return all(relative_volume(mouth, n, mouth.teeth[n].bodies[:1]) < TINY * scale for n in same_place)
+
+
+def _two_teeth(
+    mouth: Mouth, tooth: ToothTopology, others: Sequence[int], scale: float, neck_limit: float
+) -> _Pair | None:
+    """The largest body of a tooth as two teeth, the second being one of ``others``; None if it is one tooth."""
+    if not others:
+        return None
+    body, labels = tooth.bodies[0], mouth.labels
+    small, spacing = coarse(body.mask, labels.spacing)
+    up = vertical(labels)
+    widths = {other: _usual_distance(tooth.fdi, other) * scale ** (1 / 3) for other in others}
+    cores = find_cores(small, spacing, up, APART_SHARE * min(widths.values()))
+    if cores is None:
+        return None
+    parts = split_in_two(small, spacing, cores.seeds)
+    pair = _numbered(mouth, tooth, others, parts, spacing, cores, scale)
+    if pair is None or pair.neck_share > neck_limit or cores.apart_mm < APART_SHARE * widths[pair.number]:
+        return None
+    return pair if _side_by_side(pair, spacing, up) else None
+
+
+def _usual_distance(first: int, second: int) -> float:
+    return (size_of(first).md_crown + size_of(second).md_crown) / 2
+
+
+def _numbered(
+    mouth: Mouth,
+    tooth: ToothTopology,
+    others: Sequence[int],
+    parts: tuple[Mask, Mask],
+    spacing: Vector3,
+    cores: Cores,
+    scale: float,
+) -> _Pair | None:
+    """Which of the two parts is the tooth and which other tooth the second part is, by volumes and places."""
+    corner = _corner_mm(tooth.bodies[0], mouth.labels.spacing, spacing)
+    centres = [np.argwhere(part).mean(axis=0) * spacing + corner for part in parts]
+    ratios = [np.count_nonzero(part) * float(np.prod(spacing)) / scale for part in parts]
+    best, best_cost = None, np.inf
+    for other in others:
+        for one, two in ((0, 1), (1, 0)):
+            shares = (ratios[one] / size_of(tooth.fdi).volume, ratios[two] / size_of(other).volume)
+            if min(shares) < PART_SHARE or max(shares) > HIGH_ERROR:
+                continue
+            cost = float(np.abs(np.log(shares)).sum())
+            cost += _misplaced(mouth, {tooth.fdi: centres[one], other: centres[two]})
+            if cost < best_cost:
+                best, best_cost = (parts[one], parts[two], other), cost
+    if best is None:
+        return None
+    neck = contact_of(best[0], best[1], spacing)
+    if neck is None:
+        return None
+    sides = np.argwhere(best[0]) * np.asarray(spacing), np.argwhere(best[1]) * np.asarray(spacing)
+    share = _share(neck, sides, spacing, spacing)
+    return _Pair(best[0], best[1], best[2], cores, neck, share)
+
+
+def _misplaced(mouth: Mouth, placed: dict[int, Floats], without: Sequence[int] = ()) -> float:
+    """How badly two teeth at these places (mm) fit the teeth beside them: mean error of distances in teeth."""
+    errors = []
+    step = np.asarray(mouth.labels.spacing)
+    for fdi, centre in placed.items():
+        for other, tooth in mouth.teeth.items():
+            apart = abs(arch_place(fdi) - arch_place(other))
+            if (
+                other in placed
+                or other in without
+                or teeth.is_upper(other) != teeth.is_upper(fdi)
+                or not 0 < apart <= 3
+            ):
+                continue
+            width = _usual_distance(fdi, other)
+            distance = float(np.linalg.norm(centre - np.multiply(tooth.bodies[0].centroid, step)))
+            errors.append(abs(distance / width - apart))
+    return float(np.mean(errors)) if errors else 0.0
+
+
+def _side_by_side(pair: _Pair, spacing: Vector3, up: Floats) -> bool:
+    heights = [np.argwhere(part) * np.asarray(spacing) @ up for part in (pair.own, pair.other)]
+    shared = min(h.max() for h in heights) - max(h.min() for h in heights)
+    return bool(shared >= SIDE_BY_SIDE * min(np.ptp(h) for h in heights))
+
+
+def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Finding:
+    labels, body = mouth.labels, tooth.bodies[0]
+    seeds = np.where(pair.own & (pair.cores.seeds > 0), 1, np.where(pair.other & (pair.cores.seeds > 0), 2, 0))
+    fine = enlarged_seeds(seeds, body.mask.shape, _coarse_spacing(body, labels.spacing), labels.spacing)
+    grey = None if mouth.scan is None else mouth.scan.array[body.box].astype(np.float32)
+    own, other = split_in_two(body.mask, labels.spacing, fine, grey)
+    part = body_of(other, body.box)
+    neck = contact_of(own, other, labels.spacing)
+    middle = np.asarray(part.centroid if neck is None else np.add(neck.middle, [s.start for s in body.box]))
+    size = part.voxels * labels.voxel_volume
+    text = (
+        f"{named(tooth.fdi)} covers two teeth: two thick parts {pair.cores.apart_mm:.1f} mm apart are joined by a "
+        f"neck, and its {mm3(body.voxels * labels.voxel_volume)} are more than it can have; the part of {mm3(size)} "
+        f"is probably tooth {pair.number} ({teeth.name(pair.number)})"
+    )
+    text += ", which was not found elsewhere." if missing else "; that number stands elsewhere as well."
+    repair = "split merge" if missing else None
+    return Finding(0, "merge", "error", (tooth.fdi, pair.number), lps(labels, middle), size, text, repair, (part,))
+
+
+def _coarse_spacing(body: Body, spacing: Vector3) -> Vector3:
+    return coarse(body.mask[:1, :1, :1], spacing)[1]
+
+
+def _corner_mm(body: Body, spacing: Vector3, large: Vector3) -> Floats:
+    """Place in mm along the array's axes of voxel 0 of the :func:`coarse` mask of a body."""
+    start = np.array([side.start for side in body.box]) * np.asarray(spacing)
+    return np.asarray(start - np.multiply(spacing, 0.5) - np.multiply(large, 0.5))
+
+
+# --- splits
+
+
+def _share(contact: Contact, sides: tuple[Floats, Floats], grid: Vector3, spacing: Vector3) -> float:
+    """:func:`cut_share` of a contact between points in mm that lie ``grid`` mm apart, in voxels of ``spacing``."""
+    middle = np.multiply(contact.middle, spacing)
+    volume = float(np.prod(grid))
+    return cut_share(sides[0], sides[1], volume, middle, np.asarray(contact.normal), contact.area_mm2)
+
+
+def _splits(mouth: Mouth, contact: Contact) -> list[Finding]:
+    found = []
+    for one, two in _touching_bodies(mouth, contact):
+        finding = _split(mouth, contact, one, two)
+        found += [finding] if finding else []
+    return found
+
+
+def _touching_bodies(mouth: Mouth, contact: Contact) -> Iterator[tuple[Body, Body]]:
+    """The bodies of the two teeth that touch; without a look at the voxels where either tooth is in one piece."""
+    first, second = (mouth.teeth[fdi].bodies for fdi in contact.teeth)
+    ones = [body for body in first if _holds(body, contact.first)]
+    twos = [body for body in second if _holds(body, contact.second)]
+    for one in ones:
+        for two in twos:
+            yield one, two
+
+
+def _holds(body: Body, voxels: object) -> bool:
+    """Whether any of the voxels (n, 3) belongs to the body."""
+    inside = np.asarray(voxels) - [side.start for side in body.box]
+    inside = inside[((inside >= 0) & (inside < body.mask.shape)).all(axis=1)]
+    return bool(body.mask[tuple(inside.T)].any())
+
+
+def _split(mouth: Mouth, contact: Contact, one: Body, two: Body) -> Finding | None:
+    """A split if two bodies, or one of them and a part of the other, are one tooth, else None."""
+    first, second = contact.teeth
+    small = min(one.voxels, two.voxels) * mouth.labels.voxel_volume
+    if small < SMALLEST_PIECE_MM3 or contact.area_mm2 < CUT_AREA_SHARE * small ** (2 / 3):
+        return None
+    # nothing else to measure where both teeth are in one piece
+    in_one = all(len(mouth.teeth[fdi].bodies) == 1 for fdi in contact.teeth)
+    found, share = _measured(mouth, one, two, contact if in_one else None)
+    if found is None or share < SUSPECT_SHARE:
+        return None
+    scale = patient_scale(mouth)
+    sizes = relative_volume(mouth, first, [one]) / scale, relative_volume(mouth, second, [two]) / scale
+    alone = ALONE if can_touch(first, second, mouth.teeth) else ALONE_FAR
+    limit = CUT_SHARE if min(sizes) < alone else CLEAR_CUT_SHARE
+    if any(at_border(body, mouth.labels.array.shape) for body in (one, two)):
+        # the border of the view leaves small sections too
+        limit = max(limit, BORDER_CUT_SHARE)
+    if share >= limit and _plausible_union(mouth, contact.teeth, one, two):
+        return _one_tooth(mouth, contact.teeth, (one, two), found)
+    for rest, own, full, other, size in ((one, first, two, second, sizes[1]), (two, second, one, first, sizes[0])):
+        if size >= OVERFULL and (finding := _overreach(mouth, rest, own, full, other)) is not None:
+            return finding
+    return None
+
+
+def _plausible_union(mouth: Mouth, pair: tuple[int, int], one: Body, two: Body) -> bool:
+    """Whether two bodies together have the size of one tooth; of teeth that never touch it may be a very large one."""
+    volume = (one.voxels + two.voxels) * mouth.labels.voxel_volume / patient_scale(mouth)
+    most = UNION[1] if can_touch(*pair, mouth.teeth) else HIGH_WARNING
+    return any(UNION[0] <= volume / size_of(fdi).volume <= most for fdi in pair)
+
+
+def _overreach(mouth: Mouth, rest: Body, own: int, full: Body, other: int) -> Finding | None:
+    """A split where a tooth's label has taken a part of the tooth beside it: ``full`` is that tooth and the part."""
+    labels, scale = mouth.labels, patient_scale(mouth)
+    part = _part_next_to(mouth, full, rest)
+    if part is None or part.voxels * labels.voxel_volume < SMALLEST_PIECE_MM3:
+        return None
+    union = relative_volume(mouth, own, [rest, part]) / scale
+    left = relative_volume(mouth, other, [full]) / scale - relative_volume(mouth, other, [part]) / scale
+    if not (UNION[0] <= union <= UNION[1] and PART_SHARE <= left <= UNION[1]):
+        return None
+    remaining = full.mask.copy()
+    remaining[
+        tuple(slice(p.start - f.start, p.stop - f.start) for p, f in zip(part.box, full.box, strict=True))
+    ] &= ~part.mask
+    contact, share = _measured(mouth, rest, part)
+    _, neck = _measured(mouth, part, body_of(remaining, full.box))
+    if contact is None or share < CUT_SHARE or neck > NECK_SHARE_COMPLETE * min(share, 1.0):
+        return None
+    pair = (own, other) if own < other else (other, own)
+    return _split_finding(mouth, pair, own, part, contact)
+
+
+def _part_next_to(mouth: Mouth, full: Body, rest: Body) -> Body | None:
+    """What of a body lies before the neck, seen from the body it meets; None if there is nothing."""
+    from scipy import ndimage
+
+    spacing = mouth.labels.spacing
+    masks, low = _together(full, rest)
+    (small, step), (near, _) = (coarse(mask, spacing) for mask in masks)
+    both = coarse(masks[0] | masks[1], spacing)[0]
+    near &= both
+    depth = ndimage.distance_transform_edt(both, sampling=step)
+    away = ndimage.distance_transform_edt(~near, sampling=step)
+    far = small & ~near & (away > FAR_SHARE * away[small].max())
+    if not near.any() or not far.any():
+        return None
+    seeds = np.where(far & (depth >= 0.8 * depth[far].max()), 1, np.where(near, 2, 0))
+    parts = split_in_two(both, step, seeds)
+    # the coarse parts without their rim are the seeds of the exact cut
+    deep = [ndimage.binary_erosion(part, np.ones((3, 3, 3))) for part in parts]
+    fine = enlarged_seeds(np.where(deep[0], 1, np.where(deep[1], 2, 0)), masks[0].shape, step, spacing)
+    fine = np.where(masks[1], 2, np.where(masks[0], fine, 0))
+    if not (fine == 1).any():
+        return None
+    part = split_in_two(masks[0] | masks[1], spacing, fine)[1] & masks[0]
+    return body_of(part, _box_at(low, part.shape)) if part.any() else None
+
+
+def _together(first: Body, second: Body) -> tuple[tuple[Mask, Mask], NDArray[np.int64]]:
+    """Two bodies as masks on the box around both, and where that box begins."""
+    low, high = np.array([[[s.start, s.stop] for s in body.box] for body in (first, second)]).transpose(2, 0, 1)
+    low, high = low.min(axis=0), high.max(axis=0)
+    masks = np.zeros(tuple(high - low), dtype=bool), np.zeros(tuple(high - low), dtype=bool)
+    for mask, body in zip(masks, (first, second), strict=True):
+        mask[tuple(slice(s.start - c, s.stop - c) for s, c in zip(body.box, low, strict=True))] = body.mask
+    return masks, low
+
+
+def _box_at(low: NDArray[np.int64], shape: Sequence[int]) -> Box:
+    z, y, x = (slice(int(start), int(start + length)) for start, length in zip(low, shape, strict=True))
+    return z, y, x
+
+
+def _measured(mouth: Mouth, first: Body, second: Body, known: Contact | None = None) -> tuple[Contact | None, float]:
+    """The contact of two bodies, its middle in the whole array, and how much of a cut it is; ``known`` saves work."""
+    spacing, contact = mouth.labels.spacing, known
+    if contact is None:
+        masks, low = _together(first, second)
+        contact = contact_of(masks[0], masks[1], spacing)
+        if contact is None:
+            return None, 0.0
+        z, y, x = np.add(contact.middle, low).tolist()
+        contact = replace(contact, middle=(z, y, x))
+    sides = points_mm(first, spacing), points_mm(second, spacing)
+    return contact, _share(contact, sides, sampled(spacing), spacing)
+
+
+def _one_tooth(mouth: Mouth, pair: tuple[int, int], bodies: tuple[Body, Body], contact: Contact) -> Finding:
+    """The split of a tooth into two bodies: the number that fits it best in size and place stays."""
+    step, scale = np.asarray(mouth.labels.spacing), patient_scale(mouth)
+    voxels = sum(body.voxels for body in bodies)
+    centre = np.sum([np.multiply(body.centroid, body.voxels / voxels) for body in bodies], axis=0) * step
+    costs = []
+    for number, body in zip(pair, bodies, strict=True):
+        size = voxels * mouth.labels.voxel_volume / size_of(number).volume / scale
+        cost = abs(float(np.log(size))) + _misplaced(mouth, {number: centre}, without=pair)
+        cost += 1.0 if body is not mouth.teeth[number].bodies[0] else 0.0
+        # the part that changes its number should be the smaller one
+        costs.append(cost - body.voxels / voxels)
+    keep = int(np.argmin(costs))
+    return _split_finding(mouth, pair, pair[keep], bodies[1 - keep], contact)
+
+
+def _split_finding(mouth: Mouth, pair: tuple[int, int], keep: int, moved: Body, contact: Contact) -> Finding:
+    labels = mouth.labels
+    size = moved.voxels * labels.voxel_volume
+    other = pair[1] if keep == pair[0] else pair[0]
+    text = (
+        f"{named(keep)} is under two labels: a part of {mm3(size)} is numbered {other}, and the two meet in a cut of "
+        f"{contact.area_mm2:.1f} mm2 as wide as the tooth, where two teeth would only touch."
+    )
+    place = lps(labels, np.asarray(contact.middle))
+    return Finding(0, "split", "error", pair, place, size, text, "join split", (moved,))
+
+
+# --- outliers
+
+
+def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """A volume, length or width no such tooth has."""
+    labels, fdi, body = mouth.labels, tooth.fdi, tooth.bodies[0]
+    scale, size = patient_scale(mouth), size_of(fdi)
+    cut = at_border(body, labels.array.shape)
+    share = relative_volume(mouth, fdi, [body])
+    _, (length, width, _) = long_axis(points_mm(body, labels.spacing))
+    wide = max(size.md_crown, size.bl_crown)
+    grow = max(1.0, scale ** (1 / 3))
+    severity = _worst(
+        _low(fdi, min(share, share / scale)) if not cut else "",
+        _high(max(share, share / scale), HIGH_WARNING, HIGH_ERROR),
+        _high(length / size.length / grow, LONG_WARNING, LONG_ERROR),
+        _high(width / wide / grow, WIDE_WARNING, WIDE_ERROR),
+    )
+    if not severity:
+        return None
+    volume = body.voxels * labels.voxel_volume
+    text = (
+        f"{named(fdi)} has {mm3(volume)} and measures {length:.1f} by {width:.1f} mm; such a tooth has about "
+        f"{size.volume * scale:.0f} mm3 and {size.length:.0f} by {wide:.0f} mm."
+    )
+    place = lps(labels, np.asarray(body.centroid))
+    return Finding(0, "outlier", severity, (fdi,), place, volume, text, None, (body,))
+
+
+def _low(fdi: int, share: float) -> str:
+    """Roots of milk teeth are resorbed and third molars may be germs: they are never gross by being small."""
+    variable = teeth.is_deciduous(fdi) or teeth.position(fdi) == 8
+    if share < (LOW_ERROR_VARIABLE if variable else LOW_ERROR):
+        return "error"
+    if variable:
+        return "warning" if share < LOW_WARNING_VARIABLE else "info" if share < LOW_ERROR else ""
+    return "warning" if share < LOW_WARNING else ""
+
+
+def _high(share: float, warning: float, error: float) -> str:
+    return "error" if share > error else "warning" if share > warning else ""
+
+
+def _worst(*severities: str) -> str:
+    return next((severity for severity in ("error", "warning", "info") if severity in severities), "")
+
+
+def _branch(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """A thin branch that runs across the tooth, where a root would run along it."""
+    labels, body = mouth.labels, tooth.bodies[0]
+    if at_border(body, labels.array.shape):
+        return None
+    found = branches_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi))
+    if not found:
+        return None
+    points, reach = max(found, key=lambda branch: branch[1])
+    size = len(points) * float(np.prod(sampled(labels.spacing)))
+    text = (
+        f"{named(tooth.fdi)} has a spur that sticks out {reach:.1f} mm across its long axis; its end has {mm3(size)}."
+    )
+    place = lps(labels, points.mean(axis=0) / np.asarray(labels.spacing))
+    severity = "error" if reach >= BRANCH_ERROR_MM else "warning"
+    return Finding(0, "outlier", severity, (tooth.fdi,), place, size, text, None, (body,))
+
+
+def _bulge(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """A lump on the root, which gets thicker there than it is nearer to the crown."""
+    labels, body = mouth.labels, tooth.bodies[0]
+    if at_border(body, labels.array.shape):
+        return None
+    place, grown = root_bulge_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi))
+    if grown < BULGE_MM:
+        return None
+    text = f"{named(tooth.fdi)} has a lump on its root, {2 * grown:.1f} mm thicker than the root nearer to the crown."
+    size = body.voxels * labels.voxel_volume
+    where = lps(labels, place / np.asarray(labels.spacing))
+    return Finding(0, "outlier", "warning", (tooth.fdi,), where, size, text, None, (body,))
+
+
+def _crownwards(mouth: Mouth, fdi: int) -> Floats:
+    return vertical(mouth.labels) * (-1 if teeth.is_upper(fdi) else 1)
+
+
+def _spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """A lump on one side of the crown, which has no roots there: the crown reaches far out on that side alone."""
+    labels, body = mouth.labels, tooth.bodies[0]
+    if at_border(body, labels.array.shape):
+        return None
+    step = sampled(labels.spacing)
+    points = points_mm(body, labels.spacing)
+    excess = one_sided_mm(points, _crownwards(mouth, tooth.fdi))
+    lump = excess > SPUR_FROM_MM
+    size, far = np.count_nonzero(lump) * float(np.prod(step)), float(excess.max())
+    if far < SPUR_MM or size < SPUR_MM3:
+        return None
+    text = f"{named(tooth.fdi)} has a lump of {mm3(size)} that sticks out {far:.1f} mm from one side of its crown."
+    # what sticks out farthest tells where the lump is; its rim may run far around the crown
+    middle = np.average(points[lump], axis=0, weights=excess[lump] ** 2)
+    place = lps(labels, middle / np.asarray(labels.spacing))
+    severity = "error" if far >= SPUR_ERROR_MM else "warning"
+    return Finding(0, "outlier", severity, (tooth.fdi,), place, size, text, None, (body,))

@@ -1,0 +1,191 @@
+"""Cavities, fragments and duplicates: what the separate bodies and the enclosed voids of one label tell.
+
+In goes a :class:`~ToothTopoSegLib.topology.mouth.Mouth`, out come findings; a body is a connected set of voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.topology.betti import Body, ToothTopology
+from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
+from ToothTopoSegLib.topology.mouth import Mouth
+
+CRUMB_MM3 = 1.0
+"""Voids and pieces below this are told in one finding for each tooth, and are no errors."""
+FRAGMENT_ERROR_MM3 = 5.0
+"""A loose piece from this size on is as large as a cusp or a root tip."""
+DUPLICATE_SHARE = 0.3
+DUPLICATE_MM3 = 30.0
+"""A second body is a tooth of its own if it has this share of the largest one and more than this size ..."""
+TOOTH_MM3 = 85.0
+"""... or if it is as large as the smallest teeth, however large the other body is."""
+ADHERES_SHARE = 0.25
+"""A piece belongs to another tooth if that tooth makes up this share of what touches it."""
+JOIN_MM, FACING_SHARE = 1.3, 0.2
+"""A piece was cut off its tooth if the gap is this narrow and this share of its surface looks across it."""
+
+
+def find_cavities(mouth: Mouth) -> list[Finding]:
+    """Enclosed voids in a tooth: error from 1 mm3 on; a void that another label fills is none."""
+    labels, found = mouth.labels, []
+    for tooth in mouth.teeth.values():
+        holes = [hole for void in tooth.voids if (hole := _unlabelled(labels, void)) is not None]
+        large, small = _by_size(holes, labels.voxel_volume)
+        found += [_cavity(labels, tooth.fdi, [hole]) for hole in large]
+        found += [_cavity(labels, tooth.fdi, small)] if small else []
+    return found
+
+
+def find_fragments(mouth: Mouth) -> list[Finding]:
+    """Extra pieces of a tooth that are too small to be a tooth of their own: error from 5 mm3 on."""
+    labels, found = mouth.labels, []
+    for tooth in mouth.teeth.values():
+        pieces = [body for body in tooth.bodies[1:] if not _is_tooth_sized(tooth, body, labels.voxel_volume)]
+        large, small = _by_size(pieces, labels.voxel_volume)
+        found += [_fragment(labels, tooth, [piece]) for piece in large]
+        found += [_fragment(labels, tooth, small)] if small else []
+    return found
+
+
+def find_duplicates(mouth: Mouth) -> list[Finding]:
+    """One FDI number on two bodies each of tooth size."""
+    return [
+        _duplicate(mouth.labels, tooth, body)
+        for tooth in mouth.teeth.values()
+        for body in tooth.bodies[1:]
+        if _is_tooth_sized(tooth, body, mouth.labels.voxel_volume)
+    ]
+
+
+def _unlabelled(labels: Volume, void: Body) -> Body | None:
+    """The part of a void that no tooth fills; bone within a tooth is as impossible as nothing."""
+    inside = labels.array[void.box]
+    mask = void.mask & ((inside == 0) | (inside >= teeth.LOWER_JAW))
+    voxels = int(np.count_nonzero(mask))
+    return Body(void.box, mask, voxels) if voxels else None
+
+
+def _by_size(found: Sequence[Body], voxel_volume: float) -> tuple[list[Body], list[Body]]:
+    large = [body for body in found if body.voxels * voxel_volume >= CRUMB_MM3]
+    return large, [body for body in found if body.voxels * voxel_volume < CRUMB_MM3]
+
+
+def _is_tooth_sized(tooth: ToothTopology, body: Body, voxel_volume: float) -> bool:
+    share, size = body.voxels / tooth.bodies[0].voxels, body.voxels * voxel_volume
+    return size > TOOTH_MM3 or (share >= DUPLICATE_SHARE and size > DUPLICATE_MM3)
+
+
+def _cavity(labels: Volume, fdi: int, holes: Sequence[Body]) -> Finding:
+    size = sum(hole.voxels for hole in holes) * labels.voxel_volume
+    large = len(holes) == 1 and size >= CRUMB_MM3
+    what = f"an enclosed hole of {mm3(size)}"
+    if len(holes) > 1:
+        what = f"{len(holes)} enclosed holes smaller than {CRUMB_MM3:.0f} mm3 ({mm3(size)} together)"
+    place = lps(labels, np.asarray(_largest(holes).centroid))
+    text = f"{named(fdi)} has {what}."
+    severity = "error" if large else "warning"
+    return Finding(0, "cavity", severity, (fdi,), place, size, text, "fill cavity", tuple(holes))
+
+
+def _fragment(labels: Volume, tooth: ToothTopology, pieces: Sequence[Body]) -> Finding:
+    size = sum(piece.voxels for piece in pieces) * labels.voxel_volume
+    severity = "error" if len(pieces) == 1 and size >= FRAGMENT_ERROR_MM3 else "warning"
+    parted = _at_border(labels, tooth.bodies[0]) and all(_at_border(labels, piece) for piece in pieces)
+    away = _gap_mm(labels, tooth.bodies[0], pieces)
+    text = f"{named(tooth.fdi)} is in {len(tooth.bodies)} separate pieces; "
+    if len(pieces) > 1:
+        text += f"{len(pieces)} of them are crumbs smaller than {CRUMB_MM3:.0f} mm3 ({mm3(size)} together)"
+        text += f", the nearest {away:.1f} mm away."
+    else:
+        which = "the smaller one" if len(tooth.bodies) == 2 else "one of them"
+        text += f"{which} ({mm3(size)}) lies {away:.1f} mm away."
+    place = lps(labels, np.asarray(_largest(pieces).centroid))
+    if parted:
+        text += " The edge of the scan parts them: they may meet outside of it."
+        return Finding(0, "fragment", "info", (tooth.fdi,), place, size, text, None, tuple(pieces))
+    repair = _mending(labels, tooth, pieces[0], away) if len(pieces) == 1 else "drop fragment"
+    return Finding(0, "fragment", severity, (tooth.fdi,), place, size, text, repair, tuple(pieces))
+
+
+def _at_border(labels: Volume, body: Body) -> bool:
+    """Whether a body reaches the border of the array."""
+    return any(s.start == 0 or s.stop == n for s, n in zip(body.box, labels.array.shape, strict=True))
+
+
+def _mending(labels: Volume, tooth: ToothTopology, piece: Body, away: float) -> str:
+    """What becomes of a piece: it adheres to another tooth, it was cut off its own, or it is nothing."""
+    if adhering_to(labels, piece, tooth.fdi):
+        return "reassign fragment"
+    cut_off = away <= JOIN_MM and piece.voxels * labels.voxel_volume >= CRUMB_MM3
+    if cut_off and _facing_share(labels, tooth.bodies[0], piece, away) > FACING_SHARE:
+        return "join fragment"
+    return "drop fragment"
+
+
+def adhering_to(labels: Volume, piece: Body, own: int) -> int:
+    """The other tooth that a piece of tooth ``own`` sticks to; 0 if it does not."""
+    around = neighbourhood(labels, piece)
+    others = sorted(teeth.TEETH - {own}, key=lambda fdi: -int(around[fdi]))
+    return others[0] if around[others].sum() > ADHERES_SHARE * around.sum() else 0
+
+
+def around_it(labels: Volume, piece: Body) -> int:
+    """What a piece lies in apart from teeth: a jaw or 0, whichever touches it most."""
+    around = neighbourhood(labels, piece)
+    return max((0, *teeth.JAWS), key=lambda value: int(around[value]))
+
+
+def neighbourhood(labels: Volume, body: Body) -> NDArray[np.int64]:
+    """How many voxels of each label value (0..255) touch a body by face, edge or corner; its own voxels left out."""
+    from scipy import ndimage
+
+    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in body.box)
+    around = labels.array[box]
+    inner = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(body.box, box, strict=True))
+    own = np.zeros(around.shape, bool)
+    own[inner] = body.mask
+    shell = ndimage.binary_dilation(own, np.ones((3, 3, 3))) & ~own
+    return np.bincount(around[shell], minlength=256)
+
+
+def _facing_share(labels: Volume, main: Body, piece: Body, away: float) -> float:
+    """Share of a piece's surface voxels that look at the main body from about the least distance.
+
+    Of a root tip that was cut off it is the whole cut; of a lump beside a tooth hardly more than a point.
+    """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
+    rim = np.argwhere(piece.mask & ~ndimage.binary_erosion(piece.mask)) + [s.start for s in piece.box]
+    distance, _ = cKDTree(main.indices * labels.spacing).query(rim * labels.spacing, distance_upper_bound=away + 0.6)
+    return float(np.isfinite(distance).mean())
+
+
+def _duplicate(labels: Volume, tooth: ToothTopology, body: Body) -> Finding:
+    size, main = (b.voxels * labels.voxel_volume for b in (body, tooth.bodies[0]))
+    away = _gap_mm(labels, tooth.bodies[0], [body])
+    text = (
+        f"The number {tooth.fdi} ({teeth.name(tooth.fdi)}) is on two bodies of tooth size ({mm3(main)} and "
+        f"{mm3(size)}), {away:.1f} mm apart; one of them is probably another tooth."
+    )
+    place = lps(labels, np.asarray(body.centroid))
+    return Finding(0, "duplicate", "error", (tooth.fdi,), place, size, text, None, (body,))
+
+
+def _gap_mm(labels: Volume, main: Body, others: Sequence[Body]) -> float:
+    """Distance in mm between the nearest voxel centres of a body and any of the others."""
+    from scipy.spatial import cKDTree
+
+    points = np.concatenate([other.indices for other in others])
+    distance, _ = cKDTree(main.indices * labels.spacing).query(points * labels.spacing)
+    return float(np.min(distance))
+
+
+def _largest(found: Sequence[Body]) -> Body:
+    return max(found, key=lambda body: body.voxels)

@@ -1,0 +1,310 @@
+"""Repairs: what a finding proposes, made into voxels, tried, and kept only if it makes nothing worse.
+
+In goes a label map of FDI numbers, out come the mended one and every :class:`Change` that was kept, voxel by voxel, so
+that each can be undone. :func:`repair_all` proposes the repairs of one kind at a time, looks at the mouth again, and
+rolls back what left its finding standing or brought up a new one. Repairs that were refused once are not tried again,
+so that repairing a repaired map changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.imaging.canonical import from_canonical
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.topology.betti import Body, betti_numbers
+from ToothTopoSegLib.topology.detect import find_all
+from ToothTopoSegLib.topology.detect.order import renumbering
+from ToothTopoSegLib.topology.detect.pieces import adhering_to, around_it
+from ToothTopoSegLib.topology.findings import Finding
+from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
+
+ORDER = (
+    "split merge",
+    "join split",
+    "renumber",
+    "join fragment",
+    "reassign fragment",
+    "drop fragment",
+    "close tunnel",
+    "fill cavity",
+)
+"""Which body is which tooth first, then its pieces, then its holes: each rests on what stands before it."""
+SAME_PLACE_MM = 3.0
+OUTSIDE_MM = 1.0
+ROUNDS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One repair: the voxels it concerns and what they hold before and after.
+
+    ``indices`` are flat voxel indices (n,) in C order of the array (z, y, x), ascending; ``before`` and ``after`` are
+    label values (n,), uint8.
+    """
+
+    repair: str
+    finding: Finding
+    indices: NDArray[np.int64]
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels that change."""
+        return len(self.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class RepairResult:
+    """The mended label map, the changes that were kept in their order, what was refused, and the findings left.
+
+    ``labels`` and ``repaired`` are on the given grid, ``mouth`` and the voxels of ``findings`` in canonical axes.
+    """
+
+    labels: Volume
+    repaired: list[Change]
+    rejected: list[Finding]
+    findings: list[Finding]
+    mouth: Mouth
+
+
+def applied(labels: Volume, changes: Iterable[Change]) -> Volume:
+    """The label map after these changes; ValueError where it does not hold what a change expects to find."""
+    return _written(labels, [(c.indices, c.before, c.after) for c in changes])
+
+
+def undone(labels: Volume, changes: Sequence[Change]) -> Volume:
+    """The label map before these changes, which are given in the order they were made; ValueError as above."""
+    return _written(labels, [(c.indices, c.after, c.before) for c in reversed(changes)])
+
+
+def _written(labels: Volume, steps: Iterable[tuple[Any, Any, Any]]) -> Volume:
+    array = np.ascontiguousarray(labels.array).copy()
+    flat = array.reshape(-1)
+    for indices, expected, value in steps:
+        if not np.array_equal(flat[indices], expected):
+            raise ValueError("the label map is not the one this change was made for")
+        flat[indices] = value
+    return labels.with_array(array)
+
+
+def propose(mouth: Mouth, finding: Finding) -> Change | None:
+    """The change that mends a finding; None where no repair is named or nothing would change."""
+    planner = PLANNERS.get(finding.repair or "")
+    if planner is None:
+        return None
+    indices, after = planner(mouth, finding)
+    order = np.argsort(indices, kind="stable")
+    indices, after = indices[order], after[order].astype(np.uint8)
+    before = mouth.labels.array.reshape(-1)[indices].astype(np.uint8)
+    differs = before != after
+    if not differs.any():
+        return None
+    return Change(finding.repair or "", finding, indices[differs], before[differs], after[differs])
+
+
+def repair_all(labels: Volume, scan: Volume | None = None, progress: Progress = silent) -> RepairResult:
+    """Mend all that can be mended safely. ``scan`` lies on the grid of ``labels`` and helps to part merged teeth."""
+    mouth = mouth_of(labels.with_array(labels.array.astype(np.uint8)), scan)
+    findings = find_all(mouth)
+    kept: list[Change] = []
+    refused: dict[tuple[Any, ...], Finding] = {}
+    for turn in range(ROUNDS):
+        before = len(kept)
+        for place, name in enumerate(ORDER):
+            progress((turn + place / len(ORDER)) / ROUNDS, f"Repairing: {name}")
+            wanted = [f for f in findings if f.repair == name and _key(f) not in refused]
+            changes = _disjoint([c for f in wanted if (c := propose(mouth, f)) is not None])
+            good, mouth, findings = _try(mouth, findings, changes, refused)
+            kept += good
+        if len(kept) == before:
+            break
+    progress(1.0, "Repaired")
+    back = from_canonical(mouth.labels, labels)
+    kept = [_stored(change, mouth.labels, labels) for change in kept]
+    return RepairResult(back, kept, list(refused.values()), findings, mouth)
+
+
+def _stored(change: Change, canonical: Volume, labels: Volume) -> Change:
+    """A change of the canonical array as one of the array as it is stored."""
+    index = np.stack(np.unravel_index(change.indices, canonical.array.shape), axis=1)
+    there = np.rint(labels.lps_to_index(canonical.index_to_lps(index))).astype(np.int64)
+    flat = np.ravel_multi_index(tuple(there.T), labels.array.shape).astype(np.int64)
+    order = np.argsort(flat)
+    return replace(change, indices=flat[order], before=change.before[order], after=change.after[order])
+
+
+def _try(
+    mouth: Mouth, findings: list[Finding], changes: list[Change], refused: dict[tuple[Any, ...], Finding]
+) -> tuple[list[Change], Mouth, list[Finding]]:
+    """Make the changes together; take back, and remember, those that made things worse, until none does."""
+    while changes:
+        tried = Mouth(applied(mouth.labels, changes), mouth.scan)
+        found = find_all(tried)
+        bad = _blamed(mouth, changes, findings, found)
+        if not bad:
+            return changes, tried, found
+        refused |= {_key(change.finding): change.finding for change in bad}
+        changes = [change for change in changes if change not in bad]
+    return [], mouth, findings
+
+
+def _blamed(
+    mouth: Mouth, changes: Sequence[Change], before: Sequence[Finding], after: Sequence[Finding]
+) -> list[Change]:
+    """The changes whose finding still stands, and those that touch the teeth of a finding that is new."""
+    standing = [c for c in changes if any(_same(c.finding, f) for f in after)]
+    known = [*before, *_renamed(changes, before)]
+    new = [f for f in after if f.severity != "info" and not any(_same(f, old) for old in known)]
+    new = [f for f in new if not _uncovered(changes, f, mouth)]
+    guilty = [c for c in changes if any(_touched(c) & set(f.teeth) for f in new)]
+    if new and not guilty:
+        return list(changes)
+    return [c for c in changes if c in standing or c in guilty]
+
+
+def _renamed(changes: Iterable[Change], findings: Iterable[Finding]) -> list[Finding]:
+    """Findings with the numbers that teeth get: a hole in a tooth is no new one because the tooth is renumbered."""
+    new: dict[int, int] = {}
+    for change in changes:
+        if change.repair == "renumber":
+            new |= dict(zip(change.before.tolist(), change.after.tolist(), strict=True))
+    return [replace(f, teeth=tuple(new.get(t, t) for t in f.teeth)) for f in findings] if new else []
+
+
+def _uncovered(changes: Iterable[Change], finding: Finding, mouth: Mouth) -> bool:
+    """Whether a tooth is missing only because a part of another one, that stands elsewhere, no longer bears its number.
+
+    Were that part the tooth itself, the place of the missing tooth would lie in it.
+    """
+    if finding.kind != "missing":
+        return False
+    place = np.asarray(finding.position_lps_mm)
+    for change in changes:
+        if change.repair == "join split" and set(change.before.tolist()) == set(finding.teeth):
+            index = np.column_stack(np.unravel_index(change.indices, mouth.labels.array.shape))
+            away = np.linalg.norm(mouth.labels.index_to_lps(index) - place, axis=1)
+            return bool(away.min() > OUTSIDE_MM)
+    return False
+
+
+def _touched(change: Change) -> set[int]:
+    values = np.concatenate([np.unique(change.before), np.unique(change.after)]).tolist()
+    return {value for value in values if teeth.is_tooth(value)} | set(change.finding.teeth)
+
+
+def _same(first: Finding, second: Finding) -> bool:
+    """Whether two findings tell of the same thing; that it became milder or smaller is no new finding."""
+    if first.kind != second.kind or set(first.teeth) != set(second.teeth):
+        return False
+    return bool(np.linalg.norm(np.subtract(first.position_lps_mm, second.position_lps_mm)) <= SAME_PLACE_MM)
+
+
+def _key(finding: Finding) -> tuple[Any, ...]:
+    return (finding.kind, finding.teeth, tuple(round(v, 1) for v in finding.position_lps_mm))
+
+
+def _disjoint(changes: Iterable[Change]) -> list[Change]:
+    """The changes that share no voxel with one before them; the others have their turn in the next round."""
+    taken: list[Change] = []
+    seen = np.zeros(0, np.int64)
+    for change in changes:
+        if not np.isin(change.indices, seen, assume_unique=True).any():
+            taken.append(change)
+            seen = np.union1d(seen, change.indices)
+    return taken
+
+
+def _flat(labels: Volume, bodies: Iterable[Body]) -> NDArray[np.int64]:
+    """Flat voxel indices of bodies."""
+    parts = [np.ravel_multi_index(tuple(body.indices.T), labels.array.shape) for body in bodies]
+    return np.unique(np.concatenate(parts)).astype(np.int64) if parts else np.zeros(0, np.int64)
+
+
+Plan = tuple[NDArray[np.int64], NDArray[Any]]
+
+
+def _fill(mouth: Mouth, finding: Finding) -> Plan:
+    """All voxels of the finding become its first tooth."""
+    indices = _flat(mouth.labels, finding.voxels)
+    return indices, np.full(len(indices), finding.teeth[0], np.uint8)
+
+
+def _dissolve(mouth: Mouth, finding: Finding) -> Plan:
+    """Each piece becomes the other tooth it adheres to, or else what lies around it: bone or nothing."""
+    labels, own = mouth.labels, finding.teeth[0]
+    indices = [_flat(labels, [piece]) for piece in finding.voxels]
+    values = [adhering_to(labels, piece, own) or around_it(labels, piece) for piece in finding.voxels]
+    return np.concatenate(indices), np.repeat(values, [len(i) for i in indices])
+
+
+def _join(mouth: Mouth, finding: Finding) -> Plan:
+    """Fill the gap between a piece and its tooth: closing by half the gap, and only if one sound body comes of it."""
+    from scipy import ndimage
+
+    tooth, piece = mouth.teeth[finding.teeth[0]], finding.voxels[0]
+    labels, step = mouth.labels, np.asarray(mouth.labels.spacing)
+    margin = np.ceil(3.0 / step).astype(int)
+    size = labels.array.shape
+    box = tuple(slice(max(s.start - m, 0), min(s.stop + m, n)) for s, m, n in zip(piece.box, margin, size, strict=True))
+    own = _painted(tooth.bodies[0], box)
+    part = _painted(piece, box)
+    free = (labels.array[box] == 0) | (labels.array[box] >= teeth.LOWER_JAW)
+    to_own, to_part = (ndimage.distance_transform_edt(~mask, sampling=step) for mask in (own, part))
+    gap, alone = to_own[part].min(), betti_numbers(own)
+    # Voxels that lie between the two, on no detour from one to the other; slanted cuts need a little more.
+    for slack in (0.3, 0.8, 1.5):
+        bridge = free & ~own & ~part & (to_own + to_part <= gap + slack * step.max())
+        if all(now <= before for now, before in zip(betti_numbers(own | part | bridge), alone, strict=True)):
+            start = np.array([s.start for s in box])
+            indices = np.ravel_multi_index(tuple((np.argwhere(bridge) + start).T), size).astype(np.int64)
+            return indices, np.full(len(indices), finding.teeth[0], np.uint8)
+    return _dissolve(mouth, finding)
+
+
+def _painted(body: Body, box: tuple[slice, ...]) -> NDArray[np.bool_]:
+    """A body as a mask (z, y, x) on another box."""
+    out = np.zeros([s.stop - s.start for s in box], bool)
+    overlap = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(body.box, box, strict=True)]
+    if all(low < high for low, high in overlap):
+        here = tuple(slice(low - b.start, high - b.start) for (low, high), b in zip(overlap, box, strict=True))
+        there = tuple(slice(low - a.start, high - a.start) for (low, high), a in zip(overlap, body.box, strict=True))
+        out[here] = body.mask[there]
+    return out
+
+
+def _hand_over(mouth: Mouth, finding: Finding) -> Plan:
+    """The voxels of the finding, which bear one of its two numbers, become the other one."""
+    indices = _flat(mouth.labels, finding.voxels)
+    own = int(np.bincount(mouth.labels.array.reshape(-1)[indices], minlength=256).argmax()) if len(indices) else 0
+    others = [fdi for fdi in finding.teeth if fdi != own]
+    return indices, np.full(len(indices), others[0] if others else own, np.uint8)
+
+
+def _renumber(mouth: Mouth, finding: Finding) -> Plan:
+    """The bodies of the finding get the numbers the arch gives them."""
+    given = renumbering(mouth, finding)
+    if not given:
+        return np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    indices = [_flat(mouth.labels, [body]) for body, _ in given]
+    return np.concatenate(indices), np.repeat([number for _, number in given], [len(i) for i in indices])
+
+
+PLANNERS: dict[str, Callable[[Mouth, Finding], Plan]] = {
+    "fill cavity": _fill,
+    "close tunnel": _fill,
+    "reassign fragment": _dissolve,
+    "drop fragment": _dissolve,
+    "join fragment": _join,
+    "split merge": _hand_over,
+    "join split": _hand_over,
+    "renumber": _renumber,
+}
