@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 class Schedule:
     """How long and how fast to learn.
 
-    ``frozen_from`` is the step from which norm statistics stay fixed. Until ``coarse_until`` patches of
-    ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the cost: numbers are learnt
-    there. ``average`` is the decay of the moving average of weights.
+    A step learns from ``batch`` samples. ``frozen_from`` is the step from which norm statistics stay fixed. Until
+    ``coarse_until`` patches of ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the
+    cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
     """
 
     plan: Plan = field(default_factory=Plan)
-    steps: int = 2450
+    steps: int = 3400
+    batch: int = 2
     warmup: int = 100
     frozen_from: int = 1950
     rate: float = 2e-3
@@ -99,30 +100,31 @@ def learning_rate(schedule: Schedule, step: int) -> float:
 
 @dataclass(frozen=True)
 class _Samples:
-    """The samples from step ``start`` on; each step's sample depends on seed and step alone."""
+    """The samples from step ``start`` on; each step's samples depend on seed and step alone."""
 
     schedule: Schedule
     folder: Path
     start: int
 
     def __len__(self) -> int:
-        return max(0, self.schedule.steps - self.start)
+        return max(0, self.schedule.steps - self.start) * self.schedule.batch
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
         import torch
 
-        rng = np.random.default_rng([self.schedule.seed, self.start + item])
-        case = load_case(self.folder, self.schedule.case_number(self.start + item, rng))
-        image, classes = draw_sample(case, rng, *self.schedule.view(self.start + item))
+        step, place = self.start + item // self.schedule.batch, item % self.schedule.batch
+        rng = np.random.default_rng([self.schedule.seed, step, place])
+        case = load_case(self.folder, self.schedule.case_number(step, rng))
+        image, classes = draw_sample(case, rng, *self.schedule.view(step))
         return torch.from_numpy(image)[None], torch.from_numpy(classes)
 
 
 def _batches(samples: _Samples, workers: int) -> Iterable[tuple[Tensor, Tensor]]:
-    """Samples as batches of one, drawn ahead by ``workers`` processes."""
+    """Samples in batches, drawn ahead by ``workers`` processes."""
     from torch.utils.data import DataLoader
 
     ahead = 4 if workers else None
-    return DataLoader(samples, batch_size=1, shuffle=False, num_workers=workers, prefetch_factor=ahead)
+    return DataLoader(samples, samples.schedule.batch, shuffle=False, num_workers=workers, prefetch_factor=ahead)
 
 
 def _freeze_norm(network: nn.Module) -> None:

@@ -6,6 +6,7 @@ where it stopped. ``bundled`` is the recipe of the model in ``Resources/Models``
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,7 +20,7 @@ from ToothTopoSegLib.training.cases import cache_case, case_path
 from ToothTopoSegLib.training.loop import Schedule, run_training
 from ToothTopoSegLib.training.network import Plan
 
-HELD_OUT = range(900, 904)
+HELD_OUT = range(900, 912)
 RECIPES = {
     "bundled": Schedule(),
     "tiny": Schedule(
@@ -66,6 +67,16 @@ def _device(device: str) -> str:
     return device
 
 
+def _keep_memory() -> None:
+    """Let glibc keep freed memory: a step frees gigabytes, and having the kernel clear them anew took a fifth of it."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap as well
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap is not given back
+
+
 def train(
     run_folder: Path, config_name: str = "bundled", device: str = "auto", progress: Progress = silent
 ) -> dict[str, Any]:
@@ -76,6 +87,7 @@ def train(
     if config_name not in RECIPES:
         raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
     schedule, device = RECIPES[config_name], _device(device)
+    _keep_memory()
     run_folder.mkdir(parents=True, exist_ok=True)
     note = run_folder / "schedule.json"
     text = json.dumps({"recipe": config_name, **asdict(schedule)}, indent=2) + "\n"

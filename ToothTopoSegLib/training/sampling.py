@@ -81,19 +81,18 @@ def _resample(volume: Array, grid: Array, mode: str) -> Array:
     return np.asarray(out[0, 0].numpy())
 
 
-def _cut_view(image: Array, classes: Array, rng: np.random.Generator) -> None:
-    """End the field of view at a random plane or cylinder: constant grey and no labels outside, in place."""
-    axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in image.shape]
-    if rng.random() < 0.5:
-        axis = int(rng.integers(0, 3))
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        gone = np.broadcast_to((axes[axis] * rng.choice([-1, 1]) > rng.uniform(0.1, 0.9)).reshape(shape), image.shape)
-    else:
-        y, x = axes[1][:, None] - rng.uniform(-0.3, 0.3), axes[2][None, :] - rng.uniform(-0.3, 0.3)
-        gone = np.broadcast_to(np.hypot(y, x) > rng.uniform(0.6, 1.1), image.shape)
-    image[gone] = rng.choice([image.min(), 0.0])
-    classes[gone] = 0
+def _view(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A random field of view (z, y, x) that ends within the patch: at a plane, most often between the jaws, or at a
+    cylinder; scanners show one jaw, one side or a few teeth as often as whole dentitions."""
+    axes = [np.linspace(-1, 1, n, dtype=np.float32) for n in shape]
+    if rng.random() < 0.75:
+        axis = int(rng.choice([0, 0, 0, 1, 2, 2]))
+        along = [1, 1, 1]
+        along[axis] = -1
+        seen = (axes[axis] * rng.choice([-1, 1]) < rng.uniform(0.0, 0.8)).reshape(along)
+        return np.asarray(np.broadcast_to(seen, shape))
+    y, x = axes[1][:, None] - rng.uniform(-0.4, 0.4), axes[2][None, :] - rng.uniform(-0.4, 0.4)
+    return np.asarray(np.broadcast_to(np.hypot(y, x) < rng.uniform(0.4, 1.0), shape))
 
 
 def draw_sample(
@@ -109,19 +108,24 @@ def draw_sample(
     start = np.array([s.start for s in box], dtype=np.float32)
     imaging = scanner.draw_imaging(rng, hard=bool(rng.random() < 0.3))
     grey = scanner.expose(np.asarray(case[0][box]), (CASE_SPACING,) * 3, imaging, rng)
-    scale = grey_scale(grey, 200_000)
     image = _resample(grey, grid - start, "bilinear")
     if rng.random() < 0.25:
         image = gaussian_filter(image, rng.uniform(0.3, 0.9, 3))
-    image = scale.apply(scanner.add_noise(image, imaging, rng))
-    if rng.random() < 0.3:
-        image = image * np.float32(rng.uniform(0.8, 1.25)) + np.float32(rng.normal(0, 0.15))
+    image = scanner.add_noise(image, imaging, rng)
     index = np.rint(grid).astype(np.int32)
     size = np.asarray(case.shape[1:])
-    outside = ((index < 0) | (index >= size)).any(-1)
+    seen = ((index >= 0) & (index < size)).all(-1)
     index = np.clip(index, 0, size - 1)
     classes = to_classes(np.asarray(case[1])[index[..., 0], index[..., 1], index[..., 2]])
-    classes[outside] = 0
-    if rng.random() < 0.15:
-        _cut_view(image, classes, rng)
+    if rng.random() < 0.4:
+        # A scan that ends here is also normalised on what it shows.
+        view = _view(patch, rng)
+        seen &= view
+        image = grey_scale(image[view], 200_000).apply(image)
+        image[~view] = rng.choice([image.min(), 0.0])
+    else:
+        image = grey_scale(grey, 200_000).apply(image)
+    if rng.random() < 0.3:
+        image = image * np.float32(rng.uniform(0.8, 1.25)) + np.float32(rng.normal(0, 0.15))
+    classes[~seen] = 0
     return np.ascontiguousarray(image, dtype=np.float32), classes

@@ -57,29 +57,28 @@ def numbering_loss(scores: Tensor, target: Tensor, first: int, last: int) -> Ten
 def segmentation_loss(scores: Tensor, target: Tensor, numbering: float = 0.0) -> Tensor:
     """Cross-entropy + (1 - class Dice) + half (1 - tooth Dice) of scores (1, c, z, y, x) and classes (1, z, y, x).
 
-    ``numbering`` is the weight of :func:`numbering_loss` over the 32 teeth.
+    ``numbering`` is the weight of :func:`numbering_loss` over the 32 teeth. All terms are computed together, see
+    :mod:`ToothTopoSegLib.training.losses.fused`.
     """
-    from torch.nn import functional
+    from ToothTopoSegLib.training.losses.fused import fused_loss
 
-    flat, truth = scores[0].flatten(1), target[0].flatten().long()
-    log_probability = functional.log_softmax(flat.float(), dim=0)
-    entropy = functional.nll_loss(log_probability.t(), truth)
-    probability = log_probability.exp()
-    dice = class_dice(probability, truth)
-    loss = entropy + (1 - dice) + 0.5 * (1 - group_dice(probability, truth, 1, 32))
-    return loss + numbering * numbering_loss(flat, truth, 1, 32) if numbering else loss
+    flat = scores[0].movedim(0, -1).flatten(0, 2)
+    return fused_loss(flat, target[0].flatten().long(), (1, 32), numbering)
 
 
 def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor, numbering: float = 0.0) -> Tensor:
     """Loss over all resolutions, halving weights as in nnU-Net; the coarsest output is left out there, and here.
 
-    ``outputs`` are scores (1, c, z, y, x) from the finest to the coarsest, each half the size of the one before;
-    ``target`` is (1, z, y, x) with class indices and a size that halves evenly.
+    ``outputs`` are scores (b, c, z, y, x) from the finest to the coarsest, each half the size of the one before;
+    ``target`` is (b, z, y, x) with class indices and a size that halves evenly. Samples count alike.
     """
     used = list(outputs[:-1]) if len(outputs) > 1 else list(outputs)
     weights = [0.5**i for i in range(len(used))]
-    total = segmentation_loss(used[0], target, numbering) * weights[0]
-    for i in range(1, len(used)):
-        every = slice(2**i // 2, None, 2**i)
-        total = total + weights[i] * segmentation_loss(used[i], target[:, every, every, every], numbering)
-    return total / sum(weights)
+    total = outputs[0].new_zeros(())
+    for i, (scores, weight) in enumerate(zip(used, weights, strict=True)):
+        every = slice(2**i // 2, None, 2**i) if i else slice(None)
+        truth = target[:, every, every, every]
+        for sample in range(len(scores)):
+            part = slice(sample, sample + 1)
+            total = total + weight * segmentation_loss(scores[part], truth[part], numbering)
+    return total / (sum(weights) * len(target))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ToothTopoSegLib.training.losses import overlap
+from ToothTopoSegLib.training.losses import fused, overlap
 from ToothTopoSegLib.training.losses.overlap import (
     class_dice,
     deep_supervision_loss,
@@ -101,6 +101,23 @@ def test_loss_and_gradient_are_finite_in_every_precision_and_without_any_foregro
     assert torch.isfinite(loss)
     assert torch.isfinite(scores.grad).all()
     assert scores.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("numbering", (0.0, 0.5))
+@pytest.mark.parametrize("present", (CLASSES, 5, 1), ids=("all classes", "few teeth", "background alone"))
+@pytest.mark.parametrize("block", (50, 8192), ids=("many blocks", "one block"))
+def test_the_fused_gradient_is_that_of_the_terms_one_by_one(numbering, present, block, monkeypatch):
+    monkeypatch.setattr(fused, "BLOCK", block)
+    target = labels(1, 5, 6, 7, classes=present)
+    scores = (3 * noise(1, CLASSES, 5, 6, 7)).double()
+    flat, truth = scores[0].flatten(1).float().requires_grad_(), target.flatten()
+    probability = flat.softmax(0)
+    plain = functional.cross_entropy(flat.t(), truth) + 1 - class_dice(probability, truth)
+    plain = plain + 0.5 * (1 - group_dice(probability, truth, 1, 32)) + numbering * numbering_loss(flat, truth, 1, 32)
+    (expected,) = torch.autograd.grad(plain, flat)
+    whole = scores.float().requires_grad_()
+    (found,) = torch.autograd.grad(2 * segmentation_loss(whole, target, numbering), whole)
+    torch.testing.assert_close(found[0].flatten(1), 2 * expected, rtol=1e-4, atol=1e-7)
 
 
 def test_large_equal_scores_in_half_precision_do_not_overflow():
