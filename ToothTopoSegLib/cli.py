@@ -117,31 +117,61 @@ def run_segment(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Teeth and findings of one scan."""
     from ToothTopoSegLib.segmentation.pipeline import segment_to_folder
 
-    report = segment_to_folder(args.scan, args.output, args.model, args.device, args.threads, progress)
-    text = "\n".join([*scan_summary(report), f"files     {args.output}"])
+    report = segment_to_folder(args.scan, args.output, args.model, args.device, args.threads, progress, args.repair)
+    repairs = map(repair_line, report.get("repairs", []))
+    text = "\n".join([*repairs, *scan_summary(report), f"files     {args.output}"])
     return Outcome(report, text, *strictly(report, args.strict))
 
 
 def run_check(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Findings of one label map."""
-    from ToothTopoSegLib.topology.check import check_file
+    from ToothTopoSegLib.evaluation.terminal import findings_table
+    from ToothTopoSegLib.topology.check import checked_file
 
-    report = check_file(args.labels, args.image, args.scheme, progress)
-    lines = [*scan_summary(report), *map(finding_line, report["findings"])]
-    if args.output is not None:
-        write_json(args.output, report)
-        lines.append(f"report    {args.output}")
+    checked = checked_file(args.labels, args.image, args.scheme, progress)
+    report = checked.report
+    lines = [*scan_summary(report), *findings_table(report["findings"], shutil.get_terminal_size().columns)]
+    for path in filter(None, (args.html, args.output)):
+        if path is args.html or path.suffix.lower() in (".html", ".htm"):
+            from ToothTopoSegLib.evaluation.html import write_check_page
+
+            write_check_page(*checked, path)
+        else:
+            write_json(path, report)
+        lines.append(f"report    {path}")
     return Outcome(report, "\n".join(lines), *strictly(report, args.strict))
+
+
+def run_repair(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """A label map without what could be mended safely."""
+    from ToothTopoSegLib.topology.repair_file import repair_file
+
+    report = repair_file(args.labels, args.output, args.image, args.scheme, progress)
+    lines = [*map(repair_line, report["repairs"]), *scan_summary(report)]
+    if args.report is not None:
+        write_json(args.report, report)
+        lines.append(f"report    {args.report}")
+    return Outcome(report, "\n".join([*lines, f"file      {args.output}"]))
+
+
+def repair_line(entry: Mapping[str, Any]) -> str:
+    """One repair for a person: what was done to which tooth, and how much of it changed."""
+    finding = entry["finding"]
+    tooth = " ".join(map(str, finding["teeth"]))
+    return f"repaired  {finding['kind']:<9}  tooth {tooth}: {entry['repair']}, {entry['volume_mm3']:.1f} mm3"
 
 
 def run_evaluate(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Agreement of two label maps."""
-    from ToothTopoSegLib.evaluation.overlap import evaluate_files
+    from ToothTopoSegLib.evaluation.evaluate import evaluate_files, table
 
-    report = evaluate_files(args.prediction, args.reference)
+    schemes = args.scheme, args.reference_scheme
+    report = evaluate_files(args.prediction, args.reference, *schemes, args.tolerance, progress)
+    lines = [table(report)]
     if args.output is not None:
         write_json(args.output, report)
-    return Outcome(report, listing(report))
+        lines.append(f"metrics    {args.output}")
+    return Outcome(report, "\n".join(lines))
 
 
 def run_phantom(args: argparse.Namespace, progress: Progress) -> Outcome:
@@ -192,6 +222,18 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(report, listing(report))
 
 
+def run_experiment(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """The evidence: faults planted into clean label maps, how many are found and how many mended."""
+    from ToothTopoSegLib.evaluation.fault_table import run, table, write_evidence
+    from ToothTopoSegLib.evaluation.faults import KINDS
+
+    seeds = range(args.seed, args.seed + args.count)
+    result = run(seeds, tuple(args.kinds or KINDS), args.per_kind, progress, args.workers)
+    if args.output is not None:
+        write_evidence(result, args.output)
+    return Outcome(result, table(result))
+
+
 def run_test(args: argparse.Namespace, progress: Progress) -> Outcome:
     """All tests of a checkout, with pytest's own output (on stderr when a JSON report is wanted)."""
     root = Path(__file__).resolve().parent.parent
@@ -240,14 +282,6 @@ def scan_summary(report: Report) -> list[str]:
     if report.get("peak_rss_mb") is not None:
         lines.append(f"memory    {report['peak_rss_mb']:.0f} MB at most")
     return lines
-
-
-def finding_line(finding: Mapping[str, Any]) -> str:
-    """One finding for a person: severity, kind, teeth, place."""
-    teeth = " ".join(map(str, finding["teeth"])) or "-"
-    place = finding.get("position_lps_mm")
-    where = "" if place is None else "  at " + ", ".join(f"{value:.1f}" for value in place) + " mm (LPS)"
-    return f"{finding['severity']:<8}  {finding['kind']:<9}  tooth {teeth}{where}"
 
 
 def listing(report: Mapping[str, Any], indent: str = "") -> str:
@@ -309,6 +343,14 @@ def natural(text: str) -> int:
     return number
 
 
+def length(text: str) -> float:
+    """An option's length in mm, 0 or more."""
+    number = float(text)
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a length in mm of at least 0")
+    return number
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The commands that exist and their options."""
     parser = argparse.ArgumentParser(
@@ -329,6 +371,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("-o", "--output", type=Path, metavar="DIR", help="folder for the results")
     _add_scan_commands(command)
     _add_model_commands(command)
+    _add_experiment(command)
     # parse() takes this command out of argparse's hands; it stands here for the help
     command("test", run_test, "Run all tests of a source checkout; further arguments go to pytest.")
     return parser
@@ -345,19 +388,31 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)")
     add("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    add("--repair", action="store_true", help="mend what can be mended safely")
     add("--strict", action="store_true", help="end with exit code 3 when a finding has severity error")
 
     add = command("check", run_check, "Report what is anatomically wrong in a label map of teeth.")
     add("labels", type=Path, metavar="LABELS", help="label map with FDI numbers, or a .seg.nrrd")
     add("--image", type=Path, metavar="SCAN", help="the scan the labels belong to")
-    add("-o", "--output", type=Path, metavar="report.json", help="file for the report")
+    add("-o", "--output", type=Path, metavar="report.json", help="file for the report; a page where it ends in .html")
+    add("--html", type=Path, metavar="PAGE", help="file for the report as a page with pictures")
     add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI")
     add("--strict", action="store_true", help="end with exit code 3 when a finding has severity error")
+
+    add = command("repair", run_repair, "Mend in a label map of teeth what can be mended safely.")
+    add("labels", type=Path, metavar="LABELS", help="label map with FDI numbers, or a .seg.nrrd")
+    add("-o", "--output", type=Path, metavar="FIXED", required=True, help="the mended label map, in FDI numbers")
+    add("--report", type=Path, metavar="report.json", help="file for the report with every changed voxel")
+    add("--image", type=Path, metavar="SCAN", help="the scan the labels belong to")
+    add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI")
 
     add = command("evaluate", run_evaluate, "Compare a label map with a reference.")
     add("prediction", type=Path, metavar="PREDICTION", help="label map to be judged")
     add("reference", type=Path, metavar="REFERENCE", help="label map taken as the truth")
     add("-o", "--output", type=Path, metavar="metrics.json", help="file for the metrics")
+    add("--tolerance", type=length, default=0.5, metavar="MM", help="what surfaces may lie apart (NSD; default: 0.5)")
+    add("--scheme", metavar="NAME", help="label scheme of both maps where it is not FDI")
+    add("--reference-scheme", metavar="NAME", help="label scheme of REFERENCE where it is another")
 
     add = command("phantom", run_phantom, "Write synthetic CBCT scans with exact labels.")
     add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the scans")
@@ -387,6 +442,17 @@ def _add_model_commands(command: CommandMaker) -> None:
     add("--hard", action="store_true", help="hard phantoms")
     add("--card", action="store_true", help="write the accuracy into the model's card")
     add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
+
+
+def _add_experiment(command: CommandMaker) -> None:
+    add = command("experiment", run_experiment, "Repeat an experiment of the evidence and print its table.")
+    add("name", choices=("faults",), help="faults: errors planted into clean label maps, found and mended")
+    add("--count", type=positive, default=40, metavar="N", help="label maps (default: 40)")
+    add("--seed", type=natural, default=1000, metavar="S", help="seed of the first one (default: 1000)")
+    add("--per-kind", type=positive, default=1, metavar="N", help="faults of each kind in each map (default: 1)")
+    add("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
+    add("--kinds", nargs="+", metavar="KIND", help="kinds of faults (default: all)")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for faults.md and faults.json")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

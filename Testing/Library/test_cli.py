@@ -9,11 +9,12 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ import pytest
 from ToothTopoSegLib import __version__, cli
 from ToothTopoSegLib.errors import Cancelled, InputError, UsageError
 
-COMMANDS = ("demo", "test", "segment", "check", "evaluate", "phantom", "train", "export", "audit", "bench")
+COMMANDS = ("demo", "test", "segment", "check", "repair", "evaluate", "phantom", "train", "export", "audit", "bench")
+COMMANDS += ("experiment",)
 REPORT = {
     "schema": "toothtoposeg.report/1",
     "teeth": [{"fdi": 11, "present": True}, {"fdi": 12, "present": False}, {"fdi": 36, "present": True}],
@@ -72,7 +74,7 @@ def test_no_command_is_wrong_usage_with_the_help_on_stderr(capsys):
     "words",
     [
         ["nonsense"],
-        ["repair", "labels.nii.gz", "-o", "fixed.nii.gz"],
+        ["repair", "labels.nii.gz"],
         ["segment"],
         ["segment", "scan.nii.gz"],
         ["segment", "scan.nii.gz", "-o", "out", "--nonsense"],
@@ -80,6 +82,7 @@ def test_no_command_is_wrong_usage_with_the_help_on_stderr(capsys):
         ["segment", "scan.nii.gz", "-o", "out", "--threads", "0"],
         ["check"],
         ["evaluate", "one.nii.gz"],
+        ["evaluate", "one.nii.gz", "two.nii.gz", "--tolerance", "-1"],
         ["phantom"],
         ["phantom", "-o", "out", "--count", "none"],
         ["phantom", "-o", "out", "--seed", "-1"],
@@ -96,8 +99,8 @@ def test_wrong_usage_ends_with_2_and_says_why(words, capsys):
 def test_the_help_lists_the_commands_that_exist_and_no_others(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"    {name} " in text for name in COMMANDS)
-    assert not any(name in text for name in ("finetune", "import-nnunet", "experiment", "batch", "repair"))
+    assert all(re.search(rf"^    {name}\s", text, re.MULTILINE) for name in COMMANDS)
+    assert not any(name in text for name in ("finetune", "import-nnunet", "batch"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -148,20 +151,43 @@ def test_strict_ends_with_3_only_when_a_finding_is_an_error(segment, capsys):
     assert cli.main([*words, "--strict"]) == 0
 
 
+class Checked(NamedTuple):
+    """What checking a file hands back, as far as a door looks at it."""
+
+    report: dict[str, Any]
+    labels: Any = None
+    scan: Any = None
+    findings: Any = ()
+
+
 def test_check_prints_every_finding_and_writes_the_report(engine, tmp_path, capsys):
-    calls = engine("topology.check", "check_file", WITH_ERROR)
+    calls = engine("topology.check", "checked_file", Checked(WITH_ERROR))
     report = tmp_path / "new folder" / "report.json"
     words = ["check", "l.nii.gz", "--image", "s.nrrd", "--scheme", "universal", "-o", str(report), "--strict"]
     assert cli.main(words) == 3
     assert calls[0][:3] == (Path("l.nii.gz"), Path("s.nrrd"), "universal")
     assert json.loads(report.read_text(encoding="utf-8")) == WITH_ERROR
-    out = capsys.readouterr().out
-    assert "warning   cavity     tooth 11  at 1.0, -2.0, 3.2 mm (LPS)" in out
-    assert "error     duplicate  tooth 36" in out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["warning", "cavity", "11", "-", "1.0", "-2.0", "3.2"] in lines
+    assert ["error", "duplicate", "36", "-", "0.0", "0.0", "0.0"] in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "pages", "reports"),
+    [("-o r.html", ["r.html"], []), ("-o r.json --html p", ["p"], ["r.json"]), ("-o R.HTM", ["R.HTM"], [])],
+)
+def test_check_writes_a_page_where_one_is_named(engine, tmp_path, monkeypatch, capsys, words, pages, reports):
+    monkeypatch.chdir(tmp_path)
+    engine("topology.check", "checked_file", Checked(REPORT, "labels", None, []))
+    calls = engine("evaluation.html", "write_check_page", None)
+    assert cli.main(["check", "l.nii.gz", *words.split()]) == 0
+    assert [(*call[:4], str(call[4])) for call in calls] == [(REPORT, "labels", None, [], page) for page in pages]
+    assert [path.name for path in tmp_path.iterdir()] == reports
+    assert all(f"report    {name}" in capsys.readouterr().out for name in pages)
 
 
 def test_a_report_that_cannot_be_written_ends_with_4_and_leaves_nothing(engine, tmp_path, capsys):
-    engine("topology.check", "check_file", REPORT)
+    engine("topology.check", "checked_file", Checked(REPORT))
     (tmp_path / "report.json").mkdir()
     assert cli.main(["check", "l.nii.gz", "-o", str(tmp_path / "report.json")]) == 4
     assert "cannot be written" in capsys.readouterr().err
@@ -169,12 +195,14 @@ def test_a_report_that_cannot_be_written_ends_with_4_and_leaves_nothing(engine, 
 
 
 def test_evaluate_compares_two_files_and_writes_the_metrics(engine, tmp_path, capsys):
-    calls = engine("evaluation.overlap", "evaluate_files", {"mean_dice": np.float64(0.912345), "rows": [{"fdi": 11}]})
+    calls = engine("evaluation.evaluate", "evaluate_files", {"mean_dice": np.float64(0.912345), "rows": [{"fdi": 11}]})
+    sys.modules["ToothTopoSegLib.evaluation.evaluate"].table = lambda report: f"{len(report['rows'])} tooth"
     metrics = tmp_path / "metrics.json"
-    assert cli.main(["evaluate", "a.nii.gz", "b.nii.gz", "-o", str(metrics)]) == 0
-    assert calls == [(Path("a.nii.gz"), Path("b.nii.gz"))]
+    words = ["a.nii.gz", "b.nii.gz", "-o", str(metrics), "--tolerance", "0.3", "--reference-scheme", "universal"]
+    assert cli.main(["evaluate", *words]) == 0
+    assert calls[0][:-1] == (Path("a.nii.gz"), Path("b.nii.gz"), None, "universal", 0.3)
     assert json.loads(metrics.read_text())["mean_dice"] == pytest.approx(0.912345)
-    assert capsys.readouterr().out.splitlines() == ["mean_dice: 0.9123", "rows: 1 entries"]
+    assert capsys.readouterr().out.splitlines() == ["1 tooth", f"metrics    {metrics}"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,29 @@ def test_check_says_the_same_as_the_report_of_segment(results):
     assert again["findings"] == first["findings"] and again["teeth"] == first["teeth"]
 
 
+def test_the_result_can_be_mended_and_loses_nothing_by_it(results):
+    done = toothtopo("repair", "RESULTS/scan_teeth.nii.gz", "-o", "fixed.nii.gz", "--report", "r.json", cwd=results)
+    assert done.returncode == 0, done.stderr
+    before = json.loads((results / "RESULTS" / "scan_report.json").read_text(encoding="utf-8"))
+    after = json.loads((results / "r.json").read_text(encoding="utf-8"))
+    assert after["summary"]["by_severity"]["error"] <= before["summary"]["by_severity"]["error"]
+    assert len(after["findings"]) <= len(before["findings"])
+    dice = [
+        json.loads(toothtopo("evaluate", path, "truth.nii.gz", "--json", cwd=results).stdout)["mean_tooth_dice"]
+        for path in ("RESULTS/scan_teeth.nii.gz", "fixed.nii.gz")
+    ]
+    assert dice[1] > dice[0] - 0.005
+
+
+def test_segmenting_can_mend_its_own_result(results):
+    done = toothtopo("segment", "scan.nii.gz", "-o", "MENDED", "--repair", "--json", cwd=results)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    again = toothtopo("check", "MENDED/scan_teeth.nii.gz", "--json", cwd=results)
+    assert json.loads(again.stdout)["findings"] == report["findings"]
+    assert all(entry["voxels"] > 0 for entry in report["repairs"])
+
+
 def test_the_bundled_model_is_integer_from_input_to_scores(results):
     done = toothtopo("audit", "--json", cwd=results)
     report = json.loads(done.stdout)
@@ -106,7 +129,7 @@ def test_every_command_of_the_readme_is_understood():
 
 def test_the_python_example_of_the_readme_runs(results):
     (block,) = readme_blocks("python")
-    program = block + "\nprint(labels.array.shape == scan.array.shape, len(topology) > 0)\n"
+    program = block + "\nprint(labels.array.shape == scan.array.shape, len(mouth.teeth) > 0)\n"
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(results), "LANG": "C.UTF-8"}
     done = subprocess.run([sys.executable, "-c", program], cwd=results, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "True True", done.stderr

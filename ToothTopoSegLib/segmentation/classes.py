@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, UPPER_JAW
+from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, UPPER_JAW, mirrored
 
 TEETH = tuple(quadrant * 10 + position for quadrant in (1, 2, 3, 4) for position in range(1, 9))
 LABELS = (0, *TEETH, LOWER_JAW, UPPER_JAW)
 CLASSES = len(LABELS)
+MIRRORED = (0, *(TEETH.index(mirrored(tooth)) + 1 for tooth in TEETH), CLASSES - 2, CLASSES - 1)
+"""For each class the one that it is when left and right are exchanged."""
 
 
 def class_to_label() -> NDArray[np.uint8]:

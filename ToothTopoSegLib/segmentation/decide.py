@@ -19,8 +19,11 @@ NEIGHBOURHOOD_MM = 2.0
 """Width (sigma) of the Gaussian over which numbers are averaged: about a quarter of a tooth."""
 
 
-SPECK_SHARE = 0.05
-"""A number that covers less than this share of its tooth's average volume stands on no tooth."""
+SPECK_SHARE = 0.1
+"""A number that covers less than this share of its tooth's average volume stands on no tooth ..."""
+SLIVER_SHARE, ADHERES = 0.3, 0.25
+"""... nor does one that covers less than this share and of whose surface this much touches teeth of other numbers: it
+was carved out of them, as where a tooth is missing."""
 
 
 def _log_sum(scores: NDArray[Any], scale: float) -> NDArray[np.float32]:
@@ -52,9 +55,10 @@ def gather_teeth(scores: NDArray[np.float32], scale: float, spacing: float) -> N
 
 
 def drop_specks(scores: NDArray[np.float32], spacing: float) -> None:
-    """Strike out, in place, numbers that cover next to nothing of ``scores`` (classes, z, y, x, voxels of ``spacing``).
+    """Strike out, in place, numbers that stand on no tooth of their own in ``scores`` (classes, z, y, x).
 
-    Their voxels go to the next best class. A speck at the border of the view can be the end of a tooth and stays.
+    Voxels are cubes of ``spacing`` mm; those struck out go to the next best class. A speck at the border of the view
+    can be the end of a tooth and stays.
     """
     from ToothTopoSegLib.anatomy.sizes import size_of
 
@@ -64,5 +68,19 @@ def drop_specks(scores: NDArray[np.float32], spacing: float) -> None:
     at_border = set(np.concatenate([face.reshape(-1) for face in faces]).tolist())
     least = float(scores.min()) - 1.0
     for index, fdi in enumerate(TEETH, 1):
-        if 0 < volumes[index] < SPECK_SHARE * size_of(fdi).volume and index not in at_border:
+        share = volumes[index] / size_of(fdi).volume
+        if index in at_border or not 0 < share < SLIVER_SHARE:
+            continue
+        if share < SPECK_SHARE or _adherence(best, index) > ADHERES:
             scores[index] = least
+
+
+def _adherence(best: NDArray[Any], index: int) -> float:
+    """Share of the voxels around a class that are teeth of other classes."""
+    from scipy import ndimage
+
+    box = ndimage.find_objects((best == index).astype(np.uint8))[0]
+    around = best[tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)]
+    own = around == index
+    shell = around[ndimage.binary_dilation(own, np.ones((3, 3, 3))) & ~own]
+    return float(((shell >= 1) & (shell <= len(TEETH))).mean())

@@ -19,11 +19,12 @@ from ToothTopoSegLib.imaging.canonical import from_canonical, to_canonical
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
-from ToothTopoSegLib.segmentation.classes import class_to_label
+from ToothTopoSegLib.segmentation.classes import MIRRORED, class_to_label
 from ToothTopoSegLib.segmentation.region import LARGEST_MM, dental_region
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.segmentation.runner import Runner
+    from ToothTopoSegLib.topology.mouth import Mouth
 
 OVERLAP = 0.5
 
@@ -64,6 +65,7 @@ def segment_volume(
 ) -> Volume:
     """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth."""
     from ToothTopoSegLib.imaging.resample import crop, resample_linear
+    from ToothTopoSegLib.segmentation.arch_prior import follow_arch
     from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.occlusion import strike_out
@@ -83,50 +85,32 @@ def segment_volume(
     region = crop(work, (z.start, y.start, x.start), (z.stop, y.stop, x.stop))
     with clock.step("network"):
         image = grey_scale(region.array).apply(region.array)
-        scores = blend(image, bundle.patch, runner, runner.classes, OVERLAP, part(progress, 0.45, 0.9))
+        scores = blend(image, bundle.patch, runner, MIRRORED, OVERLAP, part(progress, 0.45, 0.9))
     with clock.step("labels"):
         strike_out(scores, bundle.spacing)
         gather_teeth(scores, runner.score_scale, bundle.spacing)
+        follow_arch(scores, region, runner.score_scale)
         drop_specks(scores, bundle.spacing)
         labels = labels_on_grid(scores, region, canonical, class_to_label(), part(progress, 0.9, 1.0))
         return from_canonical(labels, scan)
 
 
-def _segments(labels: Volume) -> list[Any]:
-    """What the .seg.nrrd says about each label present: name, colour, terminology."""
-    from ToothTopoSegLib.anatomy.colours import colour_of
-    from ToothTopoSegLib.anatomy.fdi import is_tooth, label_name
-    from ToothTopoSegLib.anatomy.snomed import terminology_entry
-    from ToothTopoSegLib.imaging.write import Segment
-
-    # Slice by slice: bincount turns what it counts into 64-bit integers.
-    counts = sum(np.bincount(plane.reshape(-1), minlength=256) for plane in labels.array)
-    present = [int(v) for v in np.flatnonzero(counts) if v]
-    return [
-        Segment(
-            v,
-            f"{v} {label_name(v)}" if is_tooth(v) else label_name(v),
-            colour_of(v),
-            terminology_entry(v),
-            f"Segment_{v}",
-        )
-        for v in present
-    ]
-
-
 def _write_all(
-    folder: Path, case: str, scan: Volume, labels: Volume, report: dict[str, Any], findings: list[Any]
+    folder: Path, case: str, labels: Volume, mouth: Mouth, report: dict[str, Any], findings: list[Any]
 ) -> None:
+    from ToothTopoSegLib.evaluation.finding_pictures import finding_pictures
     from ToothTopoSegLib.evaluation.html import write_html
     from ToothTopoSegLib.evaluation.preview import draw_preview
-    from ToothTopoSegLib.imaging.write import write_label_map, write_segmentation
+    from ToothTopoSegLib.imaging.segments import write_teeth
     from ToothTopoSegLib.topology.report import write_json
 
-    write_label_map(labels, folder / f"{case}_teeth.nii.gz")
-    write_segmentation(labels, folder / f"{case}_teeth.seg.nrrd", _segments(labels))
+    write_teeth(labels, folder / f"{case}_teeth.nii.gz")
+    write_teeth(labels, folder / f"{case}_teeth.seg.nrrd")
     preview = folder / f"{case}_preview.png"
-    draw_preview(to_canonical(scan), to_canonical(labels), findings, preview, case)
-    write_html(report, preview, folder / f"{case}_report.html")
+    assert mouth.scan is not None
+    draw_preview(mouth.scan, mouth.labels, findings, preview, case)
+    pictures = finding_pictures(mouth.labels, mouth.scan, findings)
+    write_html(report, preview, folder / f"{case}_report.html", pictures)
     write_json(report, folder / f"{case}_report.json")
 
 
@@ -137,8 +121,11 @@ def segment_to_folder(
     device: str = "auto",
     threads: int | None = None,
     progress: Progress = silent,
+    repair: bool = False,
 ) -> dict[str, Any]:
     """Segment the scan file or folder ``scan`` and write all outputs of the contract into ``out``; returns the report.
+
+    With ``repair`` what can be mended safely is mended, and the report tells what was done.
 
     Raises InputError (scan), ModelError (bundle), OutputError (folder) or Cancelled; then nothing is left in ``out``.
     """
@@ -146,6 +133,8 @@ def segment_to_folder(
     from ToothTopoSegLib.imaging.write import output_folder
     from ToothTopoSegLib.segmentation.runner import Runner
     from ToothTopoSegLib.topology.check import check_volume
+    from ToothTopoSegLib.topology.repair import repair_all
+    from ToothTopoSegLib.topology.repair_file import repairs_of
     from ToothTopoSegLib.topology.report import make_report, peak_rss_mb
 
     clock = Clock()
@@ -157,22 +146,28 @@ def segment_to_folder(
         with clock.step("load model"):
             runner = Runner(bundle, device, threads)
         labels = segment_volume(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
-        with clock.step("check"):
-            progress(0.88, "checking the teeth")
-            findings, topology = check_volume(labels, part(progress, 0.88, 0.92))
+        repairs: dict[str, Any] = {}
+        if repair:
+            with clock.step("repair"):
+                result = repair_all(labels, volume, part(progress, 0.88, 0.92))
+            labels, findings, mouth, repairs = result.labels, result.findings, result.mouth, repairs_of(result)
+        else:
+            with clock.step("check"):
+                findings, mouth = check_volume(labels, volume, part(progress, 0.88, 0.92))
         case = scan_name(scan)
         source = {"name": scan.name, "shape_zyx": list(volume.array.shape), "spacing_zyx_mm": list(volume.spacing)}
         report = make_report(
-            labels,
+            mouth.labels,
             findings,
             timing_s=clock.rounded(),
             peak_rss_mb=peak_rss_mb(),
             model=bundle.identity,
             input=source,
-            topology=topology,
+            topology=mouth.teeth,
         )
+        report |= repairs
         with clock.step("write"):
             progress(0.92, "writing the results")
-            _write_all(folder, case, volume, labels, report, findings)
+            _write_all(folder, case, labels, mouth, report, findings)
         progress(1.0, "done")
     return report | {"timing_s": clock.rounded(), "peak_rss_mb": peak_rss_mb(), "outputs": str(out)}

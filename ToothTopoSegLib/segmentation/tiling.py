@@ -6,7 +6,7 @@ their weighted mean ranks classes alike). Only the dental region is ever blended
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,11 +60,16 @@ def blend(
     image: Array,
     patch: tuple[int, int, int],
     network: Callable[[Array], Array],
-    classes: int,
+    mirrored: Sequence[int],
     overlap: float = 0.5,
     progress: Progress = silent,
 ) -> NDArray[np.float32]:
-    """Blended class scores (classes, z, y, x), float32, of a normalised image (z, y, x)."""
+    """Blended class scores (classes, z, y, x), float32, of a normalised image (z, y, x).
+
+    Every tile is also seen as in a mirror, as nnU-Net does: ``mirrored`` names for each class the one that it is when
+    left and right (the last axis) are exchanged.
+    """
+    classes = len(mirrored)
     grown, inside = padded(image, patch)
     weight = gaussian(patch)
     total = np.zeros((classes, *grown.shape), np.float32)
@@ -73,11 +78,11 @@ def blend(
     for i, corner in enumerate(places):
         progress(i / len(places), "segmenting the teeth")
         tile = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
-        scores = network(grown[tile])
+        scores, mirror = network(grown[tile]), network(grown[tile][..., ::-1])
         # Class by class, so that what is multiplied and added stays in the processor's cache.
         for k in range(classes):
-            total[k][tile] += weight * scores[k]
-        norm[tile] += weight
+            total[k][tile] += weight * (scores[k].astype(np.float32) + mirror[mirrored[k]][..., ::-1])
+        norm[tile] += 2 * weight
     for k in range(classes):
         total[k] /= norm
     return total[(slice(None), *inside)]

@@ -90,3 +90,20 @@ def test_a_speck_at_the_border_of_the_view_may_be_the_end_of_a_tooth():
     scores = teeth_of({20: speck})
     drop_specks(scores, 1.0)
     assert (scores.argmax(0)[speck] == 20).all()
+
+
+def test_a_sliver_carved_out_of_its_neighbours_goes_back_to_them():
+    """Class 20 covers 100 mm3 between two teeth that stand where its own is missing."""
+    sliver = (slice(6, 16), slice(5, 10), slice(9, 11))
+    beside = {19: (slice(4, 20), slice(4, 11), slice(2, 9)), 21: (slice(4, 20), slice(4, 11), slice(11, 18))}
+    scores = teeth_of(beside | {20: sliver})
+    scores[(19, *sliver)] = 1.0
+    drop_specks(scores, 1.0)
+    assert (scores.argmax(0)[sliver] == 19).all()
+
+
+def test_a_small_tooth_that_stands_alone_stays():
+    small = (slice(6, 16), slice(5, 10), slice(9, 11))
+    scores = teeth_of({20: small, 24: (slice(4, 20), slice(20, 27), slice(2, 9))})
+    drop_specks(scores, 1.0)
+    assert (scores.argmax(0)[small] == 20).all()

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputError
 from ToothTopoSegLib.evaluation import html, preview
-from ToothTopoSegLib.imaging import write
+from ToothTopoSegLib.imaging import segments, write
 from ToothTopoSegLib.imaging.volume import IDENTITY, Volume
 from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation import pipeline
@@ -268,7 +268,7 @@ def test_a_file_where_the_folder_should_be_is_left_alone(tiny_bundle: Path, tmp_
     "module, name",
     [
         (write, "_write_voxels"),
-        (write, "write_segmentation"),
+        (segments, "write_segmentation"),
         (preview, "draw_preview"),
         (html, "write_html"),
         (report, "write_json"),

@@ -77,7 +77,7 @@ def test_padding_only_adds_zeros_around_the_image(shape: tuple[int, int, int]) -
 @settings(max_examples=25, deadline=None)
 @given(shapes)
 def test_a_network_that_says_the_same_everywhere_is_blended_to_just_that(shape: tuple[int, int, int]) -> None:
-    found = blend(np.zeros(shape, np.float32), PATCH, _constant, 3)
+    found = blend(np.zeros(shape, np.float32), PATCH, _constant, (0, 1, 2))
     assert found.shape == (3, *shape) and found.dtype == np.float32
     np.testing.assert_allclose(found, _constant(np.zeros(shape)), rtol=1e-5)
 
@@ -86,24 +86,38 @@ def test_a_network_that_says_the_same_everywhere_is_blended_to_just_that(shape: 
 @given(shapes, st.integers(0, 1000))
 def test_a_network_that_looks_at_one_voxel_is_blended_exactly(shape: tuple[int, int, int], seed: int) -> None:
     image = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    np.testing.assert_allclose(blend(image, PATCH, _pointwise, 3), _pointwise(image), atol=2e-5)
+    np.testing.assert_allclose(blend(image, PATCH, _pointwise, (0, 1, 2)), _pointwise(image), atol=2e-5)
 
 
 def test_the_middle_of_a_tile_counts_more_than_its_rim() -> None:
     def number_of_the_call(patch: np.ndarray) -> np.ndarray:
         calls.append(1)
-        return np.full((1, *patch.shape), float(len(calls)))
+        return np.full((1, *patch.shape), float((len(calls) + 1) // 2))
 
     calls: list[int] = []
-    found = blend(np.zeros((6, 8, 15), np.float32), PATCH, number_of_the_call, 1)[0, 3, 4]
-    assert len(calls) == 2  # tiles at 0..9 and 5..14
+    found = blend(np.zeros((6, 8, 15), np.float32), PATCH, number_of_the_call, (0,))[0, 3, 4]
+    assert len(calls) == 4  # tiles at 0..9 and 5..14, each with its mirror image
     assert (found[:5] == 1).all() and (found[10:] == 2).all() and (np.diff(found) >= 0).all()
     assert found[5] < 1.1 and found[9] > 1.9 and found[7] == pytest.approx(1.5)
 
 
+def test_the_mirror_image_speaks_for_the_classes_of_the_other_side() -> None:
+    """A network that calls everything on its right class 0 and on its left class 1, wherever the teeth are."""
+
+    def sided(patch: np.ndarray) -> np.ndarray:
+        scores = np.zeros((2, *patch.shape), np.float32)
+        half = patch.shape[2] // 2
+        scores[0, :, :, :half] = scores[1, :, :, half:] = 1.0
+        return scores
+
+    image = np.zeros(PATCH, np.float32)
+    np.testing.assert_allclose(blend(image, PATCH, sided, (1, 0)), sided(image))
+    np.testing.assert_allclose(blend(image, PATCH, sided, (0, 1)), 0.5, atol=1e-6)
+
+
 def test_blending_tells_how_far_it_is() -> None:
-    seen = []
-    blend(np.zeros((6, 8, 30), np.float32), PATCH, _constant, 3, progress=lambda fraction, text: seen.append(fraction))
+    seen: list[float] = []
+    blend(np.zeros((6, 8, 30), np.float32), PATCH, _constant, (0, 1, 2), progress=lambda part, _: seen.append(part))
     assert seen == [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
