@@ -196,12 +196,18 @@ def test_learning_one_sample_by_heart_lowers_the_loss(cache, tmp_path, monkeypat
 
 def test_a_sample_depends_on_seed_and_step_alone(cache):
     early, late = loop._Samples(TINY, cache, 0), loop._Samples(TINY, cache, 3)
-    assert len(early) == 6
-    assert len(late) == 3
-    for mine, theirs in zip(early[4], late[1], strict=True):
-        assert torch.equal(mine, theirs)
+    assert len(early) == 6 * TINY.batch
+    assert len(late) == 3 * TINY.batch
+    for place in range(TINY.batch):
+        for mine, theirs in zip(early[4 * TINY.batch + place], late[TINY.batch + place], strict=True):
+            assert torch.equal(mine, theirs)
     other = loop._Samples(replace(TINY, seed=8), cache, 0)
     assert not torch.equal(early[4][0], other[4][0])
+
+
+def test_the_samples_of_a_step_are_not_the_same(cache):
+    samples = loop._Samples(replace(TINY, batch=2), cache, 0)
+    assert not torch.equal(samples[0][0], samples[1][0])
 
 
 def test_samples_can_be_sent_to_worker_processes_of_any_system(cache):

@@ -154,7 +154,7 @@ def test_nothing_is_labelled_outside_the_case(monkeypatch):
     made[0, :80] = head.SOFT
     top = CENTRE_ZYX[0] + (CASE_SHAPE[0] - 1) / 2 * CASE_SPACING
     look_at(monkeypatch, (top, CENTRE_ZYX[1], CENTRE_ZYX[2]))
-    monkeypatch.setattr(sampling, "_cut_view", lambda *args: None)
+    monkeypatch.setattr(sampling, "_view", lambda shape, rng: np.ones(shape, bool))
     image, classes = sample(made, 0, patch=(21, 16, 16), spacing=1.2)
     assert (classes[:11] == LABELS.index(11)).all()
     assert (classes[11:] == 0).all()
@@ -168,14 +168,24 @@ def test_a_window_far_outside_the_case_is_all_background(case, monkeypatch):
     assert np.isfinite(image).all()
 
 
-def test_a_cut_field_of_view_has_one_grey_value_and_no_labels_outside():
+def test_a_narrow_field_of_view_shows_something_and_leaves_something_out():
+    views = [sampling._view((16, 20, 20), np.random.default_rng(seed)) for seed in range(30)]
+    assert all(0.1 < view.mean() < 1 for view in views)
+    assert any(view[:, 10, 10].all() and not view[10, 10].all() for view in views), "cut at one side, or by a cylinder"
+    assert any(not view[:, 10, 10].all() for view in views), "cut above or below"
+
+
+def test_outside_of_a_narrow_field_of_view_there_are_no_labels_and_one_grey_value(case, monkeypatch):
+    """The upper half is out of view in those samples that have a narrow one."""
+    look_at(monkeypatch, (0, 5, 0))
+    upper = np.zeros((40, 56, 56), bool)
+    upper[20:] = True
+    monkeypatch.setattr(sampling, "_view", lambda shape, rng: ~upper)
     cut = 0
-    for seed in range(12):
-        image = np.random.default_rng(99).normal(0, 1, (16, 16, 16)).astype(np.float32)
-        before, classes = image.copy(), np.full((16, 16, 16), 5, np.uint8)
-        sampling._cut_view(image, classes, np.random.default_rng(seed))
-        gone = classes == 0
-        assert (image[~gone] == before[~gone]).all()
-        assert len(np.unique(image[gone])) <= 1
-        cut += gone.any()
-    assert cut > 6
+    for seed in range(8):
+        image, classes = sample(case, seed, patch=(40, 56, 56), spacing=1.5)
+        assert np.isfinite(image).all() and classes[~upper].any()
+        if not classes[upper].any():
+            cut += 1
+            assert len(np.unique(image[upper])) == 1
+    assert 0 < cut < 8
