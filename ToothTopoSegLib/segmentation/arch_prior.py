@@ -26,6 +26,8 @@ LARGEST_PENALTY = 16.0
 FARTHEST_MM = 6.0
 THIRD_MOLAR_SHARE = 0.1
 PASSES = 2
+WORST_FIT_MM = 2.0
+"""Teeth that lie farther than this from their curve (median) show no arch to go by; sound ones lie within 1.5 mm."""
 SCALES = np.arange(0.85, 1.13, 0.03)
 
 
@@ -58,7 +60,7 @@ def _weighed(
     from ToothTopoSegLib.topology.mouth import Mouth
 
     arches = fit_arches(Mouth(region.with_array(labels.copy())))
-    if arches is None:
+    if arches is None or arches.residual_mm > WORST_FIT_MM:
         return None
     points, borne, teeth = region.index_to_lps(np.argwhere(inside)), labels[inside], evidence.copy()
     for upper, arch in ((True, arches.upper), (False, arches.lower)):

@@ -233,6 +233,8 @@ def one_sided_mm(points: Floats, crownwards: Floats) -> Floats:
     axes, extents = tooth_axes(points, crownwards)
     along = (points - points.mean(axis=0)) @ axes[0]
     crown = along > _CROWN_FROM * extents[0]
+    if not crown.any():
+        return np.full(len(points), -1.0)
     aside = points @ axes[1:].T
     aside = aside - np.median(aside[crown], axis=0)
     radius = np.linalg.norm(aside, axis=1)
