@@ -23,6 +23,7 @@ from ToothTopoSegLib.evaluation.topology_metrics import TopologyError
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.topology.betti import ToothTopology, tooth_topology
+from ToothTopoSegLib.topology.detect.contacts import forbidden_contacts
 from ToothTopoSegLib.topology.report import peak_rss_mb
 
 SCHEMA = "toothtoposeg.metrics/1"
@@ -222,11 +223,10 @@ def _contacts(
     prediction: Volume, reference: Volume, mine: Mapping[int, ToothTopology], truth: Mapping[int, ToothTopology]
 ) -> dict[str, Any]:
     present = truth.keys() if truth else mine.keys()
-    ours = topology_metrics.forbidden(topology_metrics.touching_pairs(prediction.array, mine), present)
-    theirs = topology_metrics.forbidden(topology_metrics.touching_pairs(reference.array, truth), present)
+    ours, theirs = (forbidden_contacts(labels, present) for labels in (prediction, reference))
     new = [list(pair) for pair in ours if pair not in theirs]
     return {
-        "definition": "pairs of touching teeth (26 neighbours) that are neither arch neighbours, midline partners nor "
+        "definition": "pairs of teeth that share voxel faces and are neither arch neighbours, midline partners nor "
         "antagonists",
         "absence": CONTACTS_ABSENCE,
         "in_prediction": [list(pair) for pair in ours],

@@ -1,7 +1,7 @@
-"""Topological errors of a predicted tooth against the reference's own topology, and contacts no mouth can have.
+"""Topological errors of a predicted tooth against the reference's own topology.
 
 In go two label maps of FDI numbers (z, y, x) on one grid, or two boolean masks; out come, tooth by tooth, Betti
-numbers of both, their differences, the Euler error and the Betti-matching error, and the pairs of teeth that touch.
+numbers of both, their differences, the Euler error and the Betti-matching error.
 
 Betti-matching error (Stucki et al., ICML 2023) of two masks P and R: both lie in their union U, so that the pieces,
 tunnels and voids of each (its homology classes over Z/2) map into those of U. What of U both masks bring along is
@@ -15,7 +15,7 @@ topological persistence for simplicial maps*, SoCG 2014).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -23,15 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy import fdi
-from ToothTopoSegLib.evaluation.surface import border_indices
-from ToothTopoSegLib.topology.betti import Betti, Body, Box, Mask, ToothTopology, betti_numbers, bodies
+from ToothTopoSegLib.topology.betti import Betti, Body, Box, Mask, ToothTopology, betti_numbers, bodies, box_around
 
 _BACKGROUND = {26: 1, 6: 3}
 """SciPy's order of neighbourhood for the background that goes with a foreground."""
 _BITS = 62
 _SOUND: Betti = (1, 0, 0)
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -84,69 +81,19 @@ def mask_topology_error(prediction: Mask, reference: Mask, connectivity: int = 2
     return TopologyError(mine, truth, _matched(prediction, reference, mine, truth, connectivity))
 
 
-def touching_pairs(labels: NDArray[Any], teeth: Mapping[int, ToothTopology]) -> set[Pair]:
-    """Pairs (lower number first) of teeth with voxels that share a face, edge or corner.
-
-    Looking from border voxels alone suffices: where two inner voxels meet at a corner, border voxels of the same two
-    teeth lie between them.
-    """
-    pairs: set[Pair] = set()
-    steps = np.argwhere(np.ones((3, 3, 3))) - 1
-    for tooth, topology in teeth.items():
-        at = border_indices(topology.bodies)
-        for step in steps:
-            there = at + step
-            inside = ((there >= 0) & (there < labels.shape)).all(axis=1)
-            others = np.unique(labels[tuple(there[inside].T)])
-            pairs |= {(min(tooth, int(o)), max(tooth, int(o))) for o in others if int(o) in teeth and int(o) != tooth}
-    return pairs
-
-
-def forbidden(pairs: Iterable[Pair], present: Iterable[int]) -> list[Pair]:
-    """Those pairs that cannot touch, ascending: neither arch neighbours, midline partners nor antagonists.
-
-    Teeth are neighbours too if no tooth of ``present`` (those the patient truly has) stands between them. A deciduous
-    tooth takes the place of its successor, next to which and on which it may stand.
-    """
-    places = {_place(tooth) for tooth in present}
-    return sorted(pair for pair in pairs if not _may_touch(*pair, places))
-
-
-def _may_touch(first: int, second: int, places: set[int]) -> bool:
-    one, other = _place(first), _place(second)
-    if fdi.is_upper(one) != fdi.is_upper(other):
-        return other in fdi.antagonists(one) or one in fdi.antagonists(other)
-    arch = fdi.arch_order(fdi.is_upper(one))
-    low, high = sorted((arch.index(one), arch.index(other)))
-    return not places.intersection(arch[low + 1 : high])
-
-
-def _place(tooth: int) -> int:
-    """The permanent tooth at this place of the arch: the successor of a deciduous tooth."""
-    return tooth - 40 if fdi.is_deciduous(tooth) else tooth
-
-
 def _betti(tooth: ToothTopology | None) -> Betti:
     return (0, 0, 0) if tooth is None else tooth.betti
 
 
 def _meeting(first: ToothTopology, second: ToothTopology) -> tuple[Mask, Mask]:
     """Masks, in one crop, of those bodies of both that come near the other: a body far away has no counterpart."""
-    near_first, near_second = (_around(tooth.bodies, margin=1) for tooth in (first, second))
+    near_first, near_second = (box_around(tooth.bodies, margin=1) for tooth in (first, second))
     mine = [body for body in first.bodies if _meet(body.box, near_second)]
     truth = [body for body in second.bodies if _meet(body.box, near_first)]
     if not mine or not truth:
         mine = truth = []
-    crop = _around([*mine, *truth])
+    crop = box_around([*mine, *truth])
     return _drawn(mine, crop), _drawn(truth, crop)
-
-
-def _around(parts: Sequence[Body], margin: int = 0) -> Box:
-    """The smallest box around bodies, with a margin in voxels; one without voxels around none."""
-    boxes = [body.box for body in parts] or [(slice(0, 0), slice(0, 0), slice(0, 0))]
-    ends = [(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(3)]
-    z, y, x = (slice(start - margin, stop + margin) for start, stop in ends)
-    return z, y, x
 
 
 def _meet(one: Box, other: Box) -> bool:
@@ -267,7 +214,7 @@ def _cocycle_values(union: _Complex) -> tuple[NDArray[Any], set[int]]:
     square does, an edge gets a bit of its own. Sums round squares, which bound nothing, are the relations.
     """
     _, tree = _forest(union.vertices, union.ends)
-    around = _squares_around(union)
+    around = _squaresbox_around(union)
     values: NDArray[Any] = np.zeros(len(union.ends), dtype=np.int64)
     known = np.zeros(len(union.ends), dtype=bool)
     left = np.full(len(union.squares) + 1, 4)
@@ -290,7 +237,7 @@ def _cocycle_values(union: _Complex) -> tuple[NDArray[Any], set[int]]:
     return values, _distinct(np.bitwise_xor.reduce(values[union.squares], axis=1))
 
 
-def _squares_around(union: _Complex) -> NDArray[np.int64]:
+def _squaresbox_around(union: _Complex) -> NDArray[np.int64]:
     """The up to four squares (edges, 4) that each edge bounds; the rest is the number of squares, which is none."""
     flat = union.squares.ravel()
     order = np.argsort(flat, kind="stable")

@@ -32,7 +32,9 @@ Floats = NDArray[np.float64]
 
 _SAMPLE_MM = 0.7
 _TOOTH_SHARE, _TOOTH_MM3 = 0.3, 30.0
-"""A further body of a number counts as a tooth from this share of the largest one and this volume on."""
+"""A further body of a number counts as a tooth from this share of the largest one and this volume on ..."""
+_WHOLE_TOOTH_MM3 = 85.0
+"""... or if it is as large as the smallest teeth, however large the other body is."""
 _FEWEST = 3
 """Fewer teeth in view do not show an arch."""
 
@@ -133,24 +135,25 @@ def seen_teeth(mouth: Mouth) -> tuple[Seen, ...]:
     """Every body of tooth size in a mouth, by number and size."""
     found = []
     for tooth in mouth.teeth.values():
-        found += [_seen(mouth.labels, tooth.fdi, body) for body in tooth_bodies(tooth, mouth.labels.voxel_volume)]
+        found += [seen_body(mouth.labels, tooth.fdi, body) for body in tooth_bodies(tooth, mouth.labels.voxel_volume)]
     return tuple(found)
 
 
 def tooth_bodies(tooth: ToothTopology, voxel_volume: float) -> tuple[Body, ...]:
-    """The bodies of a number that are large enough for a tooth: the largest one, and others of comparable size."""
+    """The bodies of a number that are large enough for a tooth, largest first; the largest one always is."""
     least = max(_TOOTH_SHARE * tooth.bodies[0].voxels, _TOOTH_MM3 / voxel_volume)
+    least = min(least, _WHOLE_TOOTH_MM3 / voxel_volume)
     return tooth.bodies[:1] + tuple(body for body in tooth.bodies[1:] if body.voxels > least)
 
 
-def _seen(labels: Volume, fdi: int, body: Body) -> Seen:
+def seen_body(labels: Volume, fdi: int, body: Body) -> Seen:
+    """A body as a tooth of this number."""
     steps = [max(1, round(_SAMPLE_MM / spacing)) for spacing in labels.spacing]
     picked = np.argwhere(body.mask[tuple(slice(step // 2, None, step) for step in steps)])
     start = [side.start + step // 2 for side, step in zip(body.box, steps, strict=True)]
     indices = picked * steps + start if len(picked) else body.indices
     points = np.asarray(labels.index_to_lps(indices))
-    ends = zip(body.box, labels.array.shape, strict=True)
-    cut = any(side.start == 0 or side.stop == length for side, length in ends)
+    cut = body.reaches_border(labels.array.shape)
     return Seen(fdi, body, points, points.mean(axis=0), body.voxels * labels.voxel_volume, cut)
 
 
@@ -301,11 +304,15 @@ def _crown_ends(seen: Sequence[Seen], upper: NDArray[np.bool_], up: Floats) -> F
     return np.stack(ends)
 
 
+def crown_points(tooth: Seen, up: Floats, upper: bool) -> Floats:
+    """The points (n, 3) of the crown half of a tooth of the upper or lower jaw; ``up`` is the head's (LPS)."""
+    heights = (tooth.points - tooth.centroid) @ up * (-1 if upper else 1)
+    return np.asarray(tooth.points[heights >= np.median(heights)])
+
+
 def _crown(tooth: Seen, up: Floats, upper: bool) -> Floats:
     """Centre of the crown half of a tooth, which stands on the arch better than its roots do."""
-    heights = (tooth.points - tooth.centroid) @ up * (-1 if upper else 1)
-    crown = tooth.points[heights >= np.median(heights)]
-    return np.asarray(crown.mean(axis=0))
+    return np.asarray(crown_points(tooth, up, upper).mean(axis=0))
 
 
 _OFF_MM = 1.5

@@ -10,7 +10,7 @@ disjoint bodies, so that crumbs far away cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -51,6 +51,10 @@ class Body:
         z, y, x = self.indices.mean(axis=0).tolist()
         return z, y, x
 
+    def reaches_border(self, shape: Sequence[int]) -> bool:
+        """Whether it touches a face of the whole array, which has this shape."""
+        return any(side.start == 0 or side.stop == length for side, length in zip(self.box, shape, strict=True))
+
 
 @dataclass(frozen=True, eq=False)
 class ToothTopology:
@@ -79,6 +83,23 @@ def tooth_topology(labels: NDArray[Any], connectivity: int = 26) -> dict[int, To
         for value, box in label_boxes(labels).items()
         if is_tooth(value)
     }
+
+
+def body_at(indices: NDArray[np.int64]) -> Body:
+    """The body of some voxels, given as indices (n, 3) in the whole array (z, y, x); there must be one at least."""
+    low, high = indices.min(axis=0), indices.max(axis=0) + 1
+    mask = np.zeros(high - low, dtype=bool)
+    mask[tuple((indices - low).T)] = True
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return Body((z, y, x), mask, int(np.count_nonzero(mask)))
+
+
+def box_around(parts: Iterable[Body], margin: int = 0) -> Box:
+    """The smallest box around bodies, wider by a margin in voxels on all sides; an empty one around none."""
+    boxes = [body.box for body in parts] or [(slice(0, 0), slice(0, 0), slice(0, 0))]
+    ends = [(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(3)]
+    z, y, x = (slice(start - margin, stop + margin) for start, stop in ends)
+    return z, y, x
 
 
 def label_boxes(labels: NDArray[Any]) -> dict[int, Box]:
@@ -188,15 +209,7 @@ def _scattered_bodies(mask: Mask, connectivity: int, offset: tuple[int, int, int
     member: NDArray[Any] = labelled[1]
     order = np.argsort(member, kind="stable")
     groups = np.split(indices[order], np.flatnonzero(np.diff(member[order])) + 1)
-    return [_body_of(group, offset) for group in groups]
-
-
-def _body_of(indices: NDArray[np.int64], offset: tuple[int, int, int]) -> Body:
-    low, high = indices.min(axis=0), indices.max(axis=0) + 1
-    mask = np.zeros(high - low, dtype=bool)
-    mask[tuple((indices - low).T)] = True
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return Body(_shifted((z, y, x), offset), mask, len(indices))
+    return [body_at(group + np.array(offset)) for group in groups]
 
 
 def _ordered(found: list[Body]) -> tuple[Body, ...]:

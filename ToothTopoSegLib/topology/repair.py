@@ -205,6 +205,9 @@ def _same(first: Finding, second: Finding) -> bool:
     """Whether two findings tell of the same thing; that it became milder or smaller is no new finding."""
     if first.kind != second.kind or set(first.teeth) != set(second.teeth):
         return False
+    if first.kind == "missing":
+        # its place is told from its neighbours, whose numbers a repair may change
+        return True
     return bool(np.linalg.norm(np.subtract(first.position_lps_mm, second.position_lps_mm)) <= SAME_PLACE_MM)
 
 
@@ -289,6 +292,23 @@ def _hand_over(mouth: Mouth, finding: Finding) -> Plan:
     return indices, np.full(len(indices), others[0] if others else own, np.uint8)
 
 
+def _part_teeth(mouth: Mouth, finding: Finding) -> Plan:
+    """The part of a merge that the finding shows becomes its second tooth, but for the voxels that lie at the first.
+
+    A cut is as wide as the teeth were merged; without that gap they would touch over more than teeth can.
+    """
+    from scipy import ndimage
+
+    part, labels = finding.voxels[0], mouth.labels
+    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in part.box)
+    own = (labels.array[box] == finding.teeth[0]) & ~_painted(part, box)
+    away = _painted(part, box) & ~ndimage.binary_dilation(own)
+    start = np.array([s.start for s in box])
+    indices = _flat(labels, [part])
+    kept = np.ravel_multi_index(tuple((np.argwhere(away) + start).T), labels.array.shape)
+    return indices, np.where(np.isin(indices, kept), finding.teeth[1], 0)
+
+
 def _renumber(mouth: Mouth, finding: Finding) -> Plan:
     """The bodies of the finding get the numbers the arch gives them."""
     given = renumbering(mouth, finding)
@@ -304,7 +324,7 @@ PLANNERS: dict[str, Callable[[Mouth, Finding], Plan]] = {
     "reassign fragment": _dissolve,
     "drop fragment": _dissolve,
     "join fragment": _join,
-    "split merge": _hand_over,
+    "split merge": _part_teeth,
     "join split": _hand_over,
     "renumber": _renumber,
 }

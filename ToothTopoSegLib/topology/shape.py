@@ -41,6 +41,8 @@ _ELONGATED = 1.3
 """A tooth this many times longer than wide has a sure long axis."""
 _THICK_MM, _BRANCH_MM, _LONG_MM, _TIP_MM, _ACROSS = 1.75, 2.5, 5.0, 3.0, 0.7
 _ROOT_FROM, _ROOT_STEP_MM = -0.05, 1.0
+_DARK = 0.2
+"""Cost of a cut through dark voxels beside that through bright ones."""
 _TIE, _JOINED = 1e-3, 1e-9
 """Cost of a mm from a seed, and of what belongs together, beside costs of 0 to 1."""
 
@@ -110,12 +112,7 @@ def patient_scale(mouth: Mouth) -> float:
 def whole(mouth: Mouth) -> dict[int, ToothTopology]:
     """The teeth (ToothTopology by FDI number) that no face of the array cuts."""
     shape = mouth.labels.array.shape
-    return {fdi: tooth for fdi, tooth in mouth.teeth.items() if not at_border(tooth.bodies[0], shape)}
-
-
-def at_border(body: Body, shape: Sequence[int]) -> bool:
-    """Whether a body touches a face of an array of this shape."""
-    return any(side.start == 0 or side.stop == length for side, length in zip(body.box, shape, strict=True))
+    return {fdi: tooth for fdi, tooth in mouth.teeth.items() if not tooth.bodies[0].reaches_border(shape)}
 
 
 def relative_volume(mouth: Mouth, fdi: int, parts: Sequence[Body]) -> float:
@@ -299,9 +296,8 @@ def split_in_two(
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     height = depth / depth.max()
     if grey is not None:
-        dark, bright = np.percentile(grey[mask], (2, 60))
         # half of the height at most: noise must not cut through the thick of a tooth
-        height = height * (0.5 + 0.5 * np.clip((grey - dark) / max(bright - dark, 1e-6), 0, 1))
+        height = height * (0.5 + 0.5 * _brightness(grey, mask))
     away, nearest = ndimage.distance_transform_edt(markers == 0, sampling=spacing, return_indices=True)
     # among equals the nearer seed wins
     flooded = _flooded(mask, markers, 1.0 - height + _TIE * away)
@@ -349,6 +345,57 @@ def _face_pairs(
     high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
     joined = mask[low] & mask[high] & ((markers[low] == 0) | (markers[high] == 0))
     return flat[low][joined], flat[high][joined]
+
+
+def narrowest_cut(
+    first: Mask, second: Mask, spacing: Vector3, band_mm: float, grey: NDArray[Any] | None = None
+) -> tuple[Mask, Mask]:
+    """Two disjoint masks (z, y, x) that touch, parted anew by the cut of least area within ``band_mm`` of the old one.
+
+    A watershed cuts somewhere near the neck, the minimum cut (Y. Boykov, V. Kolmogorov, *Computing geodesics and
+    minimal surfaces via graph cuts*, ICCV 2003) through the gaps that there are. Where ``grey`` (the scan in the same
+    box) is given, a cut through dark voxels costs less. What lies farther from the old cut stays where it is.
+    """
+    from scipy import ndimage
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    away = [ndimage.distance_transform_edt(~mask, sampling=spacing) for mask in (first, second)]
+    band = (first & (away[1] <= band_mm)) | (second & (away[0] <= band_mm))
+    fixed = [first & ~band, second & ~band]
+    if not band.any() or not fixed[0].any() or not fixed[1].any():
+        return first, second
+    count = int(np.count_nonzero(band))
+    node = np.full(first.shape, -1)
+    node[fixed[0]], node[fixed[1]] = count, count + 1
+    node[band] = np.arange(count)
+    bright = np.ones(first.shape) if grey is None else _brightness(grey, first | second)
+    ends, areas = [], []
+    for axis in range(3):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        joined = (node[low] >= 0) & (node[high] >= 0) & (node[low] != node[high])
+        ends.append(np.stack([node[low][joined], node[high][joined]]))
+        face = float(np.prod(spacing)) / spacing[axis]
+        areas.append(face * (_DARK + (1 - _DARK) * np.minimum(bright[low], bright[high])[joined]))
+    (one, two), area = np.concatenate(ends, axis=1), np.concatenate(areas)
+    capacity = np.maximum(np.rint(area / area.max() * 1000), 1).astype(np.int32)
+    rows, columns = np.concatenate([one, two]), np.concatenate([two, one])
+    graph = coo_array((np.tile(capacity, 2), (rows, columns)), shape=(count + 2,) * 2).tocsr()
+    left = graph - maximum_flow(graph, count, count + 1).flow
+    left.data = np.maximum(left.data, 0)
+    left.eliminate_zeros()
+    reached = np.zeros(count + 2, dtype=bool)
+    reached[breadth_first_order(left, count, return_predecessors=False)] = True
+    own = fixed[0].copy()
+    own[band] = reached[:count]
+    return own, (first | second) & ~own
+
+
+def _brightness(grey: NDArray[Any], mask: Mask) -> Floats:
+    """Grey values from 0 for the darkest in a mask to 1 for those of the upper half."""
+    dark, bright = np.percentile(grey[mask], (2, 60))
+    return np.asarray(np.clip((grey - dark) / max(bright - dark, 1e-6), 0, 1))
 
 
 def enlarged_seeds(

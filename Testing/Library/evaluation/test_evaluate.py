@@ -172,10 +172,11 @@ def test_the_table_has_a_line_a_tooth_and_says_what_was_missed(metrics: dict) ->
 
 
 def write(folder: Path, name: str, volume: Volume) -> Path:
-    sitk = pytest.importorskip("SimpleITK")
-    image = sitk.GetImageFromArray(volume.array)
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(volume.array)
     image.SetSpacing(volume.spacing[::-1])
-    sitk.WriteImage(image, str(folder / name))
+    SimpleITK.WriteImage(image, str(folder / name))
     return folder / name
 
 

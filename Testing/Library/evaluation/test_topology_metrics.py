@@ -7,13 +7,10 @@ import gudhi
 import numpy as np
 import pytest
 
-from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.evaluation.topology_metrics import (
     TopologyError,
-    forbidden,
     mask_topology_error,
     topology_errors,
-    touching_pairs,
 )
 from ToothTopoSegLib.topology.betti import tooth_topology
 
@@ -195,38 +192,3 @@ def test_a_tooth_that_is_elsewhere_in_the_other_map_has_no_counterpart() -> None
     errors = topology_errors(tooth_topology(here), tooth_topology(there))
     assert errors == {11: TopologyError((1, 0, 0), (1, 0, 0), (0, 0, 0))}
     assert errors[11].betti_matching_error == 2
-
-
-def test_teeth_touch_at_faces_edges_and_corners_and_not_across_a_gap() -> None:
-    labels = np.zeros((4, 4, 12), dtype=np.uint8)
-    labels[0:2, 0:2, 0:2], labels[2:4, 2:4, 2:4] = 11, 12  # a corner
-    labels[2:4, 2:4, 4:6] = 13  # a face
-    labels[2:4, 2:4, 7:9] = 14  # one voxel away
-    labels[0, 0, 2] = 101  # a jaw is no tooth
-    assert touching_pairs(labels, tooth_topology(labels)) == {(11, 12), (12, 13)}
-
-
-def test_all_pairs_are_found_that_looking_at_every_voxel_finds() -> None:
-    labels = np.random.default_rng(0).choice([0, 11, 12, 21, 46, 101], size=(7, 6, 5), p=[0.9, *[0.02] * 5])
-    labels = labels.astype(np.uint8).repeat(3, 0).repeat(3, 1).repeat(3, 2)
-    expected = set()
-    for at in np.argwhere((labels > 0) & (labels < 100)):
-        low = np.maximum(at - 1, 0)
-        near = labels[tuple(slice(a, b + 2) for a, b in zip(low, at, strict=True))]
-        expected |= {tuple(sorted((int(labels[tuple(at)]), int(v)))) for v in np.unique(near) if 0 < v < 100}
-    assert touching_pairs(labels, tooth_topology(labels)) == {pair for pair in expected if pair[0] != pair[1]}
-
-
-@pytest.mark.parametrize("pair", [(11, 12), (11, 21), (16, 46), (16, 47), (54, 55), (16, 55), (13, 53), (12, 53)])
-def test_neighbours_midline_partners_antagonists_and_successors_may_touch(pair: tuple[int, int]) -> None:
-    assert forbidden([pair], fdi.TEETH) == []
-
-
-@pytest.mark.parametrize("pair", [(11, 13), (12, 21), (16, 26), (11, 46), (16, 43), (17, 55)])
-def test_other_teeth_may_not(pair: tuple[int, int]) -> None:
-    assert forbidden([pair], fdi.TEETH) == [pair]
-
-
-def test_teeth_beside_a_gap_in_the_arch_are_neighbours() -> None:
-    assert forbidden([(14, 16)], {14, 16}) == []
-    assert forbidden([(14, 16)], {14, 15, 16}) == [(14, 16)]

@@ -10,7 +10,6 @@ from ToothTopoSegLib.imaging.volume import Vector3, Volume
 from ToothTopoSegLib.topology.betti import Body
 from ToothTopoSegLib.topology.mouth import Mouth
 from ToothTopoSegLib.topology.shape import (
-    at_border,
     body_of,
     coarse,
     cut_share,
@@ -100,8 +99,8 @@ def test_a_body_is_cropped_to_its_own_box_and_knows_the_border() -> None:
     mask[2:4, 3, 1:3] = True
     body = body_of(mask, (slice(10, 16), slice(0, 6), slice(5, 11)))
     assert body.box == (slice(12, 14), slice(3, 4), slice(6, 8)) and body.voxels == 4
-    assert not at_border(body, (20, 20, 20)) and at_border(body, (14, 20, 20))
-    assert at_border(Body((slice(0, 1), slice(1, 2), slice(1, 2)), np.ones((1, 1, 1), bool), 1), (5, 5, 5))
+    assert not body.reaches_border((20, 20, 20)) and body.reaches_border((14, 20, 20))
+    assert Body((slice(0, 1), slice(1, 2), slice(1, 2)), np.ones((1, 1, 1), bool), 1).reaches_border((5, 5, 5))
 
 
 def test_a_cut_through_a_bar_has_the_bars_section_and_touching_balls_have_less() -> None:

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Vector3
+from ToothTopoSegLib.topology.arch import fit_arches
 from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology
 from ToothTopoSegLib.topology.detect.contacts import Contact, arch_place, can_touch, contact_of, contacts
+from ToothTopoSegLib.topology.detect.gaps import partner_dentition
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
 from ToothTopoSegLib.topology.shape import (
     Cores,
     Floats,
     Mask,
-    at_border,
     body_of,
     branches_mm,
     coarse,
@@ -33,6 +34,7 @@ from ToothTopoSegLib.topology.shape import (
     enlarged_seeds,
     find_cores,
     long_axis,
+    narrowest_cut,
     one_sided_mm,
     patient_scale,
     points_mm,
@@ -44,16 +46,24 @@ from ToothTopoSegLib.topology.shape import (
     vertical,
 )
 
-TINY = 0.25
+TINY = 0.4
 """A neighbour below this share of its volume counts as swallowed."""
 MERGED_FROM, MERGED_FROM_COMPLETE = 1.0, 1.4
 """Relative volume from which a body is looked at: with a neighbour missing, and with none missing."""
 APART_SHARE = 0.6
 """Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
+PART_LENGTH = 0.45
+"""The second part of a merge has this share of the length of its tooth, at least; a lump is round."""
 PART_SHARE = 0.35
 """Each part of a merge has at least this share of the volume of its tooth."""
 NECK_SHARE, NECK_SHARE_COMPLETE = 0.95, 0.75
 """The neck of a merge relative to the sections beside it."""
+TWICE, NECK_SHARE_TWICE = 1.6, 1.15
+"""From this relative volume on, and with a neighbour missing, two teeth may have grown together over a wide face."""
+OTHER_DENTITION = 0.5
+"""Cost, in the logarithm of volumes, of a milk tooth where its mirrored partner is a permanent one, or vice versa."""
+CUT_BAND_MM = 3.0
+"""The cut between two merged teeth is looked for this far from the thinnest place."""
 SIDE_BY_SIDE = 0.4
 """Share of the lower part's height that two merged teeth have in common; a crown and a root have little."""
 
@@ -64,6 +74,10 @@ CUT_AREA_SHARE = 0.3
 """Area of a cut relative to the volume of the smaller part to the power of 2/3, at least."""
 ALONE, ALONE_FAR = 0.65, 0.8
 """Below this share of its volume a body is no tooth by itself; beside a tooth it never touches, below the second."""
+ELSEWHERE, _MIDLINE_MM = 2.0, 4.0
+"""Cost of a number whose jaw or side is not where the tooth stands."""
+WHOLE = 0.75
+"""Teeth that stand beside each other, each of this share of its volume or more, are two, however wide they meet."""
 UNION = (0.35, 1.5)
 """Volume of one tooth, relative to the average one of this patient."""
 OVERFULL = 0.95
@@ -110,7 +124,7 @@ def find_merges(mouth: Mouth) -> list[Finding]:
         size = relative_volume(mouth, fdi, tooth.bodies[:1]) / scale
         pair = None
         if gone and size >= MERGED_FROM:
-            pair = _two_teeth(mouth, tooth, gone, scale, NECK_SHARE)
+            pair = _two_teeth(mouth, tooth, gone, scale, NECK_SHARE if size < TWICE else NECK_SHARE_TWICE)
         if pair is None and size >= MERGED_FROM_COMPLETE:
             pair = _two_teeth(mouth, tooth, [t for t in beside if t not in gone], scale, NECK_SHARE_COMPLETE)
         if pair is not None:
@@ -178,7 +192,7 @@ def _two_teeth(
     pair = _numbered(mouth, tooth, others, parts, spacing, cores, scale)
     if pair is None or pair.neck_share > neck_limit or cores.apart_mm < APART_SHARE * widths[pair.number]:
         return None
-    return pair if _side_by_side(pair, spacing, up) else None
+    return pair if _side_by_side(pair, spacing, up) and _long_enough(mouth, tooth, pair, spacing, scale) else None
 
 
 def _usual_distance(first: int, second: int) -> float:
@@ -206,6 +220,7 @@ def _numbered(
                 continue
             cost = float(np.abs(np.log(shares)).sum())
             cost += _misplaced(mouth, {tooth.fdi: centres[one], other: centres[two]})
+            cost += OTHER_DENTITION * (partner_dentition(mouth, other) == (not teeth.is_deciduous(other)))
             if cost < best_cost:
                 best, best_cost = (parts[one], parts[two], other), cost
     if best is None:
@@ -244,15 +259,22 @@ def _side_by_side(pair: _Pair, spacing: Vector3, up: Floats) -> bool:
     return bool(shared >= SIDE_BY_SIDE * min(np.ptp(h) for h in heights))
 
 
+def _long_enough(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3, scale: float) -> bool:
+    """Whether the second part is as long as a tooth, not a mere lump; one that the border of the view cuts may be."""
+    if tooth.bodies[0].reaches_border(mouth.labels.array.shape):
+        return True
+    _, extents = long_axis(np.argwhere(pair.other) * np.asarray(spacing))
+    return bool(extents[0] >= PART_LENGTH * size_of(pair.number).length * min(scale, 1.0) ** (1 / 3))
+
+
 def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Finding:
     labels, body = mouth.labels, tooth.bodies[0]
     seeds = np.where(pair.own & (pair.cores.seeds > 0), 1, np.where(pair.other & (pair.cores.seeds > 0), 2, 0))
     fine = enlarged_seeds(seeds, body.mask.shape, _coarse_spacing(body, labels.spacing), labels.spacing)
     grey = None if mouth.scan is None else mouth.scan.array[body.box].astype(np.float32)
     own, other = split_in_two(body.mask, labels.spacing, fine, grey)
+    _, other = narrowest_cut(own, other, labels.spacing, CUT_BAND_MM, grey)
     part = body_of(other, body.box)
-    neck = contact_of(own, other, labels.spacing)
-    middle = np.asarray(part.centroid if neck is None else np.add(neck.middle, [s.start for s in body.box]))
     size = part.voxels * labels.voxel_volume
     text = (
         f"{named(tooth.fdi)} covers two teeth: two thick parts {pair.cores.apart_mm:.1f} mm apart are joined by a "
@@ -261,7 +283,9 @@ def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Fi
     )
     text += ", which was not found elsewhere." if missing else "; that number stands elsewhere as well."
     repair = "split merge" if missing else None
-    return Finding(0, "merge", "error", (tooth.fdi, pair.number), lps(labels, middle), size, text, repair, (part,))
+    # slices through the middle of the body show both teeth; where exactly they are joined is less sure
+    place = lps(labels, np.asarray(body.centroid))
+    return Finding(0, "merge", "error", (tooth.fdi, pair.number), place, size, text, repair, (part,))
 
 
 def _coarse_spacing(body: Body, spacing: Vector3) -> Vector3:
@@ -322,9 +346,12 @@ def _split(mouth: Mouth, contact: Contact, one: Body, two: Body) -> Finding | No
         return None
     scale = patient_scale(mouth)
     sizes = relative_volume(mouth, first, [one]) / scale, relative_volume(mouth, second, [two]) / scale
-    alone = ALONE if can_touch(first, second, mouth.teeth) else ALONE_FAR
+    beside = can_touch(first, second, mouth.teeth)
+    if beside and min(sizes) >= WHOLE:
+        return None
+    alone = ALONE if beside else ALONE_FAR
     limit = CUT_SHARE if min(sizes) < alone else CLEAR_CUT_SHARE
-    if any(at_border(body, mouth.labels.array.shape) for body in (one, two)):
+    if any(body.reaches_border(mouth.labels.array.shape) for body in (one, two)):
         # the border of the view leaves small sections too
         limit = max(limit, BORDER_CUT_SHARE)
     if share >= limit and _plausible_union(mouth, contact.teeth, one, two):
@@ -361,7 +388,7 @@ def _overreach(mouth: Mouth, rest: Body, own: int, full: Body, other: int) -> Fi
     if contact is None or share < CUT_SHARE or neck > NECK_SHARE_COMPLETE * min(share, 1.0):
         return None
     pair = (own, other) if own < other else (other, own)
-    return _split_finding(mouth, pair, own, part, contact)
+    return _split_finding(mouth, pair, own, part, rest, contact)
 
 
 def _part_next_to(mouth: Mouth, full: Body, rest: Body) -> Body | None:
@@ -429,13 +456,28 @@ def _one_tooth(mouth: Mouth, pair: tuple[int, int], bodies: tuple[Body, Body], c
         size = voxels * mouth.labels.voxel_volume / size_of(number).volume / scale
         cost = abs(float(np.log(size))) + _misplaced(mouth, {number: centre}, without=pair)
         cost += 1.0 if body is not mouth.teeth[number].bodies[0] else 0.0
+        cost += ELSEWHERE * _elsewhere(mouth, number, bodies)
         # the part that changes its number should be the smaller one
         costs.append(cost - body.voxels / voxels)
     keep = int(np.argmin(costs))
-    return _split_finding(mouth, pair, pair[keep], bodies[1 - keep], contact)
+    return _split_finding(mouth, pair, pair[keep], bodies[1 - keep], bodies[keep], contact)
 
 
-def _split_finding(mouth: Mouth, pair: tuple[int, int], keep: int, moved: Body, contact: Contact) -> Finding:
+def _elsewhere(mouth: Mouth, number: int, bodies: Sequence[Body]) -> bool:
+    """Whether bodies stand in another jaw or on another side than a number says, by the fitted arch."""
+    arches = fit_arches(mouth)
+    standing = () if arches is None else arches.standing
+    found = [s for s in standing if any(s.tooth.body is body for body in bodies)]
+    jaws = [s for s in found if s.upper != teeth.is_upper(number)]
+    # near the midline the side is open
+    sides = [s for s in found if abs(s.along) > _MIDLINE_MM and (s.along > 0) != teeth.is_left(number)]
+    return bool(found) and (len(jaws) == len(found) or len(sides) == len(found))
+
+
+def _split_finding(
+    mouth: Mouth, pair: tuple[int, int], keep: int, moved: Body, rest: Body, contact: Contact
+) -> Finding:
+    """``moved`` is to get the number ``keep``, which ``rest`` bears."""
     labels = mouth.labels
     size = moved.voxels * labels.voxel_volume
     other = pair[1] if keep == pair[0] else pair[0]
@@ -443,7 +485,8 @@ def _split_finding(mouth: Mouth, pair: tuple[int, int], keep: int, moved: Body, 
         f"{named(keep)} is under two labels: a part of {mm3(size)} is numbered {other}, and the two meet in a cut of "
         f"{contact.area_mm2:.1f} mm2 as wide as the tooth, where two teeth would only touch."
     )
-    place = lps(labels, np.asarray(contact.middle))
+    voxels = moved.voxels + rest.voxels
+    place = lps(labels, np.sum([np.multiply(b.centroid, b.voxels / voxels) for b in (moved, rest)], axis=0))
     return Finding(0, "split", "error", pair, place, size, text, "join split", (moved,))
 
 
@@ -454,7 +497,7 @@ def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     """A volume, length or width no such tooth has."""
     labels, fdi, body = mouth.labels, tooth.fdi, tooth.bodies[0]
     scale, size = patient_scale(mouth), size_of(fdi)
-    cut = at_border(body, labels.array.shape)
+    cut = body.reaches_border(labels.array.shape)
     share = relative_volume(mouth, fdi, [body])
     _, (length, width, _) = long_axis(points_mm(body, labels.spacing))
     wide = max(size.md_crown, size.bl_crown)
@@ -497,7 +540,7 @@ def _worst(*severities: str) -> str:
 def _branch(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     """A thin branch that runs across the tooth, where a root would run along it."""
     labels, body = mouth.labels, tooth.bodies[0]
-    if at_border(body, labels.array.shape):
+    if body.reaches_border(labels.array.shape):
         return None
     found = branches_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi))
     if not found:
@@ -515,7 +558,7 @@ def _branch(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
 def _bulge(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     """A lump on the root, which gets thicker there than it is nearer to the crown."""
     labels, body = mouth.labels, tooth.bodies[0]
-    if at_border(body, labels.array.shape):
+    if body.reaches_border(labels.array.shape):
         return None
     place, grown = root_bulge_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi))
     if grown < BULGE_MM:
@@ -533,7 +576,7 @@ def _crownwards(mouth: Mouth, fdi: int) -> Floats:
 def _spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     """A lump on one side of the crown, which has no roots there: the crown reaches far out on that side alone."""
     labels, body = mouth.labels, tooth.bodies[0]
-    if at_border(body, labels.array.shape):
+    if body.reaches_border(labels.array.shape):
         return None
     step = sampled(labels.spacing)
     points = points_mm(body, labels.spacing)

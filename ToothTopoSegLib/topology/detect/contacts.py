@@ -8,7 +8,7 @@ faces would be up to 1.7 times too large. Which teeth meet in a bite follows Nel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Array, Vector3, Volume
-from ToothTopoSegLib.topology.betti import Body, Box, label_boxes
+from ToothTopoSegLib.topology.betti import Body, Box, body_at, box_around, label_boxes
 from ToothTopoSegLib.topology.findings import Finding, lps, named
 from ToothTopoSegLib.topology.mouth import Mouth
-from ToothTopoSegLib.topology.shape import Mask, at_border, points_mm, remembered, vertical
+from ToothTopoSegLib.topology.shape import Mask, points_mm, remembered, vertical
 
 Pair = tuple[int, int]
 
@@ -56,12 +56,7 @@ class Contact:
     @property
     def layer(self) -> Body:
         """The voxels of both teeth at the contact."""
-        indices = np.concatenate([self.first, self.second])
-        low, high = indices.min(axis=0), indices.max(axis=0) + 1
-        mask = np.zeros(tuple(high - low), dtype=bool)
-        mask[tuple((indices - low).T)] = True
-        z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        return Body((z, y, x), mask, int(np.count_nonzero(mask)))
+        return body_at(np.concatenate([self.first, self.second]))
 
 
 Contacts = Mapping[Pair, Contact]
@@ -70,7 +65,7 @@ Contacts = Mapping[Pair, Contact]
 @remembered
 def contacts(mouth: Mouth) -> Contacts:
     """Every pair of touching teeth, ascending, with its contact; measured once for each mouth."""
-    boxes = {fdi: _around(tooth.bodies) for fdi, tooth in mouth.teeth.items()}
+    boxes = {fdi: box_around(tooth.bodies) for fdi, tooth in mouth.teeth.items()}
     return _contacts(mouth.labels, boxes)
 
 
@@ -84,6 +79,11 @@ def contact_areas(labels: Volume) -> dict[Pair, float]:
     """Contact area in mm2 of every pair of touching teeth (ascending FDI numbers) in a label map (z, y, x)."""
     boxes = {fdi: box for fdi, box in label_boxes(labels.array).items() if teeth.is_tooth(fdi)}
     return {pair: contact.area_mm2 for pair, contact in _contacts(labels, boxes).items()}
+
+
+def forbidden_contacts(labels: Volume, present: Container[int]) -> list[Pair]:
+    """Pairs of teeth that touch in a label map and cannot do so where the patient has the teeth ``present``."""
+    return [pair for pair in contact_areas(labels) if not can_touch(*pair, present)]
 
 
 def find_contacts(mouth: Mouth) -> list[Finding]:
@@ -115,7 +115,7 @@ def arch_place(fdi: int) -> float:
     return place if teeth.is_left(fdi) else -place
 
 
-def can_touch(first: int, second: int, present: Mapping[int, object]) -> bool:
+def can_touch(first: int, second: int, present: Container[int]) -> bool:
     """Whether two teeth can touch in some mouth with these teeth ``present``.
 
     Neighbours can, teeth next but one where nothing stands between them, and opposing teeth up to two places apart.
@@ -195,13 +195,6 @@ def _contact(pair: Pair, faces: list[_Faces], spacing: Array) -> Contact:
     return Contact(pair, float(np.linalg.norm(area)), (z, y, x), (i, j, k), *sides)
 
 
-def _around(bodies: tuple[Body, ...]) -> Box:
-    z, y, x = (
-        slice(min(b.box[axis].start for b in bodies), max(b.box[axis].stop for b in bodies)) for axis in range(3)
-    )
-    return z, y, x
-
-
 def _impossible(mouth: Mouth, contact: Contact) -> str:
     """Why these teeth cannot touch, or nothing."""
     first, second = contact.teeth
@@ -239,7 +232,7 @@ def _not_with_crowns(mouth: Mouth, contact: Contact) -> str:
     """Why opposing teeth that may meet cannot meet there, or nothing: they meet with their crowns."""
     for fdi in contact.teeth:
         body = mouth.teeth[fdi].bodies[0]
-        if at_border(body, mouth.labels.array.shape):
+        if body.reaches_border(mouth.labels.array.shape):
             continue
         heights = points_mm(body, mouth.labels.spacing) @ vertical(mouth.labels)
         at = float(np.multiply(contact.middle, mouth.labels.spacing) @ vertical(mouth.labels))

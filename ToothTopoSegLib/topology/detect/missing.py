@@ -13,8 +13,8 @@ import numpy as np
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Array, Volume
-from ToothTopoSegLib.topology.arch import fit_arches, places
 from ToothTopoSegLib.topology.betti import ToothTopology
+from ToothTopoSegLib.topology.detect.gaps import partner_dentition, place_between
 from ToothTopoSegLib.topology.findings import Finding, lps, named
 from ToothTopoSegLib.topology.mouth import Mouth
 
@@ -64,10 +64,10 @@ class _Row:
         before = max(i for i in self.filled if i < index)
         after = min(i for i in self.filled if i > index)
         first, second = self.topology[self.filled[before]], self.topology[self.filled[after]]
-        tooth = self.arch[index]
-        if teeth.is_deciduous(first.fdi) and teeth.is_deciduous(second.fdi) and teeth.is_tooth(tooth + 40):
-            tooth += 40
-        place = place_between(self.mouth, first, second, tooth)
+        among_milk = teeth.is_deciduous(first.fdi) and teeth.is_deciduous(second.fdi)
+        gap = [self._name(place, among_milk) for place in self.arch[before + 1 : after]]
+        tooth = gap[index - before - 1]
+        place = place_between(self.mouth, first, second, tooth, gap)
         text = f"{named(tooth)} was not found"
         if _at_edge(self.labels, place, tooth) or _cut_on_one_side(self.labels, first, second):
             return _missing(self.labels, (tooth,), place, f"{text}; its place lies at the edge of the scan.")
@@ -79,6 +79,11 @@ class _Row:
         )
         return replace(_missing(self.labels, (tooth,), place, f"{text} although {beside}."), severity="warning")
 
+    def _name(self, place: int, among_milk: bool) -> int:
+        """The tooth that is absent from a place: milk or permanent as on the other side, or else as its neighbours."""
+        milk = partner_dentition(self.mouth, place)
+        return place + 40 if (among_milk if milk is None else milk) and teeth.is_tooth(place + 40) else place
+
     def _end(self, run: Sequence[int], last: int) -> Finding:
         place = np.asarray(self.topology[last].centroid)
         if len(run) == 1:
@@ -87,26 +92,6 @@ class _Row:
         which = ", ".join(str(tooth) for tooth in run[:-1]) + f" and {run[-1]}"
         text = f"Teeth {which} were not found: the row ends at tooth {last}; they may be absent or not in view."
         return _missing(self.labels, tuple(run), place, text)
-
-
-def place_between(mouth: Mouth, first: ToothTopology, second: ToothTopology, absent: int) -> Array:
-    """Voxel index (z, y, x) where an absent tooth would have its centre, between two teeth of its row.
-
-    By the average widths of the teeth between them, along the fitted arch where there is one and straight otherwise.
-    """
-    at = places(teeth.is_upper(absent))
-    share = (at[absent] - at[first.fdi]) / (at[second.fdi] - at[first.fdi])
-    straight = np.multiply(first.centroid, 1 - share) + np.multiply(second.centroid, share)
-    arches = fit_arches(mouth)
-    arch = None if arches is None else arches.upper if teeth.is_upper(absent) else arches.lower
-    if arch is None:
-        return straight
-    ends = mouth.labels.index_to_lps(np.array([first.centroid, second.centroid]))
-    along, off = arch.place(ends)
-    curve = arch.points(along, off)
-    between = arch.points(np.array([along @ (1 - share, share)]), np.array([off @ (1 - share, share)]))[0]
-    # What the two teeth stand off the curve's height is shared out between them.
-    return mouth.labels.lps_to_index(between + (ends - curve).T @ (1 - share, share))
 
 
 def _standing_at(place: int, topology: Teeth) -> int | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.topology.arch import tooth_bodies
 from ToothTopoSegLib.topology.betti import Body, ToothTopology
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
@@ -20,11 +21,6 @@ CRUMB_MM3 = 1.0
 """Voids and pieces below this are told in one finding for each tooth, and are no errors."""
 FRAGMENT_ERROR_MM3 = 5.0
 """A loose piece from this size on is as large as a cusp or a root tip."""
-DUPLICATE_SHARE = 0.3
-DUPLICATE_MM3 = 30.0
-"""A second body is a tooth of its own if it has this share of the largest one and more than this size ..."""
-TOOTH_MM3 = 85.0
-"""... or if it is as large as the smallest teeth, however large the other body is."""
 ADHERES_SHARE = 0.25
 """A piece belongs to another tooth if that tooth makes up this share of what touches it."""
 JOIN_MM, FACING_SHARE = 1.3, 0.2
@@ -46,7 +42,7 @@ def find_fragments(mouth: Mouth) -> list[Finding]:
     """Extra pieces of a tooth that are too small to be a tooth of their own: error from 5 mm3 on."""
     labels, found = mouth.labels, []
     for tooth in mouth.teeth.values():
-        pieces = [body for body in tooth.bodies[1:] if not _is_tooth_sized(tooth, body, labels.voxel_volume)]
+        pieces = tooth.bodies[len(tooth_bodies(tooth, labels.voxel_volume)) :]
         large, small = _by_size(pieces, labels.voxel_volume)
         found += [_fragment(labels, tooth, [piece]) for piece in large]
         found += [_fragment(labels, tooth, small)] if small else []
@@ -58,8 +54,7 @@ def find_duplicates(mouth: Mouth) -> list[Finding]:
     return [
         _duplicate(mouth.labels, tooth, body)
         for tooth in mouth.teeth.values()
-        for body in tooth.bodies[1:]
-        if _is_tooth_sized(tooth, body, mouth.labels.voxel_volume)
+        for body in tooth_bodies(tooth, mouth.labels.voxel_volume)[1:]
     ]
 
 
@@ -74,11 +69,6 @@ def _unlabelled(labels: Volume, void: Body) -> Body | None:
 def _by_size(found: Sequence[Body], voxel_volume: float) -> tuple[list[Body], list[Body]]:
     large = [body for body in found if body.voxels * voxel_volume >= CRUMB_MM3]
     return large, [body for body in found if body.voxels * voxel_volume < CRUMB_MM3]
-
-
-def _is_tooth_sized(tooth: ToothTopology, body: Body, voxel_volume: float) -> bool:
-    share, size = body.voxels / tooth.bodies[0].voxels, body.voxels * voxel_volume
-    return size > TOOTH_MM3 or (share >= DUPLICATE_SHARE and size > DUPLICATE_MM3)
 
 
 def _cavity(labels: Volume, fdi: int, holes: Sequence[Body]) -> Finding:
@@ -96,7 +86,7 @@ def _cavity(labels: Volume, fdi: int, holes: Sequence[Body]) -> Finding:
 def _fragment(labels: Volume, tooth: ToothTopology, pieces: Sequence[Body]) -> Finding:
     size = sum(piece.voxels for piece in pieces) * labels.voxel_volume
     severity = "error" if len(pieces) == 1 and size >= FRAGMENT_ERROR_MM3 else "warning"
-    parted = _at_border(labels, tooth.bodies[0]) and all(_at_border(labels, piece) for piece in pieces)
+    parted = all(body.reaches_border(labels.array.shape) for body in (tooth.bodies[0], *pieces))
     away = _gap_mm(labels, tooth.bodies[0], pieces)
     text = f"{named(tooth.fdi)} is in {len(tooth.bodies)} separate pieces; "
     if len(pieces) > 1:
@@ -111,11 +101,6 @@ def _fragment(labels: Volume, tooth: ToothTopology, pieces: Sequence[Body]) -> F
         return Finding(0, "fragment", "info", (tooth.fdi,), place, size, text, None, tuple(pieces))
     repair = _mending(labels, tooth, pieces[0], away) if len(pieces) == 1 else "drop fragment"
     return Finding(0, "fragment", severity, (tooth.fdi,), place, size, text, repair, tuple(pieces))
-
-
-def _at_border(labels: Volume, body: Body) -> bool:
-    """Whether a body reaches the border of the array."""
-    return any(s.start == 0 or s.stop == n for s, n in zip(body.box, labels.array.shape, strict=True))
 
 
 def _mending(labels: Volume, tooth: ToothTopology, piece: Body, away: float) -> str:

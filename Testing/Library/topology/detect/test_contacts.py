@@ -8,7 +8,13 @@ import pytest
 from Testing.Library.topology.drawings import BITE, TOOTH_HEIGHT, dentition, place_of, shape_of
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.imaging.volume import Matrix3, Vector3, Volume
-from ToothTopoSegLib.topology.detect.contacts import can_touch, contact_areas, contacts, find_contacts
+from ToothTopoSegLib.topology.detect.contacts import (
+    can_touch,
+    contact_areas,
+    contacts,
+    find_contacts,
+    forbidden_contacts,
+)
 from ToothTopoSegLib.topology.mouth import Mouth
 
 PRESENT = dict.fromkeys((*range(11, 19), *range(21, 29), *range(31, 39), *range(41, 49)))
@@ -59,12 +65,35 @@ def test_teeth_apart_or_across_an_edge_and_jaws_do_not_touch() -> None:
     assert contact_areas(Volume(labels)) == {}
 
 
-@pytest.mark.parametrize("pair", [(36, 37), (11, 21), (16, 46), (16, 47), (11, 31), (55, 15), (55, 16), (75, 36)])
+def test_all_pairs_touch_that_looking_at_every_voxel_finds() -> None:
+    labels = np.random.default_rng(0).choice([0, 11, 12, 21, 46, 101], size=(7, 6, 5), p=[0.9, *[0.02] * 5])
+    labels = labels.astype(np.uint8).repeat(3, 0).repeat(3, 1).repeat(3, 2)
+    expected = set()
+    for axis in range(3):
+        low, high = (np.moveaxis(labels, axis, 0)[side] for side in (slice(None, -1), slice(1, None)))
+        touching = (low != high) & (low > 0) & (low < 100) & (high > 0) & (high < 100)
+        expected |= {tuple(sorted(map(int, pair))) for pair in zip(low[touching], high[touching], strict=True)}
+    assert contact_areas(Volume(labels)).keys() == expected
+
+
+def test_contacts_are_forbidden_by_the_teeth_that_the_patient_has() -> None:
+    labels = _two_bricks(14, 16)
+    assert forbidden_contacts(labels, {14, 16}) == [], "teeth beside a gap in the arch are neighbours"
+    assert forbidden_contacts(labels, {14, 15, 16}) == [(14, 16)]
+    assert forbidden_contacts(_two_bricks(), PRESENT) == []
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [(36, 37), (11, 21), (16, 46), (16, 47), (11, 31), (55, 15), (55, 16), (75, 36), (54, 55), (13, 53), (12, 53)],
+)
 def test_neighbours_opposing_teeth_and_milk_teeth_beside_their_successors_can_touch(pair: tuple[int, int]) -> None:
     assert can_touch(*pair, PRESENT) and can_touch(*pair[::-1], PRESENT)
 
 
-@pytest.mark.parametrize("pair", [(35, 37), (11, 13), (16, 43), (18, 28), (33, 43), (13, 43 - 10), (55, 53 + 20)])
+@pytest.mark.parametrize(
+    "pair", [(35, 37), (11, 13), (12, 21), (16, 26), (11, 46), (16, 43), (17, 55), (18, 28), (33, 43), (55, 73)]
+)
 def test_teeth_of_other_places_cannot_touch(pair: tuple[int, int]) -> None:
     assert not can_touch(*pair, PRESENT)
 
