@@ -33,8 +33,8 @@ Floats = NDArray[np.float64]
 _SAMPLE_MM = 0.7
 _TOOTH_SHARE, _TOOTH_MM3 = 0.3, 30.0
 """A further body of a number counts as a tooth from this share of the largest one and this volume on ..."""
-_WHOLE_TOOTH_MM3 = 85.0
-"""... or if it is as large as the smallest teeth, however large the other body is."""
+_WHOLE_TOOTH_MM3, _WHOLE_MILK_TOOTH_MM3 = 85.0, 65.0
+"""... or if it is as large as the smallest teeth of its dentition, however large the other body is."""
 _FEWEST = 3
 """Fewer teeth in view do not show an arch."""
 
@@ -123,6 +123,12 @@ class Arches:
     residual_mm: float
     curved: bool
 
+    @property
+    def jaws_told(self) -> bool:
+        """Whether upper and lower follow from the teeth: both jaws are seen, or the roots point one way."""
+        evidence = float(np.sum(root_evidence([s.tooth for s in self.standing])))
+        return (self.upper is not None and self.lower is not None) or abs(evidence) >= _JAW_SURE
+
     def of(self, upper: bool) -> tuple[Standing, ...]:
         """The teeth of one jaw from the patient's right to the left."""
         return tuple(sorted((s for s in self.standing if s.upper == upper), key=lambda s: s.along))
@@ -142,7 +148,8 @@ def seen_teeth(mouth: Mouth) -> tuple[Seen, ...]:
 def tooth_bodies(tooth: ToothTopology, voxel_volume: float) -> tuple[Body, ...]:
     """The bodies of a number that are large enough for a tooth, largest first; the largest one always is."""
     least = max(_TOOTH_SHARE * tooth.bodies[0].voxels, _TOOTH_MM3 / voxel_volume)
-    least = min(least, _WHOLE_TOOTH_MM3 / voxel_volume)
+    whole = _WHOLE_MILK_TOOTH_MM3 if teeth.is_deciduous(tooth.fdi) else _WHOLE_TOOTH_MM3
+    least = min(least, whole / voxel_volume)
     return tooth.bodies[:1] + tuple(body for body in tooth.bodies[1:] if body.voxels > least)
 
 
@@ -167,6 +174,8 @@ _LEAST_APART_MM = 7.0
 _SECOND_LAYER_COST = 4.0
 _STRANGE_SPLIT = 1.5
 _ROOT_WEIGHT, _ROOT_LIMIT = 5.0, 2.5
+_JAW_SURE = 3.0
+"""Of a single jaw in view, the roots together tell which it is from this evidence (log odds) on."""
 
 _FITTED: WeakKeyDictionary[Mouth, Arches | None] = WeakKeyDictionary()
 
@@ -185,13 +194,37 @@ def fit_teeth(seen: Sequence[Seen], use_numbers: bool = True) -> Arches | None:
     """The same from teeth alone; with ``use_numbers`` False the numbers they bear have no say in the midline either."""
     if len(seen) < _FEWEST:
         return None
-    up, upper = _layers(seen, use_numbers)
-    up = _levelled(seen, upper, up)
+    standing = _without_germs(seen) if use_numbers else seen
+    up, above = _layers(standing, use_numbers)
+    up = _levelled(standing, above, up)
+    upper = _in_upper_layer(seen, standing, above, up)
     back = np.array([0.0, 1.0, 0.0]) - up[1] * up
     back /= np.linalg.norm(back)
     axes = np.stack([np.cross(back, up), back, up])
     crowns = np.stack([_crown(tooth, up, is_upper) for tooth, is_upper in zip(seen, upper, strict=True)])
     return _Curve(seen, upper, axes, crowns, _crown_ends(seen, upper, up) @ up, use_numbers).arches()
+
+
+def _without_germs(seen: Sequence[Seen]) -> Sequence[Seen]:
+    """The teeth without those that lie behind the milk tooth they are to replace, if enough are left to show an arch.
+
+    Germs are in no layer and on no plane; a mouth with many of them would look like that of a tilted head.
+    """
+    borne = {tooth.fdi for tooth in seen}
+    standing = [tooth for tooth in seen if teeth.is_deciduous(tooth.fdi) or tooth.fdi + 40 not in borne]
+    return standing if len(standing) >= _FEWEST else seen
+
+
+def _in_upper_layer(
+    seen: Sequence[Seen], standing: Sequence[Seen], above: NDArray[np.bool_], up: Floats
+) -> NDArray[np.bool_]:
+    """Which of all teeth are upper ones: those that stand as told (``above``), the others by the layer they are in."""
+    told = {tooth.body: bool(is_upper) for tooth, is_upper in zip(standing, above, strict=True)}
+    heights = np.array([tooth.centroid @ up for tooth in standing])
+    if above.all() or not above.any():
+        return np.full(len(seen), bool(above.all()))
+    bound = (heights[~above].max() + heights[above].min()) / 2
+    return np.array([told.get(tooth.body, bool(tooth.centroid @ up > bound)) for tooth in seen])
 
 
 def _layers(seen: Sequence[Seen], use_numbers: bool) -> tuple[Floats, NDArray[np.bool_]]:
@@ -263,7 +296,11 @@ def root_evidence(seen: Sequence[Seen]) -> Floats:
 
 
 def _levelled(seen: Sequence[Seen], upper: NDArray[np.bool_], up: Floats) -> Floats:
-    """The up direction refined: normal of the planes through the crown ends of both jaws (two parallel planes)."""
+    """The up direction refined: normal of the planes through the crown ends of both jaws (two parallel planes).
+
+    Germs have no place in such a plane; where they are many, the refined direction can be that of no head.
+    """
+    rough = up
     for _ in range(3):
         ends = _crown_ends(seen, upper, up)
         side = np.array([1.0, 0.0, 0.0]) - up[0] * up
@@ -274,7 +311,7 @@ def _levelled(seen: Sequence[Seen], upper: NDArray[np.bool_], up: Floats) -> Flo
         slope = _robust_plane(design, (ends - ends.mean(axis=0)) @ up, basis)
         up = up - slope @ basis
         up = up / np.linalg.norm(up)
-    return np.asarray(up)
+    return np.asarray(up if up[2] >= np.cos(np.radians(_LARGEST_TILT + 4)) else rough)
 
 
 def _robust_plane(design: Floats, heights: Floats, basis: Floats) -> Floats:

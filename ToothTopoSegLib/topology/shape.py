@@ -40,6 +40,9 @@ _SECTORS, _LEVEL_MM, _CROWN_FROM = 16, 2.0, -0.05
 _ELONGATED = 1.3
 """A tooth this many times longer than wide has a sure long axis."""
 _THICK_MM, _BRANCH_MM, _LONG_MM, _TIP_MM, _ACROSS = 1.75, 2.5, 5.0, 3.0, 0.7
+_TURNS = np.linspace(0, np.pi, 8, endpoint=False)
+_DIRECTIONS = np.stack([np.cos(_TURNS), np.sin(_TURNS)])
+"""Unit vectors (2, 8) along which the width of a slice is taken."""
 _ROOT_FROM, _ROOT_STEP_MM = -0.05, 1.0
 _DARK = 0.2
 """Cost of a cut through dark voxels beside that through bright ones."""
@@ -222,18 +225,58 @@ def root_bulge_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Flo
     return places[int(np.argmax(depth[root][level == at]))] + corner, float(grown[at])
 
 
-def one_sided_mm(points: Floats, crownwards: Floats) -> Floats:
-    """How much farther from the long axis each point (n, 3) of a crown lies than what lies opposite, in mm.
+def root_spread_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Floats, float]:
+    """How much wider a root gets towards its tip: the farthest place there in mm along the array's axes, and by how
+    many mm the widest piece of a slice across the tooth is wider than that of one nearer to the crown."""
+    from scipy import ndimage
 
-    Negative elsewhere, and -1 in the half of the tooth away from ``crownwards``, where roots may spread.
-    """
+    mask, step = coarse(body.mask, spacing)
+    index = np.argwhere(mask)
+    points = index * np.asarray(step)
+    if len(points) < 2:
+        return np.zeros(3), 0.0
     axes, extents = tooth_axes(points, crownwards)
     along = (points - points.mean(axis=0)) @ axes[0]
+    aside = points @ axes[1:].T
+    level = np.floor((_ROOT_FROM * extents[0] - along) / _ROOT_STEP_MM).astype(int)
+    best, far, narrowest = 0.0, points[0], np.inf
+    before = aside
+    for k in np.unique(level[level >= 0]):
+        some = np.flatnonzero(level == k)
+        low = index[some].min(axis=0)
+        slab = np.zeros(index[some].max(axis=0) - low + 1, dtype=bool)
+        slab[tuple((index[some] - low).T)] = True
+        number = ndimage.label(slab, np.ones((3, 3, 3)))[0][tuple((index[some] - low).T)]
+        reach = np.concatenate([aside[some] @ _DIRECTIONS, -aside[some] @ _DIRECTIONS], axis=1)
+        ends = np.full((int(number.max()), reach.shape[1]), -np.inf)
+        np.maximum.at(ends, number - 1, reach)
+        widths = (ends[:, : len(_TURNS)] + ends[:, len(_TURNS) :]).max(axis=1)
+        widest = int(np.argmax(widths))
+        if widths[widest] - narrowest > best:
+            best = float(widths[widest] - narrowest)
+            inside = some[number == widest + 1]
+            apart = np.linalg.norm(aside[inside][:, None] - before[None], axis=2).min(axis=1)
+            far = points[inside[int(np.argmax(apart))]]
+        if widths[widest] <= narrowest:
+            narrowest, before = float(widths[widest]), aside[some][::4]
+    corner = np.array([s.start for s in body.box]) * spacing - np.multiply(spacing, 0.5) - np.multiply(step, 0.5)
+    return np.asarray(far + corner), best
+
+
+def one_sided_mm(points: Floats, crownwards: Floats, trunk: Floats | None = None) -> Floats:
+    """How much farther from the long axis each point (n, 3) of a crown lies than what lies opposite, in mm.
+
+    Negative elsewhere, and -1 in the half of the tooth away from ``crownwards``, where roots may spread. The axis is
+    that of the points ``trunk`` (all points by default).
+    """
+    trunk = points if trunk is None else trunk
+    axes, extents = tooth_axes(trunk, crownwards)
+    along, above = ((some - trunk.mean(axis=0)) @ axes[0] for some in (points, trunk))
     crown = along > _CROWN_FROM * extents[0]
     if not crown.any():
         return np.full(len(points), -1.0)
-    aside = points @ axes[1:].T
-    aside = aside - np.median(aside[crown], axis=0)
+    middle = np.median(trunk[above > _CROWN_FROM * extents[0]] @ axes[1:].T, axis=0)
+    aside = points @ axes[1:].T - middle
     radius = np.linalg.norm(aside, axis=1)
     sector = ((np.arctan2(aside[:, 1], aside[:, 0]) / (2 * np.pi) + 0.5) * _SECTORS).astype(int) % _SECTORS
     level = np.maximum((along - along.min()) / _LEVEL_MM, 0).astype(int) + 1
@@ -354,14 +397,16 @@ def narrowest_cut(
 
     A watershed cuts somewhere near the neck, the minimum cut (Y. Boykov, V. Kolmogorov, *Computing geodesics and
     minimal surfaces via graph cuts*, ICCV 2003) through the gaps that there are. Where ``grey`` (the scan in the same
-    box) is given, a cut through dark voxels costs less. What lies farther from the old cut stays where it is.
+    box) is given, a cut through dark voxels costs less. What lies farther from the old cut stays where it is, and so
+    does the farther half of either mask.
     """
     from scipy import ndimage
     from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+    from scipy.sparse.csgraph import breadth_first_order, connected_components, maximum_flow
 
     away = [ndimage.distance_transform_edt(~mask, sampling=spacing) for mask in (first, second)]
-    band = (first & (away[1] <= band_mm)) | (second & (away[0] <= band_mm))
+    pairs = [(mask, far) for mask, far in ((first, away[1]), (second, away[0])) if mask.any()]
+    band = np.logical_or.reduce([mask & (far <= min(band_mm, float(np.median(far[mask])))) for mask, far in pairs])
     fixed = [first & ~band, second & ~band]
     if not band.any() or not fixed[0].any() or not fixed[1].any():
         return first, second
@@ -387,8 +432,11 @@ def narrowest_cut(
     left.eliminate_zeros()
     reached = np.zeros(count + 2, dtype=bool)
     reached[breadth_first_order(left, count, return_predecessors=False)] = True
+    # what hangs on by an edge or a corner alone stays where it was
+    member = connected_components(graph, directed=False)[1]
+    loose = (member != member[count]) & (member != member[count + 1])
     own = fixed[0].copy()
-    own[band] = reached[:count]
+    own[band] = np.where(loose[:count], first[band], reached[:count])
     return own, (first | second) & ~own
 
 

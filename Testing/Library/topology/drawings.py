@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,8 @@ from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Volume
 
 Mask = NDArray[np.bool_]
+Field = Callable[[Any, Any, Any], Any]
+"""Whether places z, y, x in mm lie in a shape."""
 TOOTH_HEIGHT = 20
 """Voxels; with the widths of :func:`shape_of` every brick has a volume such a tooth can have."""
 BITE = 25
@@ -79,3 +84,30 @@ def shape_of(tooth: int) -> tuple[int, int, int]:
     """Voxels (z, y, x) of a brick of :func:`dentition`: narrow enough to stay clear of its neighbours."""
     side = int(0.65 * size_of(tooth).md_crown)
     return TOOTH_HEIGHT * 3 // 4 if fdi.is_deciduous(tooth) else TOOTH_HEIGHT, side, side
+
+
+def drawn(spacing: float, *shapes: Field) -> Mask:
+    """Shapes in a box of 30 by 28 by 28 mm; the axis y = x = 0 runs upwards through its middle, from z = 0."""
+    z, y, x = (np.indices([round(length / spacing) for length in (30, 28, 28)]) + 0.5) * spacing
+    filled: Mask = np.any([shape(z, y - 14, x - 14) for shape in shapes], axis=0)
+    return filled
+
+
+def stump(z: Any, y: Any, x: Any) -> Any:
+    """A tooth as wide at its root as at its crown: a rod of 8 mm from z = 10 to 24."""
+    return (np.hypot(y, x) <= 4) & (z >= 10) & (z <= 24)
+
+
+def tapering(z: Any, y: Any, x: Any) -> Any:
+    """A tooth of 20 mm whose radius grows from 1 mm at its tip, z = 4, to 4 mm."""
+    return (np.hypot(y, x) <= 1 + 0.15 * (z - 4)) & (z >= 4) & (z <= 24)
+
+
+def bar(reach: float) -> Field:
+    """A rod of 2 mm across a tooth at z = 16, from its axis to x = reach."""
+    return lambda z, y, x: (np.hypot(z - 16, y) <= 1) & (x * np.sign(reach) >= 0) & (np.abs(x) <= abs(reach))
+
+
+def lump(z: float, y: float, radius: float = 3.0) -> Field:
+    """A ball around a place on x = 0."""
+    return lambda at, aside, x: (at - z) ** 2 + (aside - y) ** 2 + x**2 <= radius**2

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from Testing.Library.topology.drawings import Mask, ball, double_ring, linked_rings, ring
 from ToothTopoSegLib.topology import betti
-from ToothTopoSegLib.topology.betti import betti_numbers, bodies, tooth_topology, voids
+from ToothTopoSegLib.topology.betti import betti_numbers, bodies, body_at, box_around, tooth_topology, voids
 
 
 def _gudhi(mask: Mask, connectivity: int) -> tuple[int, int, int]:
@@ -117,6 +117,42 @@ def test_bodies_come_largest_first_with_their_place_in_the_whole_array() -> None
     assert large.box == (slice(14, 17), slice(23, 25), slice(32, 38))
     assert large.centroid == (15.0, 23.5, 34.5)
     assert small.indices.tolist() == [[11, 21, 31]]
+
+
+def test_a_body_is_found_again_from_its_voxels_in_any_order() -> None:
+    places = np.array([[4, 9, 2], [3, 7, 2], [4, 9, 2], [3, 8, 5]])
+    body = body_at(places)
+    assert body.box == (slice(3, 5), slice(7, 10), slice(2, 6))
+    assert body.voxels == 3 and body.mask.shape == (2, 3, 4), "a voxel that is named twice is one"
+    assert sorted(body.indices.tolist()) == [[3, 7, 2], [3, 8, 5], [4, 9, 2]]
+
+
+@given(arrays(bool, st.tuples(*[st.integers(1, 5)] * 3)).filter(np.any))
+def test_the_voxels_of_any_mask_make_its_body(mask: Mask) -> None:
+    whole = np.zeros((9, 9, 9), dtype=bool)
+    whole[2 : 2 + mask.shape[0], 3 : 3 + mask.shape[1], 4 : 4 + mask.shape[2]] = mask
+    body = body_at(np.argwhere(whole))
+    assert body.voxels == np.count_nonzero(mask) == np.count_nonzero(whole[body.box])
+    assert np.array_equal(whole[body.box], body.mask)
+    assert np.array_equal(body.indices, np.argwhere(whole))
+
+
+def test_the_box_around_bodies_holds_all_of_them_and_a_margin() -> None:
+    one, other = body_at(np.array([[4, 5, 6], [5, 5, 6]])), body_at(np.array([[2, 9, 6]]))
+    assert box_around([one]) == one.box
+    assert box_around([one, other]) == (slice(2, 6), slice(5, 10), slice(6, 7))
+    assert box_around((body for body in (other, one)), margin=2) == (slice(0, 8), slice(3, 12), slice(4, 9))
+    assert np.zeros((9, 9, 9))[box_around([])].size == 0, "around nothing there is nothing"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("place", "reaches"), [(0, True), (1, False), (6, False), (7, True)])
+def test_a_body_reaches_the_border_where_it_touches_any_face_of_the_array(axis: int, place: int, reaches: bool) -> None:
+    voxel = [3, 3, 3]
+    voxel[axis] = place
+    shape = [20, 20, 20]
+    shape[axis] = 8
+    assert body_at(np.array([voxel])).reaches_border(shape) is reaches
 
 
 def test_a_void_knows_its_place_and_one_that_opens_at_a_face_is_none() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from Testing.Library.topology.drawings import dentition, drawn, place_of, shape_of
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.errors import InputError, UsageError
 from ToothTopoSegLib.imaging.read import read_label_map
@@ -17,8 +19,10 @@ from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.imaging.write import write_label_map
 from ToothTopoSegLib.topology.betti import betti_numbers
 from ToothTopoSegLib.topology.detect import find_all
+from ToothTopoSegLib.topology.detect.contacts import contact_areas
+from ToothTopoSegLib.topology.detect.missing import find_missing
 from ToothTopoSegLib.topology.mouth import Mouth
-from ToothTopoSegLib.topology.repair import RepairResult, applied, repair_all, undone
+from ToothTopoSegLib.topology.repair import SAME_PLACE_MM, RepairResult, applied, repair_all, undone
 from ToothTopoSegLib.topology.repair_file import repair_file
 
 MM = 0.5
@@ -112,6 +116,70 @@ def test_a_change_is_not_made_to_another_label_map() -> None:
     result = repair_all(labels)
     with pytest.raises(ValueError, match="not the one"):
         applied(result.labels, result.repaired)
+
+
+@pytest.mark.parametrize("apart", [7.0, 7.5])
+def test_two_teeth_that_were_parted_do_not_touch_and_keep_all_but_the_cut(apart: float) -> None:
+    def side_by_side(z: Any, y: Any, x: Any) -> Any:
+        return (np.hypot(y, np.abs(x) - apart / 2) <= 4) & (z >= 6) & (z <= 22)
+
+    merged = Volume(drawn(MM, side_by_side).astype(np.uint8) * np.uint8(36), (MM,) * 3)
+    result = repaired(merged, {"split merge"})
+    array = result.labels.array
+    assert set(np.unique(array).tolist()) == {0, 36, 37}
+    assert contact_areas(result.labels) == {}
+    for number in (36, 37):
+        assert betti_numbers(array == number) == (1, 0, 0)
+    cut = (merged.array > 0) & (array == 0)
+    # a sheet of one voxel through the neck
+    assert 0 < np.count_nonzero(cut) <= np.count_nonzero(merged.array, axis=2).max() * array.shape[0]
+    assert np.ptp(np.argwhere(cut)[:, 2]) <= 1
+    assert not (array[merged.array == 0] > 0).any()
+
+
+def _swapped(labels: Volume, first: int, second: int) -> Volume:
+    """The teeth with each other's numbers."""
+    array = labels.array.copy()
+    array[labels.array == first], array[labels.array == second] = second, first
+    return labels.with_array(array)
+
+
+def _holed(labels: Volume, tooth: int, through: bool) -> Volume:
+    """A hole of 2 by 2 mm in a tooth of a dentition: 2 mm deep within it, or right through its crown to the back."""
+    array, (z, y, x), (_, depth, _) = labels.array.copy(), place_of(tooth), shape_of(tooth)
+    # a crown has no furcation, which alone may be open
+    z += 3 if fdi.is_upper(tooth) else 15
+    hole = array[z : z + 2, y : y + depth, x + 1 : x + 3] if through else array[z : z + 2, y + 1 : y + 3, x + 1 : x + 3]
+    hole[hole == tooth] = 0
+    return labels.with_array(array)
+
+
+@pytest.mark.parametrize(("through", "mending"), [(False, "fill cavity"), (True, "close tunnel")])
+@pytest.mark.parametrize("pair", [(34, 35), (45, 44), (16, 17)])
+def test_a_hole_in_a_tooth_that_is_swapped_as_well_is_no_reason_to_leave_either_as_it_is(
+    pair: tuple[int, int], through: bool, mending: str
+) -> None:
+    sound = dentition()
+    result = repaired(_swapped(_holed(sound, pair[0], through), *pair), {"renumber", mending})
+    array = result.labels.array
+    assert np.array_equal(array[array > 0], sound.array[array > 0]), "every voxel has its number again"
+    assert all(betti_numbers(array == tooth) == (1, 0, 0) for tooth in pair)
+    assert result.rejected == [] and result.findings == []
+
+
+@pytest.mark.parametrize(("absent", "pair"), [(36, (34, 35)), (26, (22, 25)), (33, (31, 32))])
+def test_a_missing_tooth_whose_place_is_told_differently_after_a_repair_is_no_new_finding(
+    absent: int, pair: tuple[int, int]
+) -> None:
+    sound = dentition(absent=(absent,))
+    damaged = _swapped(sound, *pair)
+    before, after = (find_missing(Mouth(labels)) for labels in (damaged, sound))
+    assert [f.teeth for f in before] == [f.teeth for f in after] == [(absent,)]
+    apart = np.subtract(before[0].position_lps_mm, after[0].position_lps_mm)
+    assert np.linalg.norm(apart) > SAME_PLACE_MM, "the gap is told from another neighbour"
+    result = repaired(damaged, {"renumber"})
+    assert np.array_equal(result.labels.array, sound.array)
+    assert [(f.kind, f.teeth) for f in result.findings] == [("missing", (absent,))]
 
 
 @settings(max_examples=15)

@@ -41,6 +41,7 @@ from ToothTopoSegLib.topology.shape import (
     relative_volume,
     remembered,
     root_bulge_mm,
+    root_spread_mm,
     sampled,
     split_in_two,
     vertical,
@@ -92,6 +93,8 @@ LONG_ERROR, LONG_WARNING = 1.5, 1.3
 WIDE_ERROR, WIDE_WARNING = 1.5, 1.42
 SPUR_MM, SPUR_ERROR_MM, SPUR_MM3, SPUR_FROM_MM = 1.25, 2.5, 4.0, 0.5
 """A lump sticks out this far (an error from the second on) and has this volume farther out than the last."""
+SPREAD_MM = 2.5
+"""A root with a spur is this much wider there than nearer to the crown."""
 BULGE_MM = 0.75
 """A root tapers; clean ones get thicker towards their tip by half of this at most (radius)."""
 BRANCH_ERROR_MM = 4.0
@@ -149,7 +152,7 @@ def find_outliers(mouth: Mouth) -> list[Finding]:
         if fdi not in told:
             size, spur = (
                 _size_outlier(mouth, tooth),
-                _branch(mouth, tooth) or _bulge(mouth, tooth) or _spur(mouth, tooth),
+                _bulge(mouth, tooth) or _branch(mouth, tooth) or _spur(mouth, tooth) or _root_spur(mouth, tooth),
             )
             # a lump makes the tooth too large as well, but it says where to look
             finding = size if spur is None else spur
@@ -195,6 +198,11 @@ def _two_teeth(
     return pair if _side_by_side(pair, spacing, up) and _long_enough(mouth, tooth, pair, spacing, scale) else None
 
 
+def _of_other_dentition(mouth: Mouth, fdi: int) -> bool:
+    """Whether this is a milk tooth and the one in the mirrored place a permanent tooth, or the other way round."""
+    return partner_dentition(mouth, fdi) == (not teeth.is_deciduous(fdi))
+
+
 def _usual_distance(first: int, second: int) -> float:
     return (size_of(first).md_crown + size_of(second).md_crown) / 2
 
@@ -220,7 +228,7 @@ def _numbered(
                 continue
             cost = float(np.abs(np.log(shares)).sum())
             cost += _misplaced(mouth, {tooth.fdi: centres[one], other: centres[two]})
-            cost += OTHER_DENTITION * (partner_dentition(mouth, other) == (not teeth.is_deciduous(other)))
+            cost += OTHER_DENTITION * _of_other_dentition(mouth, other)
             if cost < best_cost:
                 best, best_cost = (parts[one], parts[two], other), cost
     if best is None:
@@ -451,10 +459,14 @@ def _one_tooth(mouth: Mouth, pair: tuple[int, int], bodies: tuple[Body, Body], c
     step, scale = np.asarray(mouth.labels.spacing), patient_scale(mouth)
     voxels = sum(body.voxels for body in bodies)
     centre = np.sum([np.multiply(body.centroid, body.voxels / voxels) for body in bodies], axis=0) * step
+    _, extents = long_axis(np.concatenate([points_mm(body, mouth.labels.spacing) for body in bodies]))
     costs = []
     for number, body in zip(pair, bodies, strict=True):
         size = voxels * mouth.labels.voxel_volume / size_of(number).volume / scale
-        cost = abs(float(np.log(size))) + _misplaced(mouth, {number: centre}, without=pair)
+        length = extents[0] / size_of(number).length / scale ** (1 / 3)
+        cost = abs(float(np.log(size))) + abs(float(np.log(length)))
+        cost += _misplaced(mouth, {number: centre}, without=pair)
+        cost += OTHER_DENTITION * _of_other_dentition(mouth, number)
         cost += 1.0 if body is not mouth.teeth[number].bodies[0] else 0.0
         cost += ELSEWHERE * _elsewhere(mouth, number, bodies)
         # the part that changes its number should be the smaller one
@@ -466,7 +478,7 @@ def _one_tooth(mouth: Mouth, pair: tuple[int, int], bodies: tuple[Body, Body], c
 def _elsewhere(mouth: Mouth, number: int, bodies: Sequence[Body]) -> bool:
     """Whether bodies stand in another jaw or on another side than a number says, by the fitted arch."""
     arches = fit_arches(mouth)
-    standing = () if arches is None else arches.standing
+    standing = () if arches is None or not arches.jaws_told else arches.standing
     found = [s for s in standing if any(s.tooth.body is body for body in bodies)]
     jaws = [s for s in found if s.upper != teeth.is_upper(number)]
     # near the midline the side is open
@@ -569,6 +581,20 @@ def _bulge(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     return Finding(0, "outlier", "warning", (tooth.fdi,), where, size, text, None, (body,))
 
 
+def _root_spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """A thin spur on a root, which makes it wider there; roots that meet again do as well, but around a hole."""
+    labels, body = mouth.labels, tooth.bodies[0]
+    if body.reaches_border(labels.array.shape) or tooth.betti[1]:
+        return None
+    place, grown = root_spread_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi))
+    if grown < SPREAD_MM:
+        return None
+    text = f"{named(tooth.fdi)} has a spur on its root, which is {grown:.1f} mm wider there than nearer to the crown."
+    size = body.voxels * labels.voxel_volume
+    where = lps(labels, place / np.asarray(labels.spacing))
+    return Finding(0, "outlier", "warning", (tooth.fdi,), where, size, text, None, (body,))
+
+
 def _crownwards(mouth: Mouth, fdi: int) -> Floats:
     return vertical(mouth.labels) * (-1 if teeth.is_upper(fdi) else 1)
 
@@ -585,6 +611,10 @@ def _spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     size, far = np.count_nonzero(lump) * float(np.prod(step)), float(excess.max())
     if far < SPUR_MM or size < SPUR_MM3:
         return None
+    # a large lump turns the long axis that it was measured from
+    again = one_sided_mm(points, _crownwards(mouth, tooth.fdi), trunk=points[~lump])
+    if np.count_nonzero(again > SPUR_FROM_MM) * float(np.prod(step)) >= SPUR_MM3:
+        excess, lump, far = again, again > SPUR_FROM_MM, float(again.max())
     text = f"{named(tooth.fdi)} has a lump of {mm3(size)} that sticks out {far:.1f} mm from one side of its crown."
     # what sticks out farthest tells where the lump is; its rim may run far around the crown
     middle = np.average(points[lump], axis=0, weights=excess[lump] ** 2)

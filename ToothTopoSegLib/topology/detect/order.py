@@ -31,7 +31,6 @@ that have not come through stand above one another."""
 _IMPACTED_MM, _CUT_MM = 3.5, 5.5
 _FEW = 3
 _WELL_ROOTED = 1.0
-_JAW_SURE = 3.0
 _MOST = 0.8
 _MANY_SHARE, _MANY = 0.85, 4
 _QUADRANT_SHARE, _QUADRANT = 0.7, 3
@@ -242,7 +241,7 @@ def _jaws(arches: Arches) -> list[bool]:
     evidence = root_evidence([s.tooth for s in standing])
     borne = [teeth.is_upper(s.tooth.fdi) for s in standing]
     both = arches.upper is not None and arches.lower is not None
-    if not both and abs(float(np.sum(evidence))) < _JAW_SURE:
+    if not arches.jaws_told:
         return borne
     heights = np.array([(s.tooth.centroid - arches.origin) @ arches.axes[2] for s in standing])
     layers = {

@@ -48,6 +48,8 @@ FURCATION_HEIGHT_MM = 1.5
 FURCATION_SLENDER = 1.5
 """... and so many times as high as wide, unless it is wider than any drilled or eaten hole:"""
 FURCATION_WIDE_MM = 2.0
+MEETING_ROOTS_MM = 0.8
+"""Where several roots touch here and there, openings up to this wide are left between them."""
 BRIDGED_PLUG_MM3 = 1.0
 """Under a bridge of single voxels only a plug up to this size is offered: a larger one may join two roots or cusps."""
 UPRIGHT = 0.6
@@ -74,8 +76,8 @@ class Tunnel:
 def find_tunnels(mouth: Mouth) -> list[Finding]:
     """Tunnels through teeth; those narrower than 0.5 mm are one warning for each body of a tooth.
 
-    Error from 0.5 mm on, unless it can be the gap between grown-together roots (info), lies at the edge of the view or
-    under a bridge of single voxels (warning). What another label fills is no tunnel.
+    Error from 0.5 mm on, unless it can be the gap between grown-together roots (info), lies at the edge of the view,
+    under a bridge of single voxels or, narrow, among several roots (warning). What another label fills is no tunnel.
     """
     holed = [(tooth.fdi, body) for tooth in mouth.teeth.values() if tooth.betti[1] > 0 for body in tooth.bodies]
     return [finding for fdi, body in holed for finding in _findings(mouth.labels, fdi, body)]
@@ -208,6 +210,10 @@ class _Pose:
         slender = high >= FURCATION_SLENDER * tunnel.bore_mm or tunnel.bore_mm >= FURCATION_WIDE_MM
         return high >= FURCATION_HEIGHT_MM and (slender or self.lies)
 
+    def where_roots_meet(self, tunnel: Tunnel) -> bool:
+        """Whether it is a narrow opening among several roots, which may touch here and there."""
+        return self.size.roots >= 2 and self.part(tunnel) == "root" and tunnel.bore_mm < MEETING_ROOTS_MM
+
     def at_edge(self, tunnel: Tunnel) -> bool:
         """Whether the plug reaches a face of the scan that cuts the tooth off, or ends one voxel before it."""
         return any(tunnel.plug.box[axis].start - 1 <= edge <= tunnel.plug.box[axis].stop for axis, edge in self.cut)
@@ -225,6 +231,8 @@ def _wide(labels: Volume, fdi: int, tunnel: Tunnel, pose: _Pose) -> Finding:
     elif tunnel.bridged:
         severity, mendable = "warning", mendable and size <= BRIDGED_PLUG_MM3
         text = f"has an opening of {bore} in its {part} under a bridge of single voxels, which may be a false contact"
+    elif pose.where_roots_meet(tunnel):
+        severity, text = "warning", f"has an opening of {bore} in its root, as roots may leave it where they meet"
     else:
         severity, text = "error", f"has a tunnel of {bore} right through its {part}, where no tooth has one"
     place = lps(labels, np.array(tunnel.place))

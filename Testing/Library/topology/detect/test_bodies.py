@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from Testing.Library.topology.drawings import Field, bar, dentition, drawn, lump, place_of, shape_of, stump, tapering
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Vector3, Volume
 from ToothTopoSegLib.phantom.arch import draw_dentition
@@ -216,3 +219,121 @@ def test_a_tooth_that_the_border_cuts_is_never_too_small(clean: Volume) -> None:
 def test_an_empty_map_has_nothing() -> None:
     mouth = Mouth(Volume(np.zeros((5, 5, 5), np.uint8)))
     assert find_merges(mouth) == find_splits(mouth) == find_outliers(mouth) == find_contacts(mouth) == []
+
+
+# --- teeth drawn by hand
+
+
+def _two_blocks(height: int) -> Volume:
+    """Teeth 36 and 37 as blocks of 10 by 9 mm and 8 by 9 mm that share a whole side."""
+    labels = np.zeros((30, 24, 40), np.uint8)
+    labels[4 : 4 + height, 6:15, 5:15] = 36
+    labels[4 : 4 + height, 6:15, 15:23] = 37
+    return Volume(labels)
+
+
+@pytest.mark.parametrize("height", [8, 10, 12])
+def test_two_whole_teeth_that_share_a_wide_face_are_no_split(height: int) -> None:
+    assert find_splits(Mouth(_two_blocks(height))) == []
+
+
+@pytest.mark.parametrize("height", [4, 6])
+def test_two_halves_that_share_a_face_are_a_split_with_its_place_in_the_middle_of_both(height: int) -> None:
+    (finding,) = find_splits(Mouth(_two_blocks(height)))
+    assert finding.teeth == (36, 37)
+    assert finding.position_lps_mm == pytest.approx((13.5, 10, 4 + (height - 1) / 2))
+
+
+def _with_part(*part: Field) -> Volume:
+    """Tooth 36, a block of 9 by 9 by 12 mm, with a part of the same number beside it on a rod of 3 mm."""
+
+    def block(z: Any, y: Any, x: Any) -> Any:
+        return (np.abs(z - 9) <= 6) & (np.abs(y) <= 4.5) & (np.abs(x + 8) <= 4.5)
+
+    def rod(z: Any, y: Any, x: Any) -> Any:
+        return (np.hypot(z - 9, y) <= 1.5) & (np.abs(x + 3) <= 5)
+
+    return Volume(drawn(0.5, block, rod, *part).astype(np.uint8) * np.uint8(36), (0.5,) * 3)
+
+
+def _upright(length: float) -> Field:
+    """A rod of 7 mm of this length beside the block of :func:`_with_part`."""
+    return lambda z, y, x: (np.hypot(y, x - 3) <= 3.5) & (np.abs(z - 9) <= length / 2)
+
+
+def _ball_beside(z: Any, y: Any, x: Any) -> Any:
+    return (z - 9) ** 2 + y**2 + (x - 3) ** 2 <= 4**2
+
+
+@pytest.mark.parametrize("part", [_ball_beside, _upright(7), _upright(9)])
+def test_a_part_no_longer_than_a_lump_is_no_second_tooth_although_the_neighbours_are_missing(part: Field) -> None:
+    assert find_merges(Mouth(_with_part(part))) == []
+
+
+def test_a_part_as_long_as_a_tooth_is_a_second_tooth_and_the_place_is_the_middle_of_both() -> None:
+    labels = _with_part(_upright(14))
+    (finding,) = find_merges(Mouth(labels))
+    assert finding.teeth == (36, 35)
+    middle = labels.index_to_lps(np.argwhere(labels.array).mean(axis=0))
+    assert finding.position_lps_mm == pytest.approx(tuple(middle))
+
+
+@pytest.mark.parametrize("share", [0.35, 0.65])
+@pytest.mark.parametrize(("fdi", "other"), [(36, 26), (16, 46), (25, 35), (47, 17), (36, 46), (26, 16)])
+def test_a_split_tooth_keeps_the_number_of_the_jaw_and_the_side_it_stands_on(
+    fdi: int, other: int, share: float
+) -> None:
+    # without its neighbours nothing but the fitted arch tells that the other number does not belong here
+    away = [t for t in teeth.PERMANENT if teeth.quadrant(t) == teeth.quadrant(other) and teeth.position(t) > 1]
+    labels = dentition(absent=tuple(away))
+    first, shape = np.array(place_of(fdi)), np.array(shape_of(fdi))
+    z, y, x = (slice(a, a + n) for a, n in zip(first, (shape[0], shape[1], round(share * shape[2])), strict=True))
+    labels.array[z, y, x] = other
+    (finding,) = find_splits(Mouth(labels))
+    assert finding.teeth == (min(fdi, other), max(fdi, other))
+    (part,) = finding.voxels
+    assert set(labels.array[part.box][part.mask].tolist()) == {other}, "the part that is to become the other number"
+    assert finding.evidence.startswith(f"Tooth {fdi} (")
+    assert finding.position_lps_mm == pytest.approx(tuple((first + (shape - 1) / 2)[::-1]))
+
+
+def _standing(fdi: int, *shapes: Field, spacing: float = 0.5) -> Volume:
+    """A tooth of the drawings with its crown towards the bite."""
+    mask = drawn(spacing, *shapes)
+    upright = mask[::-1] if teeth.is_upper(fdi) else mask
+    return Volume(np.ascontiguousarray(upright).astype(np.uint8) * np.uint8(fdi), (spacing,) * 3)
+
+
+def _place_in(fdi: int, z: float, y: float, x: float, spacing: float = 0.5) -> list[float]:
+    """A place of the drawing of :func:`_standing` in LPS mm."""
+    return [x + 14 - spacing / 2, y + 14 - spacing / 2, (30 - z if teeth.is_upper(fdi) else z) - spacing / 2]
+
+
+@pytest.mark.parametrize("fdi", [36, 16])
+@pytest.mark.parametrize(("reach", "severity"), [(9.0, "error"), (-9.0, "error"), (7.3, "warning")])
+def test_a_thin_bar_across_a_tooth_is_an_outlier_at_its_end(fdi: int, reach: float, severity: str) -> None:
+    (finding,) = find_outliers(Mouth(_standing(fdi, stump, bar(reach))))
+    assert (finding.kind, finding.severity, finding.teeth, finding.repair) == ("outlier", severity, (fdi,), None)
+    assert "spur" in finding.evidence and "across its long axis" in finding.evidence
+    end = reach - np.sign(reach) * 1.5
+    assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(fdi, 16, 0, end))) < 0.5
+    # the last 3 mm of a bar of 2 mm
+    assert finding.size_mm3 == pytest.approx(3 * np.pi, rel=0.15)
+
+
+@pytest.mark.parametrize("fdi", [34, 14])
+@pytest.mark.parametrize("aside", [0.0, 1.5])
+def test_a_lump_on_a_root_is_an_outlier_at_its_place(fdi: int, aside: float) -> None:
+    assert find_outliers(Mouth(_standing(fdi, tapering))) == []
+    (finding,) = find_outliers(Mouth(_standing(fdi, tapering, lump(7, aside))))
+    assert (finding.kind, finding.severity, finding.teeth, finding.repair) == ("outlier", "warning", (fdi,), None)
+    assert "lump on its root" in finding.evidence
+    assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(fdi, 7, aside, 0))) < 1
+
+
+def test_of_a_tooth_that_the_border_cuts_neither_branch_nor_lump_is_told() -> None:
+    for fdi, shapes in ((36, (stump, bar(9))), (34, (tapering, lump(7, 0)))):
+        labels = _standing(fdi, *shapes)
+        top = int(np.argwhere(labels.array)[:, 0].max())
+        cut = Volume(np.ascontiguousarray(labels.array[:top]), labels.spacing)
+        assert find_outliers(Mouth(labels)) != [] and find_outliers(Mouth(cut)) == []
