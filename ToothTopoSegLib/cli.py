@@ -166,7 +166,8 @@ def run_evaluate(args: argparse.Namespace, progress: Progress) -> Outcome:
     from ToothTopoSegLib.evaluation.evaluate import evaluate_files, table
 
     schemes = args.scheme, args.reference_scheme
-    report = evaluate_files(args.prediction, args.reference, *schemes, args.tolerance, progress)
+    limits = args.tolerance, args.connectivity
+    report = evaluate_files(args.prediction, args.reference, *schemes, *limits, progress)
     lines = [table(report)]
     if args.output is not None:
         write_json(args.output, report)
@@ -411,6 +412,7 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("reference", type=Path, metavar="REFERENCE", help="label map taken as the truth")
     add("-o", "--output", type=Path, metavar="metrics.json", help="file for the metrics")
     add("--tolerance", type=length, default=0.5, metavar="MM", help="what surfaces may lie apart (NSD; default: 0.5)")
+    add("--connectivity", type=int, choices=(26, 6), default=26, help="neighbours of a tooth's voxels (default: 26)")
     add("--scheme", metavar="NAME", help="label scheme of both maps where it is not FDI")
     add("--reference-scheme", metavar="NAME", help="label scheme of REFERENCE where it is another")
 

@@ -83,6 +83,7 @@ def test_no_command_is_wrong_usage_with_the_help_on_stderr(capsys):
         ["check"],
         ["evaluate", "one.nii.gz"],
         ["evaluate", "one.nii.gz", "two.nii.gz", "--tolerance", "-1"],
+        ["evaluate", "one.nii.gz", "two.nii.gz", "--connectivity", "18"],
         ["phantom"],
         ["phantom", "-o", "out", "--count", "none"],
         ["phantom", "-o", "out", "--seed", "-1"],
@@ -199,8 +200,9 @@ def test_evaluate_compares_two_files_and_writes_the_metrics(engine, tmp_path, ca
     sys.modules["ToothTopoSegLib.evaluation.evaluate"].table = lambda report: f"{len(report['rows'])} tooth"
     metrics = tmp_path / "metrics.json"
     words = ["a.nii.gz", "b.nii.gz", "-o", str(metrics), "--tolerance", "0.3", "--reference-scheme", "universal"]
+    words += ["--connectivity", "6"]
     assert cli.main(["evaluate", *words]) == 0
-    assert calls[0][:-1] == (Path("a.nii.gz"), Path("b.nii.gz"), None, "universal", 0.3)
+    assert calls[0][:-1] == (Path("a.nii.gz"), Path("b.nii.gz"), None, "universal", 0.3, 6)
     assert json.loads(metrics.read_text())["mean_dice"] == pytest.approx(0.912345)
     assert capsys.readouterr().out.splitlines() == ["1 tooth", f"metrics    {metrics}"]
 

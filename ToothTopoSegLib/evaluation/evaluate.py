@@ -82,6 +82,7 @@ def evaluate_files(
     scheme: str | None = None,
     reference_scheme: str | None = None,
     tolerance_mm: float = NSD_TOLERANCE_MM,
+    connectivity: int = 26,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """:func:`evaluate_label_maps` of two label map files, with what was read, the time and the memory it took.
@@ -101,7 +102,7 @@ def evaluate_files(
     except InputError as error:
         raise InputError(str(error).replace("--scheme", "--reference-scheme")) from error
     read = time.perf_counter()
-    metrics = evaluate_label_maps(mine, truth, tolerance_mm, progress=part(progress, 0.4, 1.0))
+    metrics = evaluate_label_maps(mine, truth, tolerance_mm, connectivity, part(progress, 0.4, 1.0))
     done = time.perf_counter()
     return metrics | {
         "input": {

@@ -188,6 +188,14 @@ def test_files_give_the_figures_of_their_arrays(tmp_path: Path, metrics: dict) -
     assert set(result["timing_s"]) == {"read", "evaluate"} and result["peak_rss_mb"] > 0
 
 
+def test_teeth_of_files_can_be_joined_by_faces_alone(tmp_path: Path) -> None:
+    corner = np.zeros((8, 8, 8), np.uint8)
+    corner[1:4, 1:4, 1:4] = corner[4:7, 4:7, 4:7] = 11
+    file = write(tmp_path, "corner.nii.gz", Volume(corner, SPACING))
+    pieces = {n: evaluate_files(file, file, connectivity=n)["teeth"][0]["betti_reference"][0] for n in (26, 6)}
+    assert pieces == {26: 1, 6: 2}
+
+
 def test_each_file_may_have_its_own_scheme(tmp_path: Path, metrics: dict) -> None:
     theirs = reference().array
     theirs = schemes.from_fdi(np.where(theirs == 102, 0, theirs), "universal")
