@@ -22,7 +22,7 @@ from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.topology.betti import Body, betti_numbers
 from ToothTopoSegLib.topology.detect import find_all
 from ToothTopoSegLib.topology.detect.order import renumbering
-from ToothTopoSegLib.topology.detect.pieces import adhering_to, around_it
+from ToothTopoSegLib.topology.detect.pieces import adhering_to, around_it, lost_number
 from ToothTopoSegLib.topology.findings import Finding
 from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
 
@@ -311,11 +311,18 @@ def _part_teeth(mouth: Mouth, finding: Finding) -> Plan:
 
 def _renumber(mouth: Mouth, finding: Finding) -> Plan:
     """The bodies of the finding get the numbers the arch gives them."""
-    given = renumbering(mouth, finding)
+    given = _relabelled(mouth, finding) if finding.kind == "duplicate" else renumbering(mouth, finding)
     if not given:
         return np.zeros(0, np.int64), np.zeros(0, np.uint8)
     indices = [_flat(mouth.labels, [body]) for body, _ in given]
     return np.concatenate(indices), np.repeat([number for _, number in given], [len(i) for i in indices])
+
+
+def _relabelled(mouth: Mouth, finding: Finding) -> tuple[tuple[Body, int], ...]:
+    """The body of a duplicate that is another tooth, with that tooth's number."""
+    fdi = finding.teeth[0]
+    found = (lost_number(mouth, fdi, body) for body in mouth.teeth[fdi].bodies[1:])
+    return tuple(lost for lost in found if lost is not None and lost[0] is finding.voxels[0])[:1]
 
 
 PLANNERS: dict[str, Callable[[Mouth, Finding], Plan]] = {

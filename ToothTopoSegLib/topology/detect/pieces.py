@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.topology.arch import tooth_bodies
+from ToothTopoSegLib.topology.arch import assign_numbers, tooth_bodies
 from ToothTopoSegLib.topology.betti import Body, ToothTopology
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
+from ToothTopoSegLib.topology.shape import remembered
 
 CRUMB_MM3 = 1.0
 """Voids and pieces below this are told in one finding for each tooth, and are no errors."""
@@ -52,7 +53,7 @@ def find_fragments(mouth: Mouth) -> list[Finding]:
 def find_duplicates(mouth: Mouth) -> list[Finding]:
     """One FDI number on two bodies each of tooth size."""
     return [
-        _duplicate(mouth.labels, tooth, body)
+        _duplicate(mouth, tooth, body)
         for tooth in mouth.teeth.values()
         for body in tooth_bodies(tooth, mouth.labels.voxel_volume)[1:]
     ]
@@ -152,15 +153,43 @@ def _facing_share(labels: Volume, main: Body, piece: Body, away: float) -> float
     return float(np.isfinite(distance).mean())
 
 
-def _duplicate(labels: Volume, tooth: ToothTopology, body: Body) -> Finding:
+@remembered
+def _numbers_by_place(mouth: Mouth) -> dict[Body, int]:
+    return assign_numbers(mouth)
+
+
+def lost_number(mouth: Mouth, fdi: int, body: Body) -> tuple[Body, int] | None:
+    """Which of two bodies of one number is another tooth, and which: where the arch gives one of them a free number.
+
+    ``body`` is one of the further bodies of tooth ``fdi``. None where the arch does not tell.
+    """
+    by_place = _numbers_by_place(mouth)
+    both = mouth.teeth[fdi].bodies[0], body
+    numbers = [by_place.get(one, 0) for one in both]
+    if numbers.count(fdi) != 1:
+        return None
+    other = numbers.index(fdi) ^ 1
+    free = numbers[other] != 0 and numbers[other] not in mouth.teeth
+    return (both[other], numbers[other]) if free else None
+
+
+def _duplicate(mouth: Mouth, tooth: ToothTopology, body: Body) -> Finding:
+    labels = mouth.labels
     size, main = (b.voxels * labels.voxel_volume for b in (body, tooth.bodies[0]))
     away = _gap_mm(labels, tooth.bodies[0], [body])
     text = (
         f"The number {tooth.fdi} ({teeth.name(tooth.fdi)}) is on two bodies of tooth size ({mm3(main)} and "
-        f"{mm3(size)}), {away:.1f} mm apart; one of them is probably another tooth."
+        f"{mm3(size)}), {away:.1f} mm apart; "
     )
-    place = lps(labels, np.asarray(body.centroid))
-    return Finding(0, "duplicate", "error", (tooth.fdi,), place, size, text, None, (body,))
+    lost = lost_number(mouth, tooth.fdi, body)
+    if lost is None:
+        text += "one of them is probably another tooth."
+    else:
+        body, number = lost
+        text += f"by its place this one is tooth {number} ({teeth.name(number)}), which was not found elsewhere."
+    size, place = body.voxels * labels.voxel_volume, lps(labels, np.asarray(body.centroid))
+    repair = None if lost is None else "renumber"
+    return Finding(0, "duplicate", "error", (tooth.fdi,), place, size, text, repair, (body,))
 
 
 def _gap_mm(labels: Volume, main: Body, others: Sequence[Body]) -> float:
