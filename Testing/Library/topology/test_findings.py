@@ -128,6 +128,22 @@ def test_one_number_on_two_bodies_of_tooth_size_is_a_duplicate_and_no_fragment()
     assert found[0].size_mm3 == 980.0
 
 
+@pytest.mark.parametrize("place", [15, 25, 37, 44])
+def test_a_duplicate_is_told_by_its_place_which_tooth_it_is(place: int) -> None:
+    number = place - 1
+    (found,) = (f for f in _find(dentition(also={place: number})) if f.kind == "duplicate")
+    assert found.repair == "renumber" and f"this one is tooth {place}" in found.evidence
+    middle = np.array(place_of(place)) + (np.array(shape_of(number)) - 1) / 2
+    assert np.linalg.norm(np.array(found.position_lps_mm) - middle[::-1]) < 2.0
+
+
+def test_a_duplicate_stays_open_where_the_arch_or_a_free_number_is_not_known() -> None:
+    labels = _block()
+    labels.array[18:24, 18:24, 18:24] = 36
+    (found,) = (f for f in _find(labels) if f.kind == "duplicate")
+    assert found.repair is None and "one of them is probably another tooth" in found.evidence
+
+
 @pytest.mark.parametrize(
     ("second", "kind"), [((4, 4, 4), "duplicate"), ((3, 3, 3), "fragment"), ((5, 5, 1), "fragment")]
 )

@@ -167,6 +167,15 @@ def test_a_hole_in_a_tooth_that_is_swapped_as_well_is_no_reason_to_leave_either_
     assert result.rejected == [] and result.findings == []
 
 
+@pytest.mark.parametrize("place", [15, 37])
+def test_a_tooth_that_bears_the_number_of_another_one_gets_its_own(place: int) -> None:
+    damaged = dentition(also={place: place - 1})
+    result = repair_all(damaged)
+    assert [change.repair for change in result.repaired] == ["renumber"]
+    assert place in result.mouth.teeth and len(result.mouth.teeth[place - 1].bodies) == 1
+    assert result.findings == []
+
+
 @pytest.mark.parametrize(("absent", "pair"), [(36, (34, 35)), (26, (22, 25)), (33, (31, 32))])
 def test_a_missing_tooth_whose_place_is_told_differently_after_a_repair_is_no_new_finding(
     absent: int, pair: tuple[int, int]
