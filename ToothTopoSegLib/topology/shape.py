@@ -130,9 +130,14 @@ def sampled(spacing: Vector3, target: float = COARSE_MM) -> Vector3:
 
 
 def points_mm(body: Body, spacing: Vector3, target: float = COARSE_MM) -> Floats:
-    """One point for about every ``target`` mm along each axis of a body: (n, 3) in mm along the array's (z, y, x)."""
+    """One point for about every ``target`` mm along each axis of a body: (n, 3) in mm along the array's (z, y, x).
+
+    A body so thin that all of these lie beside it gives all its voxels.
+    """
     steps = [round(large / small) for large, small in zip(sampled(spacing, target), spacing, strict=True)]
     index = np.argwhere(body.mask[:: steps[0], :: steps[1], :: steps[2]]) * steps
+    if not len(index):
+        index = np.argwhere(body.mask)
     return np.asarray((index + [side.start for side in body.box]) * np.asarray(spacing))
 
 

@@ -37,7 +37,7 @@ class Schedule:
     """
 
     plan: Plan = field(default_factory=Plan)
-    steps: int = 3400
+    steps: int = 5300
     batch: int = 2
     warmup: int = 100
     frozen_from: int = 1950

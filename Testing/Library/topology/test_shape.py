@@ -105,6 +105,11 @@ def test_the_long_axis_of_a_bar_has_its_direction_and_extents() -> None:
     assert extents == pytest.approx([19.5, 8, 4])
 
 
+def test_a_body_that_the_coarse_points_miss_is_sampled_by_all_its_voxels() -> None:
+    line = Body((slice(0, 1), slice(0, 2), slice(0, 1)), np.array([[[False], [True]]]), 1)
+    assert points_mm(line, (0.25, 0.25, 0.25)).tolist() == [[0.0, 0.25, 0.0]]
+
+
 def test_a_body_is_cropped_to_its_own_box_and_knows_the_border() -> None:
     mask = np.zeros((6, 6, 6), dtype=bool)
     mask[2:4, 3, 1:3] = True
