@@ -224,7 +224,8 @@ def _contacts(
     prediction: Volume, reference: Volume, mine: Mapping[int, ToothTopology], truth: Mapping[int, ToothTopology]
 ) -> dict[str, Any]:
     present = truth.keys() if truth else mine.keys()
-    ours, theirs = (forbidden_contacts(labels, present) for labels in (prediction, reference))
+    ours = forbidden_contacts(prediction, mine, present)
+    theirs = forbidden_contacts(reference, truth, present)
     new = [list(pair) for pair in ours if pair not in theirs]
     return {
         "definition": "pairs of teeth that share voxel faces and are neither arch neighbours, midline partners nor "

@@ -8,7 +8,7 @@ faces would be up to 1.7 times too large. Which teeth meet in a bite follows Nel
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Array, Vector3, Volume
-from ToothTopoSegLib.topology.betti import Body, Box, body_at, box_around, label_boxes
+from ToothTopoSegLib.topology.betti import Body, ToothTopology, body_at, label_boxes
 from ToothTopoSegLib.topology.findings import Finding, lps, named
 from ToothTopoSegLib.topology.mouth import Mouth
-from ToothTopoSegLib.topology.shape import Mask, points_mm, remembered, vertical
+from ToothTopoSegLib.topology.shape import Mask, body_of, points_mm, remembered, vertical
 
 Pair = tuple[int, int]
 
@@ -65,25 +65,28 @@ Contacts = Mapping[Pair, Contact]
 @remembered
 def contacts(mouth: Mouth) -> Contacts:
     """Every pair of touching teeth, ascending, with its contact; measured once for each mouth."""
-    boxes = {fdi: box_around(tooth.bodies) for fdi, tooth in mouth.teeth.items()}
-    return _contacts(mouth.labels, boxes)
+    return _contacts(mouth.labels, {fdi: tooth.bodies for fdi, tooth in mouth.teeth.items()})
 
 
 def contact_of(first: Mask, second: Mask, spacing: Vector3) -> Contact | None:
     """The contact of two disjoint masks (z, y, x) of one shape as teeth 1 and 2; None if they share no face."""
     both = Volume(first.astype(np.uint8) + np.uint8(2) * second, spacing)
-    return _contacts(both, label_boxes(both.array)).get((1, 2))
+    parts = {value: [body_of(both.array[box] == value, box)] for value, box in label_boxes(both.array).items()}
+    return _contacts(both, parts).get((1, 2))
 
 
 def contact_areas(labels: Volume) -> dict[Pair, float]:
     """Contact area in mm2 of every pair of touching teeth (ascending FDI numbers) in a label map (z, y, x)."""
-    boxes = {fdi: box for fdi, box in label_boxes(labels.array).items() if teeth.is_tooth(fdi)}
-    return {pair: contact.area_mm2 for pair, contact in _contacts(labels, boxes).items()}
+    return {pair: contact.area_mm2 for pair, contact in contacts(Mouth(labels)).items()}
 
 
-def forbidden_contacts(labels: Volume, present: Container[int]) -> list[Pair]:
-    """Pairs of teeth that touch in a label map and cannot do so where the patient has the teeth ``present``."""
-    return [pair for pair in contact_areas(labels) if not can_touch(*pair, present)]
+def forbidden_contacts(labels: Volume, found: Mapping[int, ToothTopology], present: Container[int]) -> list[Pair]:
+    """Pairs of teeth that touch in a label map and cannot do so where the patient has the teeth ``present``.
+
+    ``found`` are the map's teeth, by :func:`topology.betti.tooth_topology`.
+    """
+    touching = _contacts(labels, {fdi: tooth.bodies for fdi, tooth in found.items()})
+    return [pair for pair in touching if not can_touch(*pair, present)]
 
 
 def find_contacts(mouth: Mouth) -> list[Finding]:
@@ -135,11 +138,13 @@ def between_teeth(first: int, second: int) -> tuple[int, ...]:
     return tuple(fdi for arch in arches for fdi in arch if low < arch_place(fdi) < high)
 
 
-def _contacts(labels: Volume, boxes: Mapping[int, Box]) -> Contacts:
+def _contacts(labels: Volume, parts: Mapping[int, Sequence[Body]]) -> Contacts:
+    """Contacts between labels given as bodies: each is looked at in its own box, which crumbs far away leave small."""
     found: dict[Pair, list[_Faces]] = {}
-    for fdi, box in boxes.items():
-        for faces in _faces_of(labels.array, fdi, box):
-            found.setdefault((fdi, faces.other), []).append(faces)
+    for fdi, bodies in parts.items():
+        for body in bodies:
+            for faces in _faces_of(labels.array, fdi, body):
+                found.setdefault((fdi, faces.other), []).append(faces)
     return {pair: _contact(pair, found[pair], np.asarray(labels.spacing)) for pair in sorted(found)}
 
 
@@ -153,11 +158,12 @@ class _Faces:
     voxels: NDArray[np.int64]
 
 
-def _faces_of(array: Array, fdi: int, box: Box) -> Iterator[_Faces]:
-    """Faces between a tooth and the teeth of higher number, so that each pair is seen once."""
-    wide = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, array.shape, strict=True))
+def _faces_of(array: Array, fdi: int, body: Body) -> Iterator[_Faces]:
+    """Faces between a body of a tooth and the teeth of higher number, so that each pair is seen once."""
+    wide = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(body.box, array.shape, strict=True))
     crop = array[wide]
-    own = crop == fdi
+    own = np.zeros(crop.shape, dtype=bool)
+    own[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(body.box, wide, strict=True))] = body.mask
     # jaw labels lie above all teeth
     higher = (crop > fdi) & (crop < teeth.LOWER_JAW)
     corner = np.array([s.start for s in wide])

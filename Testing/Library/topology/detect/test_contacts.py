@@ -78,9 +78,10 @@ def test_all_pairs_touch_that_looking_at_every_voxel_finds() -> None:
 
 def test_contacts_are_forbidden_by_the_teeth_that_the_patient_has() -> None:
     labels = _two_bricks(14, 16)
-    assert forbidden_contacts(labels, {14, 16}) == [], "teeth beside a gap in the arch are neighbours"
-    assert forbidden_contacts(labels, {14, 15, 16}) == [(14, 16)]
-    assert forbidden_contacts(_two_bricks(), PRESENT) == []
+    found = Mouth(labels).teeth
+    assert forbidden_contacts(labels, found, {14, 16}) == [], "teeth beside a gap in the arch are neighbours"
+    assert forbidden_contacts(labels, found, {14, 15, 16}) == [(14, 16)]
+    assert forbidden_contacts(_two_bricks(), Mouth(_two_bricks()).teeth, PRESENT) == []
 
 
 @pytest.mark.parametrize(
