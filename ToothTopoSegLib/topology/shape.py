@@ -233,8 +233,6 @@ def root_bulge_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Flo
 def root_spread_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Floats, float]:
     """How much wider a root gets towards its tip: the farthest place there in mm along the array's axes, and by how
     many mm the widest piece of a slice across the tooth is wider than that of one nearer to the crown."""
-    from scipy import ndimage
-
     mask, step = coarse(body.mask, spacing)
     index = np.argwhere(mask)
     points = index * np.asarray(step)
@@ -244,28 +242,34 @@ def root_spread_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Fl
     along = (points - points.mean(axis=0)) @ axes[0]
     aside = points @ axes[1:].T
     level = np.floor((_ROOT_FROM * extents[0] - along) / _ROOT_STEP_MM).astype(int)
-    best, far, narrowest = 0.0, points[0], np.inf
-    before = aside
+    best, far, narrowest, before = 0.0, points[0], np.inf, aside
     for k in np.unique(level[level >= 0]):
         some = np.flatnonzero(level == k)
-        low = index[some].min(axis=0)
-        slab = np.zeros(index[some].max(axis=0) - low + 1, dtype=bool)
-        slab[tuple((index[some] - low).T)] = True
-        number = ndimage.label(slab, np.ones((3, 3, 3)))[0][tuple((index[some] - low).T)]
-        reach = np.concatenate([aside[some] @ _DIRECTIONS, -aside[some] @ _DIRECTIONS], axis=1)
-        ends = np.full((int(number.max()), reach.shape[1]), -np.inf)
-        np.maximum.at(ends, number - 1, reach)
-        widths = (ends[:, : len(_TURNS)] + ends[:, len(_TURNS) :]).max(axis=1)
-        widest = int(np.argmax(widths))
-        if widths[widest] - narrowest > best:
-            best = float(widths[widest] - narrowest)
-            inside = some[number == widest + 1]
-            apart = np.linalg.norm(aside[inside][:, None] - before[None], axis=2).min(axis=1)
-            far = points[inside[int(np.argmax(apart))]]
-        if widths[widest] <= narrowest:
-            narrowest, before = float(widths[widest]), aside[some][::4]
+        width, piece = _widest_piece(index[some], aside[some])
+        if width - narrowest > best:
+            best = width - narrowest
+            apart = np.linalg.norm(aside[some[piece]][:, None] - before[None], axis=2).min(axis=1)
+            far = points[some[piece][int(np.argmax(apart))]]
+        if width <= narrowest:
+            narrowest, before = width, aside[some][::4]
     corner = np.array([s.start for s in body.box]) * spacing - np.multiply(spacing, 0.5) - np.multiply(step, 0.5)
     return np.asarray(far + corner), best
+
+
+def _widest_piece(index: NDArray[np.int64], aside: Floats) -> tuple[float, NDArray[np.int64]]:
+    """Of voxels (n, 3), with places across an axis (n, 2) in mm: how wide the widest connected piece is, and which."""
+    from scipy import ndimage
+
+    low = index.min(axis=0)
+    mask = np.zeros(index.max(axis=0) - low + 1, dtype=bool)
+    mask[tuple((index - low).T)] = True
+    number = ndimage.label(mask, np.ones((3, 3, 3)))[0][tuple((index - low).T)]
+    reach = np.concatenate([aside @ _DIRECTIONS, -aside @ _DIRECTIONS], axis=1)
+    ends = np.full((int(number.max()), reach.shape[1]), -np.inf)
+    np.maximum.at(ends, number - 1, reach)
+    widths = (ends[:, : len(_TURNS)] + ends[:, len(_TURNS) :]).max(axis=1)
+    widest = int(np.argmax(widths))
+    return float(widths[widest]), np.flatnonzero(number == widest + 1)
 
 
 def one_sided_mm(points: Floats, crownwards: Floats, trunk: Floats | None = None) -> Floats:
@@ -406,7 +410,6 @@ def narrowest_cut(
     does the farther half of either mask.
     """
     from scipy import ndimage
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, connected_components, maximum_flow
 
     away = [ndimage.distance_transform_edt(~mask, sampling=spacing) for mask in (first, second)]
@@ -415,23 +418,9 @@ def narrowest_cut(
     fixed = [first & ~band, second & ~band]
     if not band.any() or not fixed[0].any() or not fixed[1].any():
         return first, second
-    count = int(np.count_nonzero(band))
-    node = np.full(first.shape, -1)
-    node[fixed[0]], node[fixed[1]] = count, count + 1
-    node[band] = np.arange(count)
     bright = np.ones(first.shape) if grey is None else _brightness(grey, first | second)
-    ends, areas = [], []
-    for axis in range(3):
-        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-        joined = (node[low] >= 0) & (node[high] >= 0) & (node[low] != node[high])
-        ends.append(np.stack([node[low][joined], node[high][joined]]))
-        face = float(np.prod(spacing)) / spacing[axis]
-        areas.append(face * (_DARK + (1 - _DARK) * np.minimum(bright[low], bright[high])[joined]))
-    (one, two), area = np.concatenate(ends, axis=1), np.concatenate(areas)
-    capacity = np.maximum(np.rint(area / area.max() * 1000), 1).astype(np.int32)
-    rows, columns = np.concatenate([one, two]), np.concatenate([two, one])
-    graph = coo_array((np.tile(capacity, 2), (rows, columns)), shape=(count + 2,) * 2).tocsr()
+    graph = _cut_graph(band, fixed[0], fixed[1], spacing, _DARK + (1 - _DARK) * bright)
+    count = graph.shape[0] - 2
     left = graph - maximum_flow(graph, count, count + 1).flow
     left.data = np.maximum(left.data, 0)
     left.eliminate_zeros()
@@ -443,6 +432,30 @@ def narrowest_cut(
     own = fixed[0].copy()
     own[band] = np.where(loose[:count], first[band], reached[:count])
     return own, (first | second) & ~own
+
+
+def _cut_graph(band: Mask, source: Mask, sink: Mask, spacing: Vector3, cost: Floats) -> Any:
+    """The faces between the voxels of a band, and to the two sides as its last two nodes, as capacities.
+
+    A face has its area times the lower ``cost`` (z, y, x) of its two voxels, in thousandths of the largest.
+    """
+    from scipy.sparse import coo_array
+
+    count = int(np.count_nonzero(band))
+    node = np.full(band.shape, -1)
+    node[source], node[sink] = count, count + 1
+    node[band] = np.arange(count)
+    ends, areas = [], []
+    for axis in range(3):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        joined = (node[low] >= 0) & (node[high] >= 0) & (node[low] != node[high])
+        ends.append(np.stack([node[low][joined], node[high][joined]]))
+        areas.append(float(np.prod(spacing)) / spacing[axis] * np.minimum(cost[low], cost[high])[joined])
+    (one, two), area = np.concatenate(ends, axis=1), np.concatenate(areas)
+    capacity = np.maximum(np.rint(area / area.max() * 1000), 1).astype(np.int32)
+    rows, columns = np.concatenate([one, two]), np.concatenate([two, one])
+    return coo_array((np.tile(capacity, 2), (rows, columns)), shape=(count + 2,) * 2).tocsr()
 
 
 def _brightness(grey: NDArray[Any], mask: Mask) -> Floats:
