@@ -165,3 +165,21 @@ def teeth_array() -> Any:
     array[4:12, 4:10, 10:16] = 37
     array[13:19, 10:16, 16:20] = 11
     return array
+
+
+@pytest.fixture(scope="session")
+def oblique() -> Any:
+    """Three axes at right angles that lie along no axis of the patient, as columns."""
+    return np.linalg.qr(np.array([[0.9, 0.1, -0.3], [0.2, 0.8, 0.4], [0.3, -0.4, 0.7]]))[0]
+
+
+@pytest.fixture
+def scan(make_volume: MakeVolume, teeth_array: Any, oblique: Any) -> Any:
+    """An empty scan on an oblique, anisotropic grid of the size of ``teeth_array``."""
+    return make_volume(np.zeros(teeth_array.shape, np.int16), (0.3, 0.4, 0.5), oblique, (10, -20, 30))
+
+
+@pytest.fixture
+def labels(nodes: ModuleType, scan: Any, teeth_array: Any) -> Any:
+    """``teeth_array`` as a label map on the grid of ``scan``."""
+    return nodes.volume_of(scan).with_array(teeth_array)

@@ -8,18 +8,6 @@ import pytest
 from ToothTopoSegLib.anatomy.colours import colour_of
 from ToothTopoSegLib.errors import InputError
 
-OBLIQUE = np.linalg.qr(np.array([[0.9, 0.1, -0.3], [0.2, 0.8, 0.4], [0.3, -0.4, 0.7]]))[0]
-
-
-@pytest.fixture
-def scan(make_volume, teeth_array):
-    return make_volume(np.zeros(teeth_array.shape, np.int16), (0.3, 0.4, 0.5), OBLIQUE, (10, -20, 30))
-
-
-@pytest.fixture
-def labels(nodes, scan, teeth_array):
-    return nodes.volume_of(scan).with_array(teeth_array)
-
 
 @pytest.fixture
 def shown(nodes, scan, labels):
@@ -212,9 +200,9 @@ def test_an_empty_segment_is_filled_when_its_tooth_is_found(nodes, scan, make_se
     assert again.numbers[identifier] == 38
 
 
-def test_a_transform_above_the_segmentation_changes_nothing(nodes, shown, scan, labels, make_transform):
+def test_a_transform_above_the_segmentation_changes_nothing(nodes, shown, scan, labels, make_transform, oblique):
     moved = np.eye(4)
-    moved[:3, :3] = OBLIQUE.T
+    moved[:3, :3] = oblique.T
     moved[:3, 3] = 5, 6, 7
     transform = make_transform(moved)
     for node in (scan, shown):
@@ -233,8 +221,8 @@ def test_a_scheme_that_was_named_for_reading_is_named_for_writing(nodes, scan, m
     assert np.array_equal(nodes.labels_of(node, scheme="universal").labels.array, new)
 
 
-def test_another_grid_is_refused_and_nothing_changes(nodes, shown, scan, labels, make_volume):
-    other = make_volume(np.zeros(labels.array.shape, np.int16), (0.31, 0.4, 0.5), OBLIQUE, (10, -20, 30))
+def test_another_grid_is_refused_and_nothing_changes(nodes, shown, scan, labels, make_volume, oblique):
+    other = make_volume(np.zeros(labels.array.shape, np.int16), (0.31, 0.4, 0.5), oblique, (10, -20, 30))
     history = nodes.History(shown)
     with pytest.raises(InputError, match="was drawn on another grid"):
         nodes.apply_labels(shown, nodes.volume_of(other).with_array(repaired(labels.array)), history)

@@ -15,17 +15,6 @@ from ToothTopoSegLib.errors import InputError
 from ToothTopoSegLib.imaging.segments import tooth_segments, write_teeth
 
 ROOT = Path(__file__).resolve().parents[2]
-OBLIQUE = np.linalg.qr(np.array([[0.9, 0.1, -0.3], [0.2, 0.8, 0.4], [0.3, -0.4, 0.7]]))[0]
-
-
-@pytest.fixture
-def scan(make_volume, teeth_array):
-    return make_volume(np.zeros(teeth_array.shape, np.int16), (0.3, 0.4, 0.5), OBLIQUE, (10, -20, 30))
-
-
-@pytest.fixture
-def labels(nodes, scan, teeth_array):
-    return nodes.volume_of(scan).with_array(teeth_array)
 
 
 @pytest.fixture
@@ -85,9 +74,9 @@ def test_the_label_map_and_the_node_share_no_memory(nodes, scan, labels, teeth_a
     assert np.count_nonzero(nodes.labels_of(node).labels.array == 36) == 8 * 6 * 6
 
 
-def test_the_node_moves_with_the_volume_under_its_transform(nodes, scan, teeth_array, make_transform):
+def test_the_node_moves_with_the_volume_under_its_transform(nodes, scan, teeth_array, make_transform, oblique):
     moved = np.eye(4)
-    moved[:3, :3] = OBLIQUE.T
+    moved[:3, :3] = oblique.T
     moved[:3, 3] = 5, 6, 7
     scan.SetAndObserveTransformNodeID(make_transform(moved).GetID())
     labels = nodes.volume_of(scan).with_array(teeth_array)

@@ -15,7 +15,7 @@ topological persistence for simplicial maps*, SoCG 2014).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.topology.betti import Betti, Body, Box, Mask, ToothTopology, betti_numbers, bodies, box_around
+from ToothTopoSegLib.topology.betti import Betti, Box, Mask, ToothTopology, betti_numbers, bodies, box_around
 
 _BACKGROUND = {26: 1, 6: 3}
 """SciPy's order of neighbourhood for the background that goes with a foreground."""
@@ -93,19 +93,13 @@ def _meeting(first: ToothTopology, second: ToothTopology) -> tuple[Mask, Mask]:
     if not mine or not truth:
         mine = truth = []
     crop = box_around([*mine, *truth])
-    return _drawn(mine, crop), _drawn(truth, crop)
+    none = np.zeros([s.stop - s.start for s in crop], dtype=bool)
+    first_mask, second_mask = (reduce(np.logical_or, [b.in_box(crop) for b in near], none) for near in (mine, truth))
+    return first_mask, second_mask
 
 
 def _meet(one: Box, other: Box) -> bool:
     return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
-
-
-def _drawn(parts: Iterable[Body], crop: Box) -> Mask:
-    mask = np.zeros([s.stop - s.start for s in crop], dtype=bool)
-    for body in parts:
-        place = tuple(slice(s.start - c.start, s.stop - c.start) for s, c in zip(body.box, crop, strict=True))
-        mask[place] |= body.mask
-    return mask
 
 
 # --- matching of features ----------------------------------------------------------------------------------------

@@ -51,6 +51,18 @@ class Body:
         z, y, x = self.indices.mean(axis=0).tolist()
         return z, y, x
 
+    def in_box(self, box: tuple[slice, ...]) -> Mask:
+        """Its mask on another box of the whole array (slices z, y, x); what lies outside is cut off."""
+        out = np.zeros([s.stop - s.start for s in box], dtype=bool)
+        overlap = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(self.box, box, strict=True)]
+        if all(low < high for low, high in overlap):
+            here, there = (
+                tuple(slice(low - s.start, high - s.start) for (low, high), s in zip(overlap, sides, strict=True))
+                for sides in (box, self.box)
+            )
+            out[here] = self.mask[there]
+        return out
+
     def reaches_border(self, shape: Sequence[int]) -> bool:
         """Whether it touches a face of the whole array, which has this shape."""
         return any(side.start == 0 or side.stop == length for side, length in zip(self.box, shape, strict=True))

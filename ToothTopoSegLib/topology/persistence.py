@@ -29,7 +29,6 @@ from ToothTopoSegLib.topology.betti import Body
 Scores = NDArray[np.float64]
 Flat = NDArray[np.int64]
 Place = tuple[int, int, int]
-Step = tuple[int, int, int]
 
 _DUAL = {26: 6, 6: 26}
 

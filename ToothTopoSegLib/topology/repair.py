@@ -258,8 +258,8 @@ def _join(mouth: Mouth, finding: Finding) -> Plan:
     margin = np.ceil(3.0 / step).astype(int)
     size = labels.array.shape
     box = tuple(slice(max(s.start - m, 0), min(s.stop + m, n)) for s, m, n in zip(piece.box, margin, size, strict=True))
-    own = _painted(tooth.bodies[0], box)
-    part = _painted(piece, box)
+    own = tooth.bodies[0].in_box(box)
+    part = piece.in_box(box)
     free = (labels.array[box] == 0) | (labels.array[box] >= teeth.LOWER_JAW)
     to_own, to_part = (ndimage.distance_transform_edt(~mask, sampling=step) for mask in (own, part))
     gap, alone = to_own[part].min(), betti_numbers(own)
@@ -271,17 +271,6 @@ def _join(mouth: Mouth, finding: Finding) -> Plan:
             indices = np.ravel_multi_index(tuple((np.argwhere(bridge) + start).T), size).astype(np.int64)
             return indices, np.full(len(indices), finding.teeth[0], np.uint8)
     return _dissolve(mouth, finding)
-
-
-def _painted(body: Body, box: tuple[slice, ...]) -> NDArray[np.bool_]:
-    """A body as a mask (z, y, x) on another box."""
-    out = np.zeros([s.stop - s.start for s in box], bool)
-    overlap = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(body.box, box, strict=True)]
-    if all(low < high for low, high in overlap):
-        here = tuple(slice(low - b.start, high - b.start) for (low, high), b in zip(overlap, box, strict=True))
-        there = tuple(slice(low - a.start, high - a.start) for (low, high), a in zip(overlap, body.box, strict=True))
-        out[here] = body.mask[there]
-    return out
 
 
 def _hand_over(mouth: Mouth, finding: Finding) -> Plan:
@@ -301,8 +290,8 @@ def _part_teeth(mouth: Mouth, finding: Finding) -> Plan:
 
     part, labels = finding.voxels[0], mouth.labels
     box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in part.box)
-    own = (labels.array[box] == finding.teeth[0]) & ~_painted(part, box)
-    away = _painted(part, box) & ~ndimage.binary_dilation(own)
+    own = (labels.array[box] == finding.teeth[0]) & ~part.in_box(box)
+    away = part.in_box(box) & ~ndimage.binary_dilation(own)
     start = np.array([s.start for s in box])
     indices = _flat(labels, [part])
     kept = np.ravel_multi_index(tuple((np.argwhere(away) + start).T), labels.array.shape)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
-from ToothTopoSegLib.imaging.volume import Vector3
+from ToothTopoSegLib.imaging.volume import Vector3, Volume
 from ToothTopoSegLib.topology.arch import fit_arches
-from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology
+from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology, box_around
 from ToothTopoSegLib.topology.detect.contacts import Contact, arch_place, can_touch, contact_of, contacts
 from ToothTopoSegLib.topology.detect.gaps import partner_dentition
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
@@ -109,7 +109,6 @@ class _Pair:
     other: Mask
     number: int
     cores: Cores
-    neck: Contact
     neck_share: float
 
 
@@ -238,7 +237,7 @@ def _numbered(
         return None
     sides = np.argwhere(best[0]) * np.asarray(spacing), np.argwhere(best[1]) * np.asarray(spacing)
     share = _share(neck, sides, spacing, spacing)
-    return _Pair(best[0], best[1], best[2], cores, neck, share)
+    return _Pair(best[0], best[1], best[2], cores, share)
 
 
 def _misplaced(mouth: Mouth, placed: dict[int, Floats], without: Sequence[int] = ()) -> float:
@@ -427,12 +426,8 @@ def _part_next_to(mouth: Mouth, full: Body, rest: Body) -> Body | None:
 
 def _together(first: Body, second: Body) -> tuple[tuple[Mask, Mask], NDArray[np.int64]]:
     """Two bodies as masks on the box around both, and where that box begins."""
-    low, high = np.array([[[s.start, s.stop] for s in body.box] for body in (first, second)]).transpose(2, 0, 1)
-    low, high = low.min(axis=0), high.max(axis=0)
-    masks = np.zeros(tuple(high - low), dtype=bool), np.zeros(tuple(high - low), dtype=bool)
-    for mask, body in zip(masks, (first, second), strict=True):
-        mask[tuple(slice(s.start - c, s.stop - c) for s, c in zip(body.box, low, strict=True))] = body.mask
-    return masks, low
+    box = box_around((first, second))
+    return (first.in_box(box), second.in_box(box)), np.array([s.start for s in box])
 
 
 def _box_at(low: NDArray[np.int64], shape: Sequence[int]) -> Box:
@@ -576,9 +571,7 @@ def _bulge(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     if grown < BULGE_MM:
         return None
     text = f"{named(tooth.fdi)} has a lump on its root, {2 * grown:.1f} mm thicker than the root nearer to the crown."
-    size = body.voxels * labels.voxel_volume
-    where = lps(labels, place / np.asarray(labels.spacing))
-    return Finding(0, "outlier", "warning", (tooth.fdi,), where, size, text, None, (body,))
+    return _on_root(labels, tooth.fdi, body, place, text)
 
 
 def _root_spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
@@ -590,9 +583,13 @@ def _root_spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     if grown < SPREAD_MM:
         return None
     text = f"{named(tooth.fdi)} has a spur on its root, which is {grown:.1f} mm wider there than nearer to the crown."
-    size = body.voxels * labels.voxel_volume
-    where = lps(labels, place / np.asarray(labels.spacing))
-    return Finding(0, "outlier", "warning", (tooth.fdi,), where, size, text, None, (body,))
+    return _on_root(labels, tooth.fdi, body, place, text)
+
+
+def _on_root(labels: Volume, fdi: int, body: Body, place: Floats, text: str) -> Finding:
+    """A warning of something on a root at a place in mm along the array's axes."""
+    where, size = lps(labels, place / np.asarray(labels.spacing)), body.voxels * labels.voxel_volume
+    return Finding(0, "outlier", "warning", (fdi,), where, size, text, None, (body,))
 
 
 def _crownwards(mouth: Mouth, fdi: int) -> Floats:

@@ -162,8 +162,7 @@ def _faces_of(array: Array, fdi: int, body: Body) -> Iterator[_Faces]:
     """Faces between a body of a tooth and the teeth of higher number, so that each pair is seen once."""
     wide = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(body.box, array.shape, strict=True))
     crop = array[wide]
-    own = np.zeros(crop.shape, dtype=bool)
-    own[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(body.box, wide, strict=True))] = body.mask
+    own = body.in_box(wide)
     # jaw labels lie above all teeth
     higher = (crop > fdi) & (crop < teeth.LOWER_JAW)
     corner = np.array([s.start for s in wide])
