@@ -243,6 +243,25 @@ def view_of(segmentation_node: Any, reference_volume_node: Any = None, scheme: s
     return _view(segmentation_node, numbering, _grid_of_volume(reference_volume_node))
 
 
+def numbers_of(segmentation_node: Any, scheme: str | None = None) -> Mapping[str, int]:
+    """The FDI number or jaw label of each segment that is one; no voxel is looked at. Raises as :func:`labels_of`."""
+    return _numbered(segmentation_node, scheme).numbers
+
+
+def straightened(segmentation_node: Any) -> Any:
+    """The node itself, or where a transform that bends lies above it a copy outside the scene with that hardened."""
+    parent = segmentation_node.GetParentTransformNode()
+    if parent is None or parent.IsTransformToWorldLinear():
+        return segmentation_node
+    to_world = vtk.vtkGeneralTransform()
+    parent.GetTransformToWorld(to_world)
+    copy = slicer.vtkMRMLSegmentationNode()
+    copy.SetName(segmentation_node.GetName())
+    copy.GetSegmentation().DeepCopy(segmentation_node.GetSegmentation())
+    copy.ApplyTransform(to_world)
+    return copy
+
+
 def view_steps(segmentation_node: Any, scheme: str | None = None) -> Generator[None, None, SegmentationView]:
     """:func:`view_of` on the node's own grid with copied voxels, in steps between which the application may go on."""
     view = view_of(segmentation_node, None, scheme)
