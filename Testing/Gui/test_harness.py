@@ -160,6 +160,10 @@ class Way(enum.Enum):
     UP = "up"
     DOWN = "down"
 
+    def label(self):
+        """What the combo box shows."""
+        return f"go {self.value}"
+
 
 @pytest.fixture
 def parameters(slicer, scene):
@@ -204,10 +208,10 @@ def test_widgets_are_bound_by_their_parameter_name(parameters, qt):
     ui.loud.setProperty("SlicerParameterName", "loud")
     ui.way.setProperty("SlicerParameterName", "way")
     tag = parameters.connectGui(ui)
-    assert ui.loud.checked and [ui.way.itemText(n) for n in range(ui.way.count)] == ["up", "down"]
+    assert ui.loud.checked and [ui.way.itemText(n) for n in range(ui.way.count)] == ["go up", "go down"]
     ui.loud.checked = False
     parameters.way = Way.DOWN
-    assert not parameters.loud and ui.way.currentText == "down"
+    assert not parameters.loud and ui.way.currentText == "go down"
     parameters.disconnectGui(tag)
     ui.loud.checked = True
     assert not parameters.loud

@@ -105,6 +105,9 @@ class qMRMLNodeComboBox(_WithScene):  # noqa: N801
     showChildNodeTypes = Property(
         bool, lambda self: self._get("children", True), lambda self, v: self._put("children", v)
     )
+    hideChildNodeTypes = Property(
+        "QStringList", lambda self: self._get("hide", []), lambda self, v: self._put("hide", [str(t) for t in v])
+    )
     addEnabled = Property(bool, lambda self: self._get("add", True), lambda self, v: self._put("add", v))
     removeEnabled = Property(bool, lambda self: self._get("remove", True), lambda self, v: self._put("remove", v))
     renameEnabled = Property(bool, lambda self: self._get("rename", False), lambda self, v: self._put("rename", v))
@@ -152,6 +155,7 @@ class qMRMLNodeComboBox(_WithScene):  # noqa: N801
     def _offered(self, node: Any) -> bool:
         types = self._get("types", [])
         fits = any(node.IsA(t) if self._get("children", True) else node.GetClassName() == t for t in types)
+        fits = fits and node.GetClassName() not in self._get("hide", [])
         wanted = self._attributes.get(node.GetClassName(), {})
         told = all(node.GetAttribute(k) == v if v is not None else node.GetAttribute(k) for k, v in wanted.items())
         return bool(fits and told and (self._get("hidden", False) or not node.GetHideFromEditors()))

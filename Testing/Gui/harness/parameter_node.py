@@ -255,7 +255,11 @@ class _Connector:
         if self.property == "currentIndex" and issubclass(kind.origin, enum.Enum):
             widget.clear()
             for member in kind.origin:
-                widget.addItem(getattr(member, "label", lambda member=member: member.value)())
+                widget.addItem(getattr(kind.origin, "label", lambda e: e.name)(member))
+
+        for bounds in kind.annotations:
+            if isinstance(bounds, WithinRange) and self.property == "value":
+                widget.setRange(bounds.minimum, bounds.maximum)
 
     def _fitting(self) -> tuple[str, str]:
         origin, widget = self.kind.origin, type(self.widget)
