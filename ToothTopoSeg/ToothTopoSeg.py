@@ -52,6 +52,9 @@ class ToothTopoSegWidget(ScriptedLoadableModuleWidget):
         self.logic = ToothTopoSegLogic()
         self.ui.versionLabel.setText(_("Engine version {version}").format(version=self.logic.engineVersion()))
 
+    def enter(self):
+        """Called when the module is opened."""
+
 
 class ToothTopoSegLogic(ScriptedLoadableModuleLogic):
     """What scripts can ask of the module without its panel."""

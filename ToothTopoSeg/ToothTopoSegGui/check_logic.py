@@ -169,7 +169,7 @@ class CheckLogic:
         mending = partial(_mend, view, scan, known, rows, findingId)
         result, edit, checkup = yield mending
         yield from nodes.put_steps(segmentationNode, edit, session.history)
-        self._remember(session, checkup)
+        self._remember(session, checkup, nodes.stamp_of(segmentationNode))
         self._show(segmentationNode, volume, checkup, result)
         return _mended_ids(rows, result)
 
@@ -196,9 +196,12 @@ class CheckLogic:
         """Show the segmentation as it was before the last repair, or as it is; whether that is what shows now."""
         session = self._session(segmentationNode)
         if before != session.shows_before:
+            if before and session.stamp != nodes.stamp_of(segmentationNode):
+                session.checkup = None  # it was no longer that of the state after
             done = session.history.undo() if before else session.history.redo()
             session.shows_before = before and done
-            session.stamp = nodes.stamp_of(segmentationNode) if not before and done else session.stamp
+            if not before:
+                session.stamp = nodes.stamp_of(segmentationNode)
         return session.shows_before == before
 
     # ---- report
@@ -246,22 +249,21 @@ class CheckLogic:
             session = self._sessions[node.GetID()] = _Session(node, nodes.History(node))
         return session
 
-    def _remember(self, session: _Session, checkup: Checkup) -> None:
+    def _remember(self, session: _Session, checkup: Checkup, stamp: tuple[Any, ...]) -> None:
         """Keep the checkup of one segmentation alone: it holds the label map and the scan."""
         for other in self._sessions.values():
             other.checkup = None
-        session.checkup, session.stamp = checkup, nodes.stamp_of(session.node)
+        session.checkup, session.stamp = checkup, stamp
 
     def _examineSteps(self, node: Any, volumeNode: Any, scheme: str | None) -> Steps[Checkup]:
         session = self._session(node)
         self.showBefore(node, False)
+        stamp = nodes.stamp_of(node)
         view = yield from nodes.view_steps(nodes.straightened(node), scheme)
         scan = (yield from nodes.volume_steps(volumeNode)) if volumeNode is not None else None
-        stamp = nodes.stamp_of(node)
         checkup = yield partial(_examine, view, scan)
         _check_there(node)
-        self._remember(session, checkup)
-        session.stamp = stamp
+        self._remember(session, checkup, stamp)
         return checkup
 
     # ---- nodes of findings

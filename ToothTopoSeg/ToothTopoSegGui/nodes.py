@@ -41,7 +41,7 @@ _SEVERAL_VALUES = (
 )
 _RIGHT_ANGLE = 1e-3  # largest cosine between two axes, that of headers with rounded numbers
 _SAME_LATTICE_VOXELS = 0.01
-_LARGEST_SURFACE_VOXELS = 200**3
+_LARGEST_SURFACE_VOXELS = 70**3  # a jaw at about 1 mm, as the network sees it
 _COPIED_AT_ONCE_BYTES = 16 * 2**20  # some 10 ms
 _FIRST_JAW = 101  # teeth have smaller numbers
 _LOOKS = ("Visibility", "Visibility3D", "Visibility2DFill", "Visibility2DOutline")
@@ -96,13 +96,17 @@ class SegmentationView:
 # ---- volumes
 
 
-def volume_of(node: Any) -> Volume:
-    """A copy of a scalar volume node as a Volume in world coordinates; the scene is not touched.
+def volume_of(node: Any, copy: bool = True) -> Volume:
+    """A scalar volume node as a Volume in world coordinates; the scene is not touched.
 
-    Raises InputError for no node, a node that is no scalar volume, one of a time sequence, one without voxels or
-    geometry, and a parent transform that bends or shears.
+    Without ``copy`` the array is the node's own: to be read at once, or by who can bear that it changes. Raises
+    InputError for no node, a node that is no scalar volume, one of a time sequence, one without voxels or geometry,
+    and a parent transform that bends or shears.
     """
-    return at_once(volume_steps(node))
+    if copy:
+        return at_once(volume_steps(node))
+    _check_scalar_volume(node)
+    return _grid_of_volume(node).with_array(_voxels(node.GetImageData()))
 
 
 def volume_steps(node: Any) -> Generator[None, None, Volume]:
@@ -537,16 +541,40 @@ def show_teeth(
     subject hierarchy. Raises InputError where the labels hold nothing or lie elsewhere; then, and when anything else
     fails, nothing is left in the scene.
     """
+    boxes = label_boxes(labels.array)
+    steps = show_teeth_in_steps(
+        labels, boxes, volume_node, name, jaws_visible=jaws_visible, closed_surface=closed_surface
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def show_teeth_in_steps(
+    labels: Volume,
+    boxes: Mapping[int, Box],
+    volume_node: Any,
+    name: str,
+    *,
+    jaws_visible: bool = True,
+    closed_surface: bool = False,
+) -> Generator[float, None, Any]:
+    """:func:`show_teeth` as a generator, for a thread that must not be held up: each step takes a tenth of a second.
+
+    ``boxes`` are those of :func:`label_boxes`. It yields the fraction that is done and returns the node, which comes
+    into the scene with the last step; whoever stops before has left nothing there.
+    """
     from ToothTopoSegLib.errors import InputError
-    from ToothTopoSegLib.imaging.segments import tooth_segments
     from ToothTopoSegLib.topology.check import check_same_grid
 
     _check_scalar_volume(volume_node)
     check_same_grid(labels, _grid_of_volume(volume_node))
-    segments = tooth_segments(labels)
-    if not segments:
+    if not boxes:
         raise InputError(f"No teeth were found in {volume_node.GetName()!r}; expected a CBCT that shows teeth.")
-    segmentation = _segmentation(labels, volume_node, segments, closed_surface)
+    segments = _told_of(sorted(boxes))
+    segmentation = yield from _segmentation(labels, boxes, volume_node, segments, closed_surface)
     node = slicer.vtkMRMLSegmentationNode()
     node.SetName(name)
     node.SetAndObserveSegmentation(segmentation)
@@ -555,26 +583,39 @@ def show_teeth(
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
         node.CreateDefaultDisplayNodes()
-        _show_jaws(node, segments, jaws_visible)
+        show_jaws(node, jaws_visible)
         _place_beside(node, volume_node)
     return node
 
 
-def _segmentation(labels: Volume, volume_node: Any, segments: Sequence[Segment], closed_surface: bool) -> Any:
+def _segmentation(
+    labels: Volume, boxes: Mapping[int, Box], volume_node: Any, segments: Sequence[Segment], closed_surface: bool
+) -> Generator[float, None, Any]:
     local = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(local)
     matrix, first = _numpy_matrix(local), volume_node.GetImageData().GetExtent()[::2]
-    boxes = _boxes(labels.array)
     image = _image_of(labels.array, _union(list(boxes.values())), matrix, first)
     segmentation = slicer.vtkSegmentation()
     segmentation.SetSourceRepresentationName(LABELMAP)
-    for told in segments:
+    for number, told in enumerate(segments):
+        yield number / len(segments)
         segment = _new_segment(told, image)
         if closed_surface:
             surface = _surface(labels.array, told.value, boxes[told.value], matrix, first, segmentation)
             segment.AddRepresentation(SURFACE, surface)
         segmentation.AddSegment(segment, told.identifier)
+    yield 1.0
     return segmentation
+
+
+def _told_of(numbers: Sequence[int]) -> list[Segment]:
+    """What is told of the segments of these numbers."""
+    import numpy as np
+
+    from ToothTopoSegLib.imaging.segments import tooth_segments
+    from ToothTopoSegLib.imaging.volume import Volume
+
+    return tooth_segments(Volume(np.array(numbers, np.uint8).reshape(1, 1, -1)))
 
 
 def _new_segment(told: Segment, image: Any) -> Any:
@@ -589,7 +630,7 @@ def _new_segment(told: Segment, image: Any) -> Any:
     return segment
 
 
-def _boxes(array: Array) -> dict[int, Box]:
+def label_boxes(array: Array) -> dict[int, Box]:
     """The box that holds each label of an array (z, y, x)."""
     from scipy import ndimage
 
@@ -624,8 +665,9 @@ def _surface(array: Array, value: int, box: Box, ijk_to_ras: Matrix, first: Sequ
     """The closed surface (vtkPolyData) of one value in a box of an array, with the parameters of a segmentation.
 
     It is Slicer's own conversion, but of the box alone: Slicer runs through the whole layer for each of its segments.
-    Of a very large segment, a jaw, only every second or third voxel is taken, because the surface of all of them takes
-    several times the memory of the label map. ``first`` is the VTK index (i, j, k) of voxel [0, 0, 0] of the array.
+    Of a very large segment, a jaw, only some of the voxels is taken, because the surface of all of them takes several
+    times the memory of the label map and seconds to make. ``first`` is the VTK index (i, j, k) of voxel [0, 0, 0] of
+    the array.
     """
     import numpy as np
 
@@ -673,10 +715,12 @@ def remove_with_displays(scene: Any, node: Any) -> None:
             scene.RemoveNode(part)
 
 
-def _show_jaws(node: Any, segments: Sequence[Segment], visible: bool) -> None:
-    for told in segments:
-        if told.value >= _FIRST_JAW:
-            node.GetDisplayNode().SetSegmentVisibility(told.identifier, visible)
+def show_jaws(segmentation_node: Any, visible: bool) -> None:
+    """Show or hide the jaws of a segmentation that :func:`show_teeth` made."""
+    segmentation, display = segmentation_node.GetSegmentation(), segmentation_node.GetDisplayNode()
+    for identifier in segmentation.GetSegmentIDs() if display is not None else ():
+        if segmentation.GetSegment(identifier).GetLabelValue() >= _FIRST_JAW:
+            display.SetSegmentVisibility(identifier, visible)
 
 
 def _place_beside(node: Any, volume_node: Any) -> None:
@@ -914,7 +958,7 @@ class Edit:
         """Note where each label lies in the layers that changed."""
         for layer in self.layers:
             if layer.owned:
-                layer.boxes = _boxes(layer.array)
+                layer.boxes = label_boxes(layer.array)
 
     def prepared(self, segmentation: Any) -> Generator[None, None, Callable[[], None]]:
         """Make all images and surfaces, which may fail; what comes back puts them in place, which takes a moment."""
@@ -973,12 +1017,7 @@ class Edit:
         ]
 
     def _add(self, number: int) -> str:
-        import numpy as np
-
-        from ToothTopoSegLib.imaging.segments import tooth_segments
-        from ToothTopoSegLib.imaging.volume import Volume
-
-        told = tooth_segments(Volume(np.full((1, 1, 1), number, np.uint8)))[0]
+        told = _told_of([number])[0]
         identifier, count = told.identifier, 1
         while identifier in self.view.names or identifier in self.added:
             identifier, count = f"{told.identifier}_{count}", count + 1
