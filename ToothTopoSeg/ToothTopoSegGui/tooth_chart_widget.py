@@ -28,8 +28,8 @@ class ToothChartWidget(qt.QWidget):
         self.onTooth = onTooth
         self._chart: Any = None
         self._chosen: frozenset[int] = frozenset()
-        self.setMinimumHeight(_LEAST_HEIGHT)
-        self.setMouseTracking(True)
+        self.minimumHeight = _LEAST_HEIGHT
+        self.mouseTracking = True
 
     def showTeeth(self, present: Collection[int], findings: Sequence[Mapping[str, Any]]) -> None:
         """Show which teeth are there and what was found; findings are entries of the report with their verdict."""
@@ -78,7 +78,7 @@ class ToothChartWidget(qt.QWidget):
         """The tooth under the mouse in words."""
         tooth = self.toothAt(event.pos().x(), event.pos().y())
         told = next((t for t in self._chart.teeth if t.fdi == tooth), None) if tooth is not None else None
-        self.setToolTip(_in_words(told) if told is not None else "")
+        self.toolTip = _in_words(told) if told is not None else ""
 
     def paintEvent(self, event: Any) -> None:
         """The chart on white, as on paper, whatever the application's colours."""
