@@ -1,11 +1,13 @@
-"""The Slicer module ToothTopoSeg: for now a panel that says what works and where.
+"""The Slicer module ToothTopoSeg: its panels, its logic for scripts and its test, as Slicer's template shapes them.
 
-In: nothing. Out: the version of the engine and the command that segments a scan. The panels Segment, Check and
-Fine-tune take its place; everything they will show is computed in ToothTopoSegLib. Follows Slicer's template of a
-scripted module.
+Everything is computed in ToothTopoSegLib; the panels are in ToothTopoSegGui, one file each, and are made when the user
+opens the module.
 """
 
+import importlib
+
 import slicer
+import vtk  # noqa: F401
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -14,6 +16,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
+from ToothTopoSegGui.logic import SegmentLogic
 
 
 class ToothTopoSeg(ScriptedLoadableModule):
@@ -23,12 +27,14 @@ class ToothTopoSeg(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("ToothTopoSeg")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = []
+        self.parent.dependencies = ["Segmentations", "SubjectHierarchy"]
         self.parent.contributors = ["ToothTopoSeg contributors"]
         self.parent.helpText = _(
-            "Segments every tooth of a dental CBCT with an 8-bit nnU-Net, numbers the teeth (FDI) and says where the "
-            "result is anatomically impossible. This panel does not segment yet: run "
-            "<tt>toothtopo segment SCAN -o FOLDER</tt> in a terminal and load the <tt>.seg.nrrd</tt> file it writes."
+            "<p>Segments every tooth of a dental CBCT with an 8-bit nnU-Net, numbers the teeth (FDI) and says where "
+            "the result is anatomically impossible.</p><ol><li>Load a CBCT by the module DICOM or by Add Data.</li>"
+            "<li>Choose it in the tab <b>Segment</b> and press <b>Apply</b>: every tooth becomes a segment.</li>"
+            "<li>Look through the result before you use it.</li></ol><p>It runs on this computer alone, without a "
+            "graphics card. It is no medical device: every result needs the eyes of a dentist.</p>"
         )
         self.parent.acknowledgementText = _(
             "Method: Topology-Constrained Quantized nnUNet for Efficient and Anatomically Accurate 3D Tooth "
@@ -36,40 +42,108 @@ class ToothTopoSeg(ScriptedLoadableModule):
         )
 
 
-class ToothTopoSegWidget(ScriptedLoadableModuleWidget):
-    """The panel, as its .ui file draws it."""
+class ToothTopoSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The tabs, and what keeps them in step with the scene."""
+
+    # Title, .ui file and class of each panel, and the file of ToothTopoSegGui the class is in.
+    PANELS = (
+        ("Segment", "SegmentPanel", "segment_panel"),
+        ("Fine-tune", "FineTunePanel", "finetune_panel"),
+    )
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
         self.logic = None
+        self.panels = []
+        self._entered = False
 
     def setup(self):
         """Called once, when the user first opens the module."""
+        from ToothTopoSegGui.services import Services
+
         ScriptedLoadableModuleWidget.setup(self)
-        panel = slicer.util.loadUI(self.resourcePath("UI/ToothTopoSeg.ui"))
-        self.layout.addWidget(panel)
-        self.ui = slicer.util.childWidgetVariables(panel)
+        frame = slicer.util.loadUI(self.resourcePath("UI/ToothTopoSeg.ui"))
+        frame.setMRMLScene(slicer.mrmlScene)
+        self.layout.addWidget(frame)
+        self.ui = slicer.util.childWidgetVariables(frame)
         self.logic = ToothTopoSegLogic()
-        self.ui.versionLabel.setText(_("Engine version {version}").format(version=self.logic.engineVersion()))
+        self.services = Services(self.ui, self, lambda: self.panels)
+        self.panels = [self._makePanel(*told) for told in self.PANELS]
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
+
+    def _makePanel(self, title, name, file):
+        page = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
+        page.setMRMLScene(slicer.mrmlScene)
+        self.ui.panelTabs.addTab(page, _(title))
+        panel = getattr(importlib.import_module(f"ToothTopoSegGui.{file}"), name)
+        return panel(slicer.util.childWidgetVariables(page), self.logic, self.services)
+
+    def panel(self, name):
+        """The panel of a class name, such as "SegmentPanel"."""
+        return next(panel for panel in self.panels if type(panel).__name__ == name)
+
+    def cleanup(self):
+        """Called when the application closes or the module is reloaded."""
+        for panel in self.panels:
+            panel.cleanup()
+        self.removeObservers()
 
     def enter(self):
-        """Called when the module is opened."""
+        """Called each time the user opens this module."""
+        self._entered = True
+        self.initializeParameterNode()
+        for panel in self.panels:
+            panel.enter()
+
+    def exit(self):
+        """Called each time the user opens another module."""
+        self._entered = False
+        for panel in self.panels:
+            panel.exit()
+
+    def onSceneStartClose(self, caller=None, event=None):
+        """Called just before the scene is closed: its parameter node must not be used any more."""
+        for panel in self.panels:
+            panel.setParameterNode(None)
+
+    def onSceneEndClose(self, caller=None, event=None):
+        """Called just after the scene is closed or another one is loaded."""
+        if self._entered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Show the choices of the scene; the first volume is chosen where none is."""
+        parameterNode = self.logic.getParameterNode()
+        if parameterNode.inputVolume is None:
+            parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        for panel in self.panels:
+            panel.setParameterNode(parameterNode)
 
 
-class ToothTopoSegLogic(ScriptedLoadableModuleLogic):
-    """What scripts can ask of the module without its panel."""
+class ToothTopoSegLogic(SegmentLogic, ScriptedLoadableModuleLogic):
+    """What scripts can ask of the module without its panels; no widget is made.
 
-    def engineVersion(self) -> str:
-        """The version of ToothTopoSegLib that this module would use."""
-        import ToothTopoSegLib
+    Example::
 
-        return ToothTopoSegLib.__version__
+        from ToothTopoSeg import ToothTopoSegLogic
 
-    def resourceFolder(self) -> str:
-        """The folder of models, terminologies and colours that came with the extension."""
-        from ToothTopoSegLib.resources import resource_folder
+        logic = ToothTopoSegLogic()
+        segmentationNode = logic.segment(slicer.util.getNode("CBCT"))
+    """
 
-        return str(resource_folder())
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+
+    def getParameterNode(self):
+        """The choices of the scene as ToothTopoSegParameterNode."""
+        from ToothTopoSegGui.parameters import ToothTopoSegParameterNode
+
+        return ToothTopoSegParameterNode(super().getParameterNode())
 
 
 class ToothTopoSegTest(ScriptedLoadableModuleTest):

@@ -10,12 +10,13 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ToothTopoSegGui.nodes import FIRST_JAW
+
 _ATTRIBUTE = "ToothTopoSeg.LookBefore"
 _OPACITIES = ("Opacity3D", "Opacity2DFill", "Opacity2DOutline")
 _LOOKS = ("Visibility", *_OPACITIES)
 _FADED = {"Opacity3D": 0.15, "Opacity2DFill": 0.15, "Opacity2DOutline": 0.4}
 _FADED_JAW = {"Opacity3D": 0.04, "Opacity2DFill": 0.1, "Opacity2DOutline": 0.3}
-_FIRST_JAW = 101  # teeth have smaller numbers
 
 
 def highlight(segmentation_node: Any, numbers: Mapping[str, int], teeth: Collection[int]) -> None:
@@ -34,7 +35,7 @@ def highlight(segmentation_node: Any, numbers: Mapping[str, int], teeth: Collect
     changing = display.StartModify()
     display.SetAttribute(_ATTRIBUTE, json.dumps(before))
     for identifier in identifiers:
-        faded = _FADED_JAW if numbers.get(identifier, 0) >= _FIRST_JAW else _FADED
+        faded = _FADED_JAW if numbers.get(identifier, 0) >= FIRST_JAW else _FADED
         look = dict(before[identifier])
         if identifier in clear:
             look |= {"Visibility": True, "Opacity3D": 1.0}

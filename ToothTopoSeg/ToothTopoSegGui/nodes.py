@@ -43,7 +43,7 @@ _RIGHT_ANGLE = 1e-3  # largest cosine between two axes, that of headers with rou
 _SAME_LATTICE_VOXELS = 0.01
 _LARGEST_SURFACE_VOXELS = 70**3  # a jaw at about 1 mm, as the network sees it
 _COPIED_AT_ONCE_BYTES = 16 * 2**20  # some 10 ms
-_FIRST_JAW = 101  # teeth have smaller numbers
+FIRST_JAW = 101  # teeth have smaller numbers
 _LOOKS = ("Visibility", "Visibility3D", "Visibility2DFill", "Visibility2DOutline")
 _LOOKS += ("Opacity3D", "Opacity2DFill", "Opacity2DOutline")
 
@@ -481,7 +481,7 @@ def _merge(target: Array, part: Array, table: Array, overlaps: Counter[tuple[int
 
     for there, plane in zip(target, part, strict=True):
         new = np.take(table, plane, mode="clip")
-        replaces = (there >= _FIRST_JAW) & (new > 0) & (new < _FIRST_JAW)
+        replaces = (there >= FIRST_JAW) & (new > 0) & (new < FIRST_JAW)
         claimed = (there > 0) & (new > 0) & (there != new)
         if claimed.any():
             kept = np.where(replaces, new, there)[claimed]
@@ -703,6 +703,16 @@ def _whole_or_nothing(scene: Any, node: Any) -> Iterator[None]:
         raise
 
 
+def move_segmentation(source_node: Any, target_node: Any) -> None:
+    """Put the segments of one segmentation node in place of those of another, and take the first out of the scene."""
+    target_node.GetSegmentation().DeepCopy(source_node.GetSegmentation())
+    target_node.SetAndObserveTransformNodeID(source_node.GetTransformNodeID())
+    role = source_node.GetReferenceImageGeometryReferenceRole()
+    target_node.SetReferenceImageGeometryParameterFromVolumeNode(source_node.GetNodeReference(role))
+    target_node.CreateDefaultDisplayNodes()
+    remove_with_displays(source_node.GetScene(), source_node)
+
+
 def remove_with_displays(scene: Any, node: Any) -> None:
     """Remove a displayable node with all that belongs to it alone: display nodes, storage node, hierarchy item."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
@@ -719,7 +729,7 @@ def show_jaws(segmentation_node: Any, visible: bool) -> None:
     """Show or hide the jaws of a segmentation that :func:`show_teeth` made."""
     segmentation, display = segmentation_node.GetSegmentation(), segmentation_node.GetDisplayNode()
     for identifier in segmentation.GetSegmentIDs() if display is not None else ():
-        if segmentation.GetSegment(identifier).GetLabelValue() >= _FIRST_JAW:
+        if segmentation.GetSegment(identifier).GetLabelValue() >= FIRST_JAW:
             display.SetSegmentVisibility(identifier, visible)
 
 
@@ -934,7 +944,7 @@ class Edit:
                 number = self.numbers.get(identifier)
                 if number is None:
                     continue
-                wanted = (new == number) | ((new > 0) & (new < _FIRST_JAW) & (number >= _FIRST_JAW))
+                wanted = (new == number) | ((new > 0) & (new < FIRST_JAW) & (number >= FIRST_JAW))
                 taken = local[inside][(values == value) & ~wanted[inside]]
                 if len(taken):
                     layer.own()

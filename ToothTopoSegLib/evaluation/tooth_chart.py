@@ -204,6 +204,14 @@ def badge(severity: str, em: float = 1.1) -> str:
     return f'<svg class="badge" width="{em}em" height="{em}em" viewBox="-3.4 -3.4 6.8 6.8">{_sign(severity)}</svg>'
 
 
+def sign(severity: str, pixels: int) -> str:
+    """The same sign as an SVG file of its own, so many pixels wide and high; nothing for an unknown severity."""
+    if severity not in _BADGES:
+        return ""
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{pixels}" height="{pixels}" viewBox="-3.4 -3.4 6.8 6.8"'
+    return f"<svg {size}>{_sign(severity)}</svg>"
+
+
 # --- the drawing -------------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,8 @@ class QUiLoader(QtUiTools.QUiLoader):
             if name not in known:
                 raise ValueError(f"the harness has no widget {name}")
             for told in element.findall("property") if name in self._custom else ():
-                if self._custom[name].staticMetaObject.indexOfProperty(told.get("name", "")) < 0:
+                dynamic = told.get("stdset") == "0"
+                if not dynamic and self._custom[name].staticMetaObject.indexOfProperty(told.get("name", "")) < 0:
                     raise ValueError(f"{name} has no property {told.get('name')}")
 
 
