@@ -17,6 +17,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+from ToothTopoSegGui.check_logic import CheckLogic
 from ToothTopoSegGui.logic import SegmentLogic
 
 
@@ -48,6 +49,7 @@ class ToothTopoSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # Title, .ui file and class of each panel, and the file of ToothTopoSegGui the class is in.
     PANELS = (
         ("Segment", "SegmentPanel", "segment_panel"),
+        ("Check", "CheckPanel", "check_panel"),
         ("Fine-tune", "FineTunePanel", "finetune_panel"),
     )
 
@@ -125,7 +127,7 @@ class ToothTopoSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             panel.setParameterNode(parameterNode)
 
 
-class ToothTopoSegLogic(SegmentLogic, ScriptedLoadableModuleLogic):
+class ToothTopoSegLogic(SegmentLogic, CheckLogic, ScriptedLoadableModuleLogic):
     """What scripts can ask of the module without its panels; no widget is made.
 
     Example::
@@ -138,6 +140,7 @@ class ToothTopoSegLogic(SegmentLogic, ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
+        CheckLogic.__init__(self)
 
     def getParameterNode(self):
         """The choices of the scene as ToothTopoSegParameterNode."""

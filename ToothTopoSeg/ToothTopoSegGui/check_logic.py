@@ -105,6 +105,14 @@ class CheckLogic:
         """FDI numbers of the teeth that were there at the last check."""
         return [int(tooth) for tooth in self._told(segmentationNode, _TEETH).split()]
 
+    def checkedWith(self, segmentationNode: Any) -> tuple[Any, str]:
+        """The scan and label scheme ("" for none named) of the last check, or else the scan it was made on."""
+        table = self.findingsTable(segmentationNode)
+        if table is not None:
+            return table.GetNodeReference(_VOLUME), table.GetAttribute(_SCHEME) or ""
+        made_on = segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+        return (made_on if made_on is not None and made_on.IsA("vtkMRMLScalarVolumeNode") else None), ""
+
     def notesOfCheck(self, segmentationNode: Any) -> str:
         """What the last check has to tell of how the segmentation was read."""
         return self._told(segmentationNode, _NOTES)
@@ -129,6 +137,15 @@ class CheckLogic:
         if point is not None:
             logic.FocusCamerasOnNthPointInMarkup(markups.GetID(), point)
         self.showTeeth(segmentationNode, finding.teeth)
+
+    def showTooth(self, segmentationNode: Any, fdi: int) -> None:
+        """Move the slice views to the middle of a tooth and show it clearly; nothing happens where it is not there."""
+        numbers = nodes.numbers_of(segmentationNode, self._told(segmentationNode, _SCHEME) or None)
+        identifier = next((i for i, number in numbers.items() if number == fdi), None)
+        if identifier is None:
+            return
+        slicer.modules.markups.logic().JumpSlicesToLocation(*nodes.middle_of(segmentationNode, identifier), True)
+        highlight.highlight(segmentationNode, numbers, [fdi])
 
     def showTeeth(self, segmentationNode: Any, teeth: Sequence[int]) -> None:
         """Show these teeth clearly and the others faded."""

@@ -83,7 +83,7 @@ class FindingsView:
     def _chooseQuietly(self, findingId: int | None) -> None:
         self._filling = True
         if findingId is None or not self.choose(findingId):
-            self.table.setCurrentIndex(self.proxy.index(-1, -1))
+            self.table.setCurrentIndex(qt.QModelIndex())
             self.table.clearSelection()
         self._filling = False
 

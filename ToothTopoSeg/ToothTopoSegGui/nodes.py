@@ -252,6 +252,18 @@ def numbers_of(segmentation_node: Any, scheme: str | None = None) -> Mapping[str
     return _numbered(segmentation_node, scheme).numbers
 
 
+def middle_of(segmentation_node: Any, identifier: str) -> tuple[float, float, float]:
+    """RAS mm of the middle of a segment in the world; told from its surface where it has one, which takes less time."""
+    segment = segmentation_node.GetSegmentation().GetSegment(identifier)
+    surface = segment.GetRepresentation(SURFACE)
+    if surface is not None:
+        to_world = _matrix_to_world(segmentation_node, "segmentation")
+        r, a, s = (to_world @ [*surface.GetCenter(), 1.0])[:3].tolist()
+        return r, a, s
+    r, a, s = segmentation_node.GetSegmentCenterRAS(identifier)
+    return r, a, s
+
+
 def straightened(segmentation_node: Any) -> Any:
     """The node itself, or where a transform that bends lies above it a copy outside the scene with that hardened."""
     parent = segmentation_node.GetParentTransformNode()

@@ -25,7 +25,8 @@ class ToothTopoSegParameterNode:
     """The choices of one scene.
 
     ``threads`` 0 means all; an empty ``modelPath`` means the bundled model; ``result`` is the last segmentation made.
-    ``minutes`` is the budget of fine-tuning.
+    ``checkedSegmentation`` and ``checkedVolume`` are those of the panel Check. ``minutes`` is the budget of
+    fine-tuning.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -35,6 +36,8 @@ class ToothTopoSegParameterNode:
     threads: Annotated[int, WithinRange(0, 256)] = 0
     jawsVisible: bool = True
     centre3D: bool = True
+    checkedSegmentation: slicer.vtkMRMLSegmentationNode
+    checkedVolume: slicer.vtkMRMLScalarVolumeNode
     casesFolder: str
     outputFolder: str
     minutes: Annotated[int, WithinRange(1, 10000)] = 60

@@ -65,10 +65,15 @@ def is_mended(finding: Finding, changes: Sequence[Change]) -> bool:
 
 def reviewed_report(report: Mapping[str, Any], reviewed: Sequence[Reviewed]) -> dict[str, Any]:
     """A report of the same check with a ``verdict`` and a ``note`` for each finding, and the list ``repaired``."""
-    entries = [_entry(one) for one in reviewed]
-    standing = [entry for entry in entries if entry["verdict"] != REPAIRED]
-    gone = [entry for entry in entries if entry["verdict"] == REPAIRED]
+    told = entries(reviewed)
+    standing = [entry for entry in told if entry["verdict"] != REPAIRED]
+    gone = [entry for entry in told if entry["verdict"] == REPAIRED]
     return {**report, "findings": standing, "repaired": gone}
+
+
+def entries(reviewed: Sequence[Reviewed]) -> list[dict[str, Any]]:
+    """The findings as the report lists them, each with its ``verdict`` and ``note``."""
+    return [finding_entry(one.finding) | {"verdict": one.verdict, "note": one.note} for one in reviewed]
 
 
 def write_csv(report: Mapping[str, Any], path: Path) -> None:
@@ -91,10 +96,6 @@ def write_csv(report: Mapping[str, Any], path: Path) -> None:
         raise OutputError(f"The findings cannot be written to {path} ({reason}); choose a writable folder.") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _entry(reviewed: Reviewed) -> dict[str, Any]:
-    return finding_entry(reviewed.finding) | {"verdict": reviewed.verdict, "note": reviewed.note}
 
 
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
