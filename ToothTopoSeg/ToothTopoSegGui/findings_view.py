@@ -28,7 +28,7 @@ class FindingsView:
         self._filling = False
         self._icons = {severity: _icon(severity) for severity in SEVERITIES}
         self.model = qt.QStandardItemModel(0, 5, table)
-        self.model.setHorizontalHeaderLabels([_("No."), _("Severity"), _("Kind"), _("Teeth"), _("State")])
+        self.model.setHorizontalHeaderLabels([_("No."), _("Severity"), _("Kind"), _("State"), _("Teeth")])
         self.proxy = qt.QSortFilterProxyModel(table)
         self.proxy.setSourceModel(self.model)
         self.proxy.sortRole, self.proxy.filterRole = _SORT_ROLE, _FILTER_ROLE
@@ -45,7 +45,8 @@ class FindingsView:
         for number, row in enumerate(rows):
             self._fill(number, row)
         self._filling = False
-        self.table.resizeColumnsToContents()
+        for column in range(4):  # the teeth get what is left
+            self.table.resizeColumnToContents(column)
         self._chooseQuietly(chosen)
 
     def filter(self, severities: Collection[str], kind: str, verdicts: Collection[str]) -> None:
@@ -101,8 +102,8 @@ class FindingsView:
             (str(finding.id), finding.id),
             (severityName(finding.severity), rank * 10_000 + finding.id),
             (kindName(finding.kind), kindName(finding.kind)),
-            (" ".join(map(str, finding.teeth)), finding.teeth[0] if finding.teeth else 0),
             (verdictName(row.verdict), verdictName(row.verdict)),
+            (" ".join(map(str, finding.teeth)), finding.teeth[0] if finding.teeth else 0),
         )
         for column, (text, order) in enumerate(cells):
             item = qt.QStandardItem(text)

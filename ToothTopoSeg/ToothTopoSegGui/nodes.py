@@ -334,9 +334,13 @@ def _told(identifier: str, segment: Any) -> SegmentLabel:
 
 
 def _own_grid(node: Any) -> Volume:
-    """The grid of the volume the segmentation refers to, else the geometry it keeps, else what its segments span."""
+    """The grid of the volume the segmentation refers to, else the geometry it keeps, else what its segments span.
+
+    Where one of the two was moved without the other, the volume's grid is no longer that of the segmentation's voxels.
+    """
     volume = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-    if volume is not None and volume.GetImageData() is not None:
+    together = volume is not None and volume.GetTransformNodeID() == node.GetTransformNodeID()
+    if together and volume.GetImageData() is not None:
         return _grid_of_volume(volume)
     segmentation = _with_labelmaps(node, None)
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()

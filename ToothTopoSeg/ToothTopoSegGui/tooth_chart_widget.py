@@ -13,11 +13,11 @@ import qt
 from slicer.i18n import tr as _
 
 _FILLS = {"error": "#e8663f", "warning": "#ffd667", "info": "#d3e6f7", "ignored": "#c9ced6", "": "#fffdf5"}
-_HATCHES = {"error": ("#5e1500", "DiagCrossPattern"), "warning": ("#7a5200", "BDiagPattern")}
+_HATCHES = {"error": ("#b03a14", "DiagCrossPattern"), "warning": ("#c79a1e", "BDiagPattern")}
 _LINE, _GAP_LINE, _ABSENT_LINE, _CHOSEN_LINE = "#4a5260", "#a82a00", "#8a93a0", "#0057b8"
 _PAPER, _INK, _DIM = "#ffffff", "#1a1d22", "#5d6673"
 _SIDES_MM = 4.0
-_LEAST_HEIGHT = 150
+_LEAST_HEIGHT = 205
 
 
 class ToothChartWidget(qt.QWidget):
@@ -122,7 +122,7 @@ class ToothChartWidget(qt.QWidget):
         for tooth in self._chart.teeth:
             self._drawTooth(painter, tooth)
         painter.setPen(qt.QColor(_DIM))
-        for place, side, words in ((2, qt.Qt.AlignLeft, _("Patient's right")), (0, qt.Qt.AlignRight, _("Left"))):
+        for place, side, words in ((2, qt.Qt.AlignLeft, _("Patient's right")), (0, qt.Qt.AlignRight, _("Patient's left"))):
             painter.drawText(qt.QRectF(place, -_SIDES_MM, self._chart.width - 2, 6), side | qt.Qt.AlignTop, words)
 
     def _drawTooth(self, painter: Any, tooth: Any) -> None:

@@ -6,6 +6,7 @@ away together; Qt's setters and ``isX`` getters are slots or methods in PythonQt
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import inspect
 import os
@@ -43,6 +44,18 @@ CLASSES = {
 }
 _MODULES = {name: importlib.import_module(f"PySide6.{name}") for name in (*CLASSES, "QtUiTools")}
 QtCore, QtGui, QtWidgets, QtUiTools = _MODULES.values()
+
+
+def _keep_none() -> None:
+    """Keep None from being freed: PySide is built as if it could not be, which is so from Python 3.12 on only.
+
+    Each of its methods that returns nothing takes one reference of None away, until Python 3.11 ends the process.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 2**40
+
+
+_keep_none()
 
 
 def _methods_before() -> dict[type, set[str]]:
