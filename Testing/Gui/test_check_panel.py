@@ -111,7 +111,7 @@ def cell(panel, row, column):
 # ---- check
 
 
-def test_a_check_fills_list_chart_and_summary(panel, checked, screenshot, widget):
+def test_a_check_fills_list_chart_and_summary(panel, checked, widget):
     assert panel.view.listedIds()[:3] == [1, 2, 3]
     assert [cell(panel, 0, column) for column in range(5)] == ["1", "Error", "Cavity", "Open", "36"]
     assert "2 teeth. Open: 3 errors" in panel.ui.summaryLabel.text
@@ -315,13 +315,13 @@ def test_a_click_on_a_tooth_chooses_its_finding(panel, checked, qt):
 # ---- mend, undo, ignore
 
 
-def test_a_finding_is_mended_shown_before_and_undone(panel, checked, finish, widget, process_events):
+def test_a_finding_is_mended_shown_before_and_undone(panel, checked, finish, widget):
     nodes = importlib.import_module("ToothTopoSegGui.nodes")
     panel.view.choose(2)
     assert panel.ui.repairButton.enabled and not panel.ui.undoButton.enabled
     panel.ui.repairButton.click()
     finish()
-    assert "Repaired: finding 2" in status(widget)
+    assert "Repaired: 2." in status(widget)
     assert verdicts(panel, checked)[2] == "repaired" and verdicts(panel, checked)[1] == "open"
     panel.ui.beforeButton.click()
     assert nodes.labels_of(checked).labels.array[24, 20, 70] == 0
@@ -334,7 +334,7 @@ def test_a_finding_is_mended_shown_before_and_undone(panel, checked, finish, wid
     assert not panel.ui.undoButton.enabled and not panel.ui.beforeButton.enabled
 
 
-def test_all_safe_repairs_but_those_ignored(panel, checked, finish, screenshot, widget):
+def test_all_safe_repairs_but_those_ignored(panel, checked, finish):
     panel.view.choose(1)
     panel.ui.noteEdit.text = "the pulp"
     panel.ui.ignoreButton.click()
@@ -349,7 +349,15 @@ def test_all_safe_repairs_but_those_ignored(panel, checked, finish, screenshot, 
     assert verdicts(panel, checked)[1] == "open"
 
 
-def test_a_failure_that_nobody_thought_of_is_told_with_its_details(panel, checked, finish, widget, monkeypatch):
+def test_a_repair_that_would_make_something_worse_is_told(panel, checked, finish, widget, monkeypatch):
+    monkeypatch.setattr("ToothTopoSegLib.topology.repair.propose", lambda mouth, finding: None)
+    panel.ui.repairAllButton.click()
+    finish()
+    assert "Not repaired, because it would make something else worse: 1, 2, 3." in status(widget)
+    assert "open" in {verdicts(panel, checked)[n] for n in (1, 2, 3)}
+
+
+def test_a_failure_that_nobody_thought_of_is_told_with_its_details(panel, checked, finish, widget, monkeypatch, slicer):
     def fail(*arguments):
         raise ZeroDivisionError("thin air")
 
@@ -358,7 +366,6 @@ def test_a_failure_that_nobody_thought_of_is_told_with_its_details(panel, checke
     finish()
     assert "failed unexpectedly (ZeroDivisionError)" in status(widget)
     widget.ui.copyDiagnosticsButton.click()
-    slicer = importlib.import_module("slicer")
     assert "thin air" in slicer.app.clipboard().text()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import textwrap
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,6 +126,19 @@ def test_a_linear_transform_moves_the_findings_and_nothing_else(check_logic, che
     assert np.subtract(moved_one.position_lps_mm, before) == pytest.approx((-5, -6, 7))
     assert check_logic.repair(checked, moved_one.id) == [moved_one.id]
     assert checked.GetParentTransformNode() is not None
+
+
+def test_voxels_of_a_segmentation_that_was_moved_without_its_scan_are_all_checked(
+    check_logic, checked, make_transform, nodes, scene
+):
+    moved = np.eye(4)
+    moved[:3, 3] = 0.1, 60.2, 0.3
+    checked.SetAndObserveTransformNodeID(make_transform(moved).GetID())
+    check_logic.check(checked, scene.GetFirstNodeByName("CBCT"))
+    assert (
+        check_logic.notesOfCheck(checked) == "The volume lies on another grid than the segmentation and was not used."
+    )
+    assert len(check_logic.repair(checked)) == 3
 
 
 @pytest.fixture
@@ -325,6 +339,14 @@ def test_a_report_that_cannot_be_written_is_told(check_logic, reviewed, tmp_path
         check_logic.exportReport(reviewed, tmp_path / "report.docx")
     with pytest.raises(OutputError, match="cannot be written"):
         check_logic.exportReport(reviewed, tmp_path / "none" / "report.json")
+
+
+def test_the_example_of_the_documentation_runs(check_logic, faulty, tmp_path, capsys):
+    example = textwrap.dedent(type(check_logic).__doc__.partition("Example::")[2])
+    names = {"logic": check_logic, "segmentationNode": faulty, "folder": tmp_path}
+    exec(example, names)
+    assert names["mended"] == [1, 3] and (tmp_path / "report.html").exists()
+    assert "2 error cavity (46,) open" in capsys.readouterr().out
 
 
 # ---- with the scene

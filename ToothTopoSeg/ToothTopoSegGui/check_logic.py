@@ -60,7 +60,18 @@ class _Session:
 
 
 class CheckLogic:
-    """The part of the module's logic that checks and repairs; needs no widget."""
+    """The part of the module's logic that checks and repairs; needs no widget.
+
+    Example::
+
+        table = logic.check(segmentationNode)
+        for row in logic.reviewed(segmentationNode):
+            print(row.finding.id, row.finding.severity, row.finding.kind, row.finding.teeth, row.verdict)
+        logic.setVerdict(segmentationNode, 2, "ignored", "an old root filling")
+        mended = logic.repair(segmentationNode)
+        logic.exportReport(segmentationNode, folder / "report.html")
+        logic.undoRepair(segmentationNode)
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[str, _Session] = {}

@@ -8,7 +8,7 @@ scene that is loaded again shows all of it.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -31,6 +31,7 @@ class CheckPanel:
         self._guiTag: Any = None
         self._shown: Any = None
         self._rows: list[Any] = []
+        self._attempted: list[int] = []
         self._work: Background | None = None
         self._worked: Any = None
         self._whenDone: Callable[[Any], None] = lambda result: None
@@ -99,12 +100,15 @@ class CheckPanel:
     def repair(self) -> None:
         """Mend the chosen finding."""
         chosen = self.view.chosenId()
-        if chosen is not None:
+        if chosen is not None and not self.running:
+            self._attempted = [chosen]
             self._start(lambda: self.logic.repairSteps(self._segmentation(), chosen), self._tellRepaired)
 
     def repairAll(self) -> None:
         """Mend all findings that can be mended safely and are not ignored."""
-        self._start(lambda: self.logic.repairSteps(self._segmentation()), self._tellRepaired)
+        if not self.running:
+            self._attempted = [row.finding.id for row in self._rows if row.finding.repair and row.verdict == "open"]
+            self._start(lambda: self.logic.repairSteps(self._segmentation()), self._tellRepaired)
 
     def undo(self) -> None:
         """Take back the last repair."""
@@ -199,12 +203,12 @@ class CheckPanel:
             self._whenDone(work.result)
 
     def _tellRepaired(self, ids: list[int]) -> None:
-        if ids:
-            numbers = ", ".join(map(str, ids))
-            self.services.showStatus(_("Repaired: finding {numbers}. Undo takes it back.").format(numbers=numbers))
-        else:
-            told = _("Nothing was repaired: each repair would have made something else worse. Use the Segment Editor.")
-            self.services.showStatus(told)
+        told = [_("Repaired: {numbers}. Undo takes it back.").format(numbers=_listed(ids))] if ids else []
+        left = [n for n in self._attempted if n not in ids]
+        if left:
+            refused = _("Not repaired, because it would make something else worse: {numbers}. Use the Segment Editor.")
+            told.append(refused.format(numbers=_listed(left)))
+        self.services.showStatus(" ".join(told) or _("There was nothing to repair."))
 
     def _tellExported(self, path: Any) -> None:
         self.services.showStatus(_("The report was written to {path}.").format(path=path))
@@ -382,6 +386,10 @@ def _in_words(row: Any) -> str:
     repair = _("Repair: {name}.").format(name=finding.repair) if finding.repair else _("To be corrected by hand.")
     last = repair if row.verdict == "open" else verdictName(row.verdict)
     return f"<b>{head}</b><br>{_escaped(finding.evidence)}<br><i>{last}</i>"
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids))
 
 
 def _escaped(text: str) -> str:

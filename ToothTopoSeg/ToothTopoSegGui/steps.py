@@ -17,7 +17,8 @@ Computation = Callable[[Progress], Any]
 T = TypeVar("T")
 Steps = Generator["Computation | None", Any, T]
 
-_PATIENCE_S = 0.02
+PATIENCE_S = 0.02
+"""How long one step waits for the thread that computes."""
 
 
 def at_once(steps: Steps[T], progress: Progress = lambda fraction, text: None) -> T:
@@ -51,6 +52,11 @@ class Background:
         self._steps = steps
         self._computing: _Computing | None = None
         self._cancelled = threading.Event()
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether a thread was asked for something that has not been taken yet."""
+        return self._computing is not None
 
     def advance(self) -> None:
         """Do one step in this thread, or give the thread that computes a moment."""
@@ -101,7 +107,7 @@ class _Computing:
 
     def wait(self) -> bool:
         """Whether it is finished. Waiting a moment lets the thread run where the application keeps Python's lock."""
-        self._thread.join(_PATIENCE_S)
+        self._thread.join(PATIENCE_S)
         return not self._thread.is_alive()
 
     def _run(self, computation: Computation, progress: Progress) -> None:

@@ -122,7 +122,10 @@ class ToothChartWidget(qt.QWidget):
         for tooth in self._chart.teeth:
             self._drawTooth(painter, tooth)
         painter.setPen(qt.QColor(_DIM))
-        for place, side, words in ((2, qt.Qt.AlignLeft, _("Patient's right")), (0, qt.Qt.AlignRight, _("Patient's left"))):
+        for place, side, words in (
+            (2, qt.Qt.AlignLeft, _("Patient's right")),
+            (0, qt.Qt.AlignRight, _("Patient's left")),
+        ):
             painter.drawText(qt.QRectF(place, -_SIDES_MM, self._chart.width - 2, 6), side | qt.Qt.AlignTop, words)
 
     def _drawTooth(self, painter: Any, tooth: Any) -> None:
