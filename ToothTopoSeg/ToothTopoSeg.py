@@ -7,7 +7,6 @@ opens the module.
 import importlib
 
 import slicer
-import vtk  # noqa: F401
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
