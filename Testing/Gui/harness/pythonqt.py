@@ -41,7 +41,18 @@ CLASSES = {
         "QVBoxLayout QWidget"
     ),
 }
-_MODULES = {name: importlib.import_module(f"PySide6.{name}") for name in (*CLASSES, "QtUiTools")}
+
+
+def _import_pyside() -> dict[str, ModuleType]:
+    """PySide's modules. It reads the source of every module there is, on which torch's make-believe modules break."""
+    aside = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "torch"}
+    try:
+        return {name: importlib.import_module(f"PySide6.{name}") for name in (*CLASSES, "QtUiTools")}
+    finally:
+        sys.modules.update(aside)
+
+
+_MODULES = _import_pyside()
 QtCore, QtGui, QtWidgets, QtUiTools = _MODULES.values()
 
 
