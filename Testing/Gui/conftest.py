@@ -141,25 +141,10 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def phantom() -> tuple[Any, Any]:
     """A small scan of both jaws as Volume, 64 x 80 x 84 voxels of 1 mm, and its true labels."""
-    return make_scan(seed=3)
+    from ToothTopoSegLib.phantom.write import make_small_phantom
 
-
-def make_scan(seed: int) -> tuple[Any, Any]:
-    """A small scan of both jaws and its true labels."""
-    import numpy as np
-
-    from ToothTopoSegLib.imaging.volume import Volume
-    from ToothTopoSegLib.phantom.arch import draw_dentition
-    from ToothTopoSegLib.phantom.head import Pose, render
-    from ToothTopoSegLib.phantom.scanner import add_noise, draw_imaging, expose
-
-    rng = np.random.default_rng(seed)
-    spacing = (1.0, 1.0, 1.0)
-    tissue, labels = render(draw_dentition(rng), (64, 80, 84), spacing, rng, Pose((0.0, 8.0, 0.0)), warp=0.4)
-    imaging = draw_imaging(rng)
-    grey = add_noise(expose(tissue, spacing, imaging, rng), imaging, rng)
-    scan = Volume(np.rint(grey).astype(np.int16), spacing)
-    return scan, scan.with_array(labels)
+    made = make_small_phantom(seed=3)
+    return made.scan, made.labels
 
 
 @pytest.fixture

@@ -47,6 +47,11 @@ def test_nothing_is_missing_here_and_nobody_is_asked(packages):
     packages.ensure(lambda text: pytest.fail("nobody is to be asked"))
 
 
+def test_to_install_nothing_takes_no_pip(packages, slicer, monkeypatch):
+    monkeypatch.setattr(slicer.util, "pip_install", lambda lines: pytest.fail("nothing is to be installed"))
+    packages.install()
+
+
 def test_what_is_too_old_or_without_its_module_counts_as_missing(packages, monkeypatch):
     assert packages.missing(["numpy>=1", "numpy>=999.0", "no-such-package>=1"]) == [
         "numpy>=999.0",
