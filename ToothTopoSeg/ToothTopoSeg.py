@@ -7,7 +7,6 @@ opens the module.
 import importlib
 
 import slicer
-import vtk  # noqa: F401
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -150,12 +149,21 @@ class ToothTopoSegLogic(SegmentLogic, CheckLogic, ScriptedLoadableModuleLogic):
 
 
 class ToothTopoSegTest(ScriptedLoadableModuleTest):
-    """The tests Slicer runs from its developer menu and as a ctest."""
+    """The tests Slicer runs from its developer menu and as a ctest: the whole way of a scan, with the real network."""
+
+    def setUp(self):
+        """Each test begins in an empty scene."""
+        slicer.mrmlScene.Clear(0)
 
     def runTest(self):
         """Run all tests of the module."""
-        self.setUp()
-        self.test_TheEngineAndItsModelsAreInstalledWithTheModule()
+        for test in (
+            self.test_TheEngineAndItsModelsAreInstalledWithTheModule,
+            self.test_AScanIsSegmentedSavedAndLoadedAgain,
+        ):
+            self.setUp()
+            test()
+            self.tearDown()
 
     def test_TheEngineAndItsModelsAreInstalledWithTheModule(self):
         """A CMake list that forgets a file shows here, in the built extension."""
@@ -164,3 +172,54 @@ class ToothTopoSegTest(ScriptedLoadableModuleTest):
         logic = ToothTopoSegLogic()
         self.assertTrue(logic.engineVersion())
         self.assertTrue(list((Path(logic.resourceFolder()) / "Models").glob("*.onnx")))
+
+    def test_AScanIsSegmentedSavedAndLoadedAgain(self):
+        """A synthetic scan, because it is there without a network and its teeth are known."""
+        volumeNode, present = self._phantomVolume()
+        logic = ToothTopoSegLogic()
+        logic.installPackages()
+        self.delayDisplay(_("Segmenting"))
+        segmentationNode = logic.segment(volumeNode)
+        found = self._numbers(segmentationNode)
+        self.assertGreater(len(found & present), 0.6 * len(present))
+        self.assertTrue(segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface"))
+        self._saveAndLoad()
+        loaded = slicer.mrmlScene.GetFirstNodeByName(segmentationNode.GetName())
+        self.assertIsNot(loaded, segmentationNode)
+        self.assertEqual(self._numbers(loaded), found)
+        self.delayDisplay(_("Test passed"))
+
+    def _phantomVolume(self):
+        """A volume node of a small synthetic scan, and the FDI numbers of its teeth."""
+        import numpy as np
+
+        from ToothTopoSegLib.anatomy.fdi import is_tooth
+        from ToothTopoSegLib.phantom.write import make_small_phantom
+
+        phantom = make_small_phantom(seed=3)
+        volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Phantom")
+        slicer.util.updateVolumeFromArray(volumeNode, phantom.scan.array)
+        volumeNode.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
+        return volumeNode, {int(n) for n in np.unique(phantom.labels.array) if is_tooth(int(n))}
+
+    def _numbers(self, segmentationNode):
+        """The label values of the segments, which are FDI numbers."""
+        segmentation = segmentationNode.GetSegmentation()
+        return {segmentation.GetSegment(i).GetLabelValue() for i in segmentation.GetSegmentIDs()}
+
+    def _saveAndLoad(self):
+        """Save the scene to a folder, close it and load it from there."""
+        import shutil
+        import tempfile
+        from pathlib import Path
+
+        folder = tempfile.mkdtemp(dir=slicer.app.temporaryPath)
+        try:
+            scene, logic = slicer.mrmlScene, slicer.app.applicationLogic()
+            self.assertTrue(logic.SaveSceneToSlicerDataBundleDirectory(folder, None))
+            (saved,) = Path(folder).rglob("*.mrml")
+            scene.Clear(0)
+            scene.SetURL(str(saved))
+            self.assertTrue(scene.Connect())
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -130,3 +130,38 @@ def screenshot(tmp_path: Path, application: Any) -> Callable[[Any, str], Path]:
         return path
 
     return take
+
+
+@pytest.fixture(autouse=True)
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Background processes run in the Python of the tests, as PythonSlicer would."""
+    monkeypatch.setenv("TOOTHTOPOSEG_PYTHON", sys.executable)
+
+
+@pytest.fixture(scope="session")
+def phantom() -> tuple[Any, Any]:
+    """A small scan of both jaws as Volume, 64 x 80 x 84 voxels of 1 mm, and its true labels."""
+    from ToothTopoSegLib.phantom.write import make_small_phantom
+
+    made = make_small_phantom(seed=3)
+    return made.scan, made.labels
+
+
+@pytest.fixture
+def add_volume(scene: Any, slicer: ModuleType) -> Callable[..., Any]:
+    """Adds a volume node of an array (z, y, x), its axes those of LPS, with voxels of ``spacing`` mm."""
+
+    def add(array: Any, name: str = "CBCT", spacing: float = 1.0, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
+        node = scene.AddNewNodeByClass(kind, name)
+        slicer.util.updateVolumeFromArray(node, array)
+        node.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
+        node.SetSpacing(spacing, spacing, spacing)
+        return node
+
+    return add
+
+
+@pytest.fixture
+def cbct(phantom: tuple[Any, Any], add_volume: Callable[..., Any]) -> Any:
+    """The volume node of the small scan."""
+    return add_volume(phantom[0].array)

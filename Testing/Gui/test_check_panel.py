@@ -114,7 +114,7 @@ def cell(panel, row, column):
 def test_a_check_fills_list_chart_and_summary(panel, checked, widget):
     assert panel.view.listedIds()[:3] == [1, 2, 3]
     assert [cell(panel, 0, column) for column in range(5)] == ["1", "Error", "Cavity", "Open", "36"]
-    assert "2 teeth. Open: 3 errors" in panel.ui.summaryLabel.text
+    assert "Teeth: 2. Open errors: 3, warnings: " in panel.ui.summaryLabel.text
     assert panel.ui.errorButton.text == "Errors (3)"
     assert panel.chart.middleOf(36) is not None
     assert panel.ui.checkButton.visible and not panel.ui.progressFrame.visible
@@ -344,6 +344,7 @@ def test_all_safe_repairs_but_those_ignored(panel, checked, finish):
     finish()
     told = verdicts(panel, checked)
     assert (told[1], told[2], told[3]) == ("ignored", "repaired", "repaired")
+    assert set(panel.view.listedIds()[-3:]) == {1, 2, 3}
     panel.view.choose(1)
     panel.ui.ignoreButton.click()
     assert verdicts(panel, checked)[1] == "open"

@@ -78,6 +78,7 @@ def test_what_the_harness_does_not_supply_is_an_attribute_error(qt, ctk, slicer)
             ask()
 
 
+@pytest.mark.filterwarnings("ignore:.*QMouseEvent.pos")  # Qt 6 warns of it, Qt 5 has no other
 def test_a_python_subclass_of_a_widget_paints_and_hears_the_mouse(qt, application):
     class Chart(qt.QWidget):
         def __init__(self, parent=None):

@@ -258,7 +258,7 @@ class CheckPanel:
             return _("The segmentation has changed since it was checked; check it again.")
         open_ones = [row.finding.severity for row in self._rows if row.verdict == "open"]
         counts = [open_ones.count(severity) for severity in SEVERITIES]
-        told = _("{teeth} teeth. Open: {errors} errors, {warnings} warnings, {notes} notes.")
+        told = _("Teeth: {teeth}. Open errors: {errors}, warnings: {warnings}, notes: {notes}.")
         teeth = len(self.logic.teethAtCheck(node))
         text = told.format(teeth=teeth, errors=counts[0], warnings=counts[1], notes=counts[2])
         return f"{text} {self.logic.notesOfCheck(node)}".strip()

@@ -21,7 +21,7 @@ _GREY = "#8a93a0"
 
 
 class FindingsView:
-    """A QTableView in action. ``onChosen`` is called with the id of the finding that a person chooses."""
+    """A QTableView in action, first sorted by severity, what is settled last. ``onChosen`` is called with the id of the finding that a person chooses."""
 
     def __init__(self, table: Any, onChosen: Callable[[int], None]) -> None:
         self.table, self._onChosen = table, onChosen
@@ -34,6 +34,7 @@ class FindingsView:
         self.proxy.sortRole, self.proxy.filterRole = _SORT_ROLE, _FILTER_ROLE
         self.proxy.filterKeyColumn = 0
         table.setModel(self.proxy)
+        table.sortByColumn(1, qt.Qt.AscendingOrder)
         table.selectionModel().connect("currentRowChanged(QModelIndex,QModelIndex)", self._chosen)
 
     def show(self, rows: Sequence[Any]) -> None:
@@ -97,10 +98,10 @@ class FindingsView:
 
     def _fill(self, number: int, row: Any) -> None:
         finding = row.finding
-        rank = SEVERITIES.index(finding.severity)
+        settled, rank = row.verdict != "open", SEVERITIES.index(finding.severity)
         cells = (
             (str(finding.id), finding.id),
-            (severityName(finding.severity), rank * 10_000 + finding.id),
+            (severityName(finding.severity), settled * 1_000_000 + rank * 10_000 + finding.id),
             (kindName(finding.kind), kindName(finding.kind)),
             (verdictName(row.verdict), verdictName(row.verdict)),
             (" ".join(map(str, finding.teeth)), finding.teeth[0] if finding.teeth else 0),

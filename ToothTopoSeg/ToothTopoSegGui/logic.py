@@ -5,14 +5,13 @@ In go volume nodes, out come segmentation nodes; everything is computed by Tooth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
-
-from ToothTopoSegGui import nodes, packages
 
 if TYPE_CHECKING:
     from ToothTopoSegGui.job import Request
@@ -43,6 +42,8 @@ class SegmentLogic:
         InputError for a volume that cannot be used or shows no teeth, ModelError for the model, UsageError for the
         device, PackageError where packages are missing; then the scene is as it was.
         """
+        from ToothTopoSegGui import nodes
+
         volume = nodes.volume_of(volumeNode, copy=False)
         self.checkPackages()
         from ToothTopoSegLib.progress import silent
@@ -65,6 +66,7 @@ class SegmentLogic:
         self, volumeNode: Any, model: str | None = None, device: str = "auto", threads: int | None = None
     ) -> Request:
         """The same for a background job: what :class:`ToothTopoSegGui.job.Job` needs; raises like :meth:`segment`."""
+        from ToothTopoSegGui import nodes
         from ToothTopoSegGui.job import Request
         from ToothTopoSegGui.worker import geometry_of
         from ToothTopoSegLib.quantization.bundle import load_bundle
@@ -81,6 +83,8 @@ class SegmentLogic:
         """What a background job found as a segmentation node with closed surfaces, in steps of a tenth of a second."""
         import numpy as np
 
+        from ToothTopoSegGui import nodes
+
         labels = nodes.volume_of(volumeNode, copy=False).with_array(np.load(folder / "labels.npy"))
         boxes = {int(label): tuple(slice(*axis) for axis in box) for label, box in result["boxes"].items()}
         name = self.resultName(volumeNode)
@@ -88,6 +92,7 @@ class SegmentLogic:
 
     def expectedCost(self, volumeNode: Any, threads: int | None = None) -> Cost | None:
         """The time and memory that segmenting a volume node will take; None where it cannot be segmented."""
+        from ToothTopoSegGui import nodes
         from ToothTopoSegLib.errors import InputError
         from ToothTopoSegLib.segmentation.cost import expected_cost
 
@@ -103,7 +108,8 @@ class SegmentLogic:
         cost = self.expectedCost(volumeNode, threads)
         if cost is not None:
             settings = slicer.app.userSettings()
-            pace = float(settings.value(PACE_SETTING) or 1.0) * seconds / cost.seconds
+            # Half way, because one run may have had to share the computer.
+            pace = float(settings.value(PACE_SETTING) or 1.0) * math.sqrt(seconds / cost.seconds)
             settings.setValue(PACE_SETTING, str(round(min(max(pace, 0.05), 20.0), 3)))
 
     def resultName(self, volumeNode: Any) -> str:
@@ -113,6 +119,8 @@ class SegmentLogic:
 
     def checkPackages(self) -> None:
         """PackageError, which names them, where packages are missing that segmenting needs."""
+        from ToothTopoSegGui import packages
+
         needed = packages.missing()
         if needed:
             raise packages.PackageError(
@@ -123,6 +131,8 @@ class SegmentLogic:
 
     def installPackages(self) -> None:
         """Install the Python packages that segmenting needs and that are missing; PackageError where that fails."""
+        from ToothTopoSegGui import packages
+
         packages.install()
 
     def engineVersion(self) -> str:

@@ -49,6 +49,7 @@ class SegmentPanel:
         self._parameterNode = parameterNode
         if parameterNode is None:
             self.cancel()
+            self._list(None)
             return
         self._guiTag = parameterNode.connectGui(self.ui)
         self.services.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
@@ -195,10 +196,17 @@ class SegmentPanel:
         if path and path != self.ui.modelPathEdit.currentPath:
             self.ui.modelPathEdit.currentPath = path
             self.ui.modelComboBox.currentIndex = 1
+        self._list(self._parameterNode.result)
         volume = self._parameterNode.inputVolume
         self.ui.applyButton.enabled = volume is not None and not self.running
         self.ui.applyButton.toolTip = "" if volume is not None else _("Choose a CBCT volume first.")
         self.ui.estimateLabel.text = self._estimate(volume)
+
+    def _list(self, segmentation: Any) -> None:
+        """List the teeth of a segmentation, where there is one."""
+        if segmentation is not self.ui.teethTable.segmentationNode():
+            self.ui.teethTable.setSegmentationNode(segmentation)
+        self.ui.teethTable.visible = segmentation is not None
 
     def _estimate(self, volume: Any) -> str:
         if volume is None:

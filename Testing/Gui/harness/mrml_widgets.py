@@ -201,6 +201,48 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):  # noqa: N801
         self._node = node
 
 
+class qMRMLSegmentsTableView(_WithScene):  # noqa: N801
+    """Lists the segments of a segmentation with colour and visibility."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        box = QtWidgets.QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        self._table = QtWidgets.QTableWidget(0, 2)
+        self._table.setHorizontalHeaderLabels(["", "Name"])
+        self._table.horizontalHeader().setStretchLastSection(True)
+        box.addWidget(self._table)
+        self._node: Any = None
+        self._values: dict[str, bool] = {}
+
+    readOnly = Property(bool, lambda self: self._get("readOnly"), lambda self, v: self._put("readOnly", v))
+    opacityColumnVisible = Property(bool, lambda self: self._get("opacity"), lambda self, v: self._put("opacity", v))
+    statusColumnVisible = Property(bool, lambda self: self._get("status"), lambda self, v: self._put("status", v))
+
+    def _get(self, name: str) -> bool:
+        return self._values.get(name, True)
+
+    def _put(self, name: str, value: bool) -> None:
+        self._values[name] = value
+
+    def segmentationNode(self) -> Any:
+        """The segmentation or None."""
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """List another segmentation."""
+        self._node = node
+        segmentation = node.GetSegmentation() if node is not None else None
+        count = segmentation.GetNumberOfSegments() if segmentation is not None else 0
+        self._table.rowCount = count
+        for row in range(count):
+            segment = segmentation.GetNthSegment(row)
+            colour = QtWidgets.QTableWidgetItem()
+            colour.setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
+            self._table.setItem(row, 0, colour)
+            self._table.setItem(row, 1, QtWidgets.QTableWidgetItem(segment.GetName()))
+
+
 class qMRMLPlotWidget(_WithScene):  # noqa: N801
     """Draws the chart of a plot view node."""
 
@@ -255,5 +297,11 @@ class qMRMLPlotWidget(_WithScene):  # noqa: N801
 
 WIDGETS = {
     widget.__name__: widget
-    for widget in (qMRMLNodeComboBox, qMRMLPlotWidget, qMRMLSegmentationShow3DButton, qMRMLWidget)
+    for widget in (
+        qMRMLNodeComboBox,
+        qMRMLPlotWidget,
+        qMRMLSegmentationShow3DButton,
+        qMRMLSegmentsTableView,
+        qMRMLWidget,
+    )
 }

@@ -6,12 +6,13 @@ away together; Qt's setters and ``isX`` getters are slots or methods in PythonQt
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +43,20 @@ CLASSES = {
         "QVBoxLayout QWidget"
     ),
 }
-_MODULES = {name: importlib.import_module(f"PySide6.{name}") for name in (*CLASSES, "QtUiTools")}
+
+
+@contextlib.contextmanager
+def _torch_aside() -> Iterator[None]:
+    """PySide reads the source of every module there is, on which torch's make-believe modules break."""
+    aside = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "torch"}
+    try:
+        yield
+    finally:
+        sys.modules.update(aside)
+
+
+with _torch_aside():
+    _MODULES = {name: importlib.import_module(f"PySide6.{name}") for name in (*CLASSES, "QtUiTools")}
 QtCore, QtGui, QtWidgets, QtUiTools = _MODULES.values()
 
 
@@ -144,7 +158,8 @@ def _takes_back_defaults(method: Any, name: str, arguments: str) -> bool:
 
 def _turn_properties_on() -> None:
     before = _methods_before()
-    from __feature__ import true_property  # noqa: F401
+    with _torch_aside():
+        from __feature__ import true_property  # noqa: F401
 
     # PySide notes for each module whether it wants properties. Those that imported this one do, whatever it noted.
     noted = sys.modules["shibokensupport.feature"].pyside_feature_dict
