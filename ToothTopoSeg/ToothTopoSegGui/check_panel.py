@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ctk
 import qt
 import vtk
 from slicer.i18n import tr as _
@@ -39,7 +40,7 @@ class CheckPanel:
         self._timer.setInterval(_TICK_MS)
         self._timer.connect("timeout()", self._tick)
         self.chart = ToothChartWidget(onTooth=self.chooseTooth)
-        ui.chartLayout.addWidget(self.chart)
+        ui.chartFrame.layout().addWidget(self.chart)
         self.view = FindingsView(ui.findingsTable, self._showFinding)
         self._listSchemes()
         self._connect()
@@ -367,6 +368,8 @@ class CheckPanel:
             getattr(self.ui, f"{severity}Button").connect("toggled(bool)", self._filter)
         self.ui.settledCheckBox.connect("toggled(bool)", self._filter)
         self.ui.kindComboBox.connect("currentIndexChanged(int)", self._filter)
+        # Without Writable the button would only let existing files be chosen.
+        self.ui.reportPathEdit.filters = ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Writable
         self.ui.reportPathEdit.nameFilters = [_("Page (*.html)"), _("Table (*.csv)"), _("For programs (*.json)")]
 
     def _fade(self) -> None:

@@ -21,7 +21,10 @@ _GREY = "#8a93a0"
 
 
 class FindingsView:
-    """A QTableView in action, first sorted by severity, what is settled last. ``onChosen`` is called with the id of the finding that a person chooses."""
+    """A QTableView in action, first sorted by severity with what is settled last.
+
+    ``onChosen`` is called with the id of the finding that a person chooses.
+    """
 
     def __init__(self, table: Any, onChosen: Callable[[int], None]) -> None:
         self.table, self._onChosen = table, onChosen
@@ -156,5 +159,5 @@ def _icon(severity: str) -> Any:
     from ToothTopoSegLib.evaluation.tooth_chart import sign
 
     pixmap = qt.QPixmap()
-    pixmap.loadFromData(qt.QByteArray(sign(severity, _ICON_PIXELS).encode()))
+    pixmap.loadFromData(sign(severity, _ICON_PIXELS).encode())
     return qt.QIcon(pixmap)

@@ -159,7 +159,7 @@ class ctkCheckableComboBox(QtWidgets.QComboBox):  # noqa: N801
 class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
     """A line for the path of a file, with a button to browse."""
 
-    Dirs, Files, Readable = 0x001, 0x002, 0x010
+    Dirs, Files, Readable, Writable = 0x001, 0x002, 0x010, 0x020
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
 
