@@ -159,7 +159,7 @@ class ToothTopoSegTest(ScriptedLoadableModuleTest):
         """Run all tests of the module."""
         for test in (
             self.test_TheEngineAndItsModelsAreInstalledWithTheModule,
-            self.test_AScanIsSegmentedSavedAndLoadedAgain,
+            self.test_AScanIsSegmentedCheckedRepairedSavedAndLoadedAgain,
         ):
             self.setUp()
             test()
@@ -173,7 +173,7 @@ class ToothTopoSegTest(ScriptedLoadableModuleTest):
         self.assertTrue(logic.engineVersion())
         self.assertTrue(list((Path(logic.resourceFolder()) / "Models").glob("*.onnx")))
 
-    def test_AScanIsSegmentedSavedAndLoadedAgain(self):
+    def test_AScanIsSegmentedCheckedRepairedSavedAndLoadedAgain(self):
         """A synthetic scan, because it is there without a network and its teeth are known."""
         volumeNode, present = self._phantomVolume()
         logic = ToothTopoSegLogic()
@@ -183,10 +183,17 @@ class ToothTopoSegTest(ScriptedLoadableModuleTest):
         found = self._numbers(segmentationNode)
         self.assertGreater(len(found & present), 0.6 * len(present))
         self.assertTrue(segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface"))
+        logic.check(segmentationNode, volumeNode)
+        logic.repair(segmentationNode)
+        found, standing = self._numbers(segmentationNode), logic.reviewed(segmentationNode)
+        self.assertTrue(standing)  # a part of a mouth always has teeth to tell of that are not in view
+        logic.setVerdict(segmentationNode, standing[0].finding.id, "ignored", "seen in the test")
+        verdicts = self._verdicts(logic, segmentationNode)
         self._saveAndLoad()
         loaded = slicer.mrmlScene.GetFirstNodeByName(segmentationNode.GetName())
         self.assertIsNot(loaded, segmentationNode)
         self.assertEqual(self._numbers(loaded), found)
+        self.assertEqual(self._verdicts(logic, loaded), verdicts)
         self.delayDisplay(_("Test passed"))
 
     def _phantomVolume(self):
@@ -206,6 +213,10 @@ class ToothTopoSegTest(ScriptedLoadableModuleTest):
         """The label values of the segments, which are FDI numbers."""
         segmentation = segmentationNode.GetSegmentation()
         return {segmentation.GetSegment(i).GetLabelValue() for i in segmentation.GetSegmentIDs()}
+
+    def _verdicts(self, logic, segmentationNode):
+        """What was decided on each finding."""
+        return [(row.finding.id, row.verdict, row.note) for row in logic.reviewed(segmentationNode)]
 
     def _saveAndLoad(self):
         """Save the scene to a folder, close it and load it from there."""

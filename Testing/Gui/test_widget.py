@@ -135,8 +135,9 @@ def test_an_error_text_is_shown_as_it_is(makeWidget):
     assert not widget.ui.statusFrame.visible
 
 
-def test_every_panel_that_wants_to_know_hears_of_a_new_segmentation(makeWidget):
+def test_every_panel_that_wants_to_know_hears_of_a_new_segmentation(makeWidget, scene):
     widget = makeWidget()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Teeth")
 
     class Listening:
         heard = None
@@ -149,8 +150,8 @@ def test_every_panel_that_wants_to_know_hears_of_a_new_segmentation(makeWidget):
 
     panel = Listening()
     widget.panels.append(panel)
-    widget.services.teethSegmented("node")
-    assert panel.heard == "node"
+    widget.services.teethSegmented(node)
+    assert panel.heard is node
 
 
 def test_the_module_reloads(makeWidget, slicer):
