@@ -334,6 +334,19 @@ def test_a_finding_is_mended_shown_before_and_undone(panel, checked, finish, wid
     assert not panel.ui.undoButton.enabled and not panel.ui.beforeButton.enabled
 
 
+def test_before_is_shown_only_as_long_as_the_panel_shows_it(panel, checked, finish, choose):
+    nodes = importlib.import_module("ToothTopoSegGui.nodes")
+    panel.view.choose(2)
+    panel.ui.repairButton.click()
+    finish()
+    for leave in (panel.exit, lambda: choose(None)):
+        panel.ui.beforeButton.click()
+        assert nodes.labels_of(checked).labels.array[24, 20, 70] == 0
+        leave()
+        assert nodes.labels_of(checked).labels.array[24, 20, 70] == 46
+        assert not panel.ui.beforeButton.checked
+
+
 def test_all_safe_repairs_but_those_ignored(panel, checked, finish):
     panel.view.choose(1)
     panel.ui.noteEdit.text = "the pulp"

@@ -276,6 +276,31 @@ def test_a_segmentation_removed_while_it_is_checked_leaves_no_nodes(check_logic,
     check_logic.forget()
 
 
+@pytest.mark.parametrize("what", ["Teeth", "CBCT"])
+def test_what_changes_while_it_is_read_is_told(check_logic, faulty, nodes, scene, monkeypatch, what):
+    monkeypatch.setattr(nodes, "_COPIED_AT_ONCE_BYTES", 1000)
+    scan = scene.GetFirstNodeByName("CBCT")
+    steps = check_logic.checkSteps(faulty) if what == "Teeth" else nodes.volume_steps(scan)
+    next(steps)
+    if what == "Teeth":
+        faulty.GetSegmentation().RemoveSegment("Segment_46")
+    else:
+        scan.GetImageData().AllocateScalars(4, 1)
+    with pytest.raises(InputError, match=f"'{what}' was changed while it was read"):
+        for _ in steps:
+            pass
+
+
+def test_a_scan_removed_while_it_is_checked_does_no_harm(check_logic, faulty, scene):
+    scan = scene.GetFirstNodeByName("CBCT")
+    steps = check_logic.checkSteps(faulty, scan)
+    answer = next(asked for asked in steps if asked is not None)(lambda fraction, text: None)
+    scene.RemoveNode(scan)
+    with pytest.raises(StopIteration):
+        steps.send(answer)
+    assert check_logic.findingsTable(faulty).GetNodeReference("ToothTopoSeg.Volume") is None
+
+
 # ---- one finding
 
 

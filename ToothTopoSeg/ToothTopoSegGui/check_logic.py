@@ -308,7 +308,8 @@ class CheckLogic:
         findings = [row.finding for row in rows]
         table = finding_nodes.findings_table(findings, name, node.GetScene(), table, verdicts)
         table.SetNodeReferenceID(_SEGMENTATION, node.GetID())
-        table.SetNodeReferenceID(_VOLUME, volumeNode.GetID() if volumeNode is not None else None)
+        there = volumeNode is not None and volumeNode.GetScene() is not None
+        table.SetNodeReferenceID(_VOLUME, volumeNode.GetID() if there else None)
         table.SetAttribute(_SCHEME, checkup.scheme or "")
         table.SetAttribute(_TEETH, " ".join(map(str, checkup.mouth.teeth)))
         table.SetAttribute(_NOTES, " ".join(checkup.notes))

@@ -71,8 +71,7 @@ class CheckPanel:
 
     def exit(self) -> None:
         """The user goes to another module: the segmentation looks as it did, a check goes on."""
-        if self._segmentation() is not None:
-            self.logic.giveBackLook(self._segmentation())
+        self._leave(self._segmentation())
 
     def cleanup(self) -> None:
         """The module goes away."""
@@ -189,7 +188,7 @@ class CheckPanel:
 
         self._update()
         if isinstance(work.error, Cancelled):
-            self.services.showStatus(_("Cancelled. The segmentation is as it was."))
+            self.services.showStatus(_("Cancelled."))
         elif isinstance(work.error, ToothTopoSegError):
             self.services.showError(str(work.error))
         elif isinstance(work.error, MemoryError):
@@ -220,11 +219,18 @@ class CheckPanel:
         """Another segmentation may have been chosen, or the chosen one be gone."""
         node = self._segmentation()
         if node is not self._shown:
-            if self._shown is not None and self._shown.GetScene() is not None:
-                self.logic.giveBackLook(self._shown)
+            self._leave(self._shown)
             self._shown = node
             self._chooseWhatBelongsTo(node)
         self._update()
+
+    def _leave(self, node: Any) -> None:
+        """Show a segmentation as it is and as it looked before."""
+        if node is not None and node.GetScene() is not None:
+            self.logic.giveBackLook(node)
+            if self.ui.beforeButton.checked:
+                self.logic.showBefore(node, False)
+        self._setChecked(self.ui.beforeButton, False)
 
     def _chooseWhatBelongsTo(self, node: Any) -> None:
         """The scan and scheme of the last check, else the scan the segmentation was made on."""

@@ -112,17 +112,26 @@ def volume_of(node: Any, copy: bool = True) -> Volume:
 def volume_steps(node: Any) -> Generator[None, None, Volume]:
     """:func:`volume_of` in steps, between which the application may go on."""
     _check_scalar_volume(node)
-    grid = _grid_of_volume(node)
-    return grid.with_array((yield from _copy_steps(_voxels(node.GetImageData()))))
+    grid, image = _grid_of_volume(node), node.GetImageData()
+    stamp = image.GetMTime()
+
+    def is_unchanged() -> bool:
+        return node.GetImageData() is image and image.GetMTime() == stamp
+
+    return grid.with_array((yield from _copy_steps(_voxels(image), node.GetName(), is_unchanged)))
 
 
-def _copy_steps(array: Array) -> Generator[None, None, Array]:
-    """A copy of an array (z, y, x), made in slabs."""
+def _copy_steps(array: Array, title: str, is_unchanged: Callable[[], bool]) -> Generator[None, None, Array]:
+    """A copy of an array (z, y, x) of the node ``title``, made in slabs; InputError where it changes meanwhile."""
     import numpy as np
+
+    from ToothTopoSegLib.errors import InputError
 
     made = np.empty_like(array, order="C")
     planes = max(1, _COPIED_AT_ONCE_BYTES * len(array) // max(array.nbytes, 1))
     for start in range(0, len(array), planes):
+        if not is_unchanged():  # its memory may be another's by now
+            raise InputError(f"{title!r} was changed while it was read; try again.")
         made[start : start + planes] = array[start : start + planes]
         yield
     return made
@@ -283,7 +292,8 @@ def view_steps(segmentation_node: Any, scheme: str | None = None) -> Generator[N
     view = view_of(segmentation_node, None, scheme)
     layers = []
     for layer in view.layers:
-        layers.append(replace(layer, voxels=(yield from _copy_steps(layer.voxels))))
+        voxels = yield from _copy_steps(layer.voxels, view.title, lambda: stamp_of(segmentation_node) == view.stamp)
+        layers.append(replace(layer, voxels=voxels))
     return replace(view, layers=tuple(layers))
 
 
