@@ -88,6 +88,12 @@ def wait(until: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+def resident_mb() -> float:
+    """Memory of this process in MB (Linux; 0 elsewhere)."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if told.exists() else 0.0
+
+
 def show_result(widget: Any, size: int, beat: Beat, steps: bool) -> None:
     """A finished label map of a background job to nodes with closed surfaces, as the panel does it."""
     import numpy as np
@@ -108,17 +114,21 @@ def show_result(widget: Any, size: int, beat: Beat, steps: bool) -> None:
         began = time.perf_counter()
         step()
         took.append((time.perf_counter() - began, len(took)))
+        most.append(resident_mb())
 
     panel._stepTimer.disconnect("timeout()", step)
     panel._stepTimer.connect("timeout()", timed)
     beat.restart()
-    began, cpu = time.perf_counter(), time.process_time()
+    began, cpu, memory = time.perf_counter(), time.process_time(), resident_mb()
+    most = [memory]
     panel._showTeeth(result, folder)
     first = time.perf_counter() - began
     wait(lambda: not panel.running)
     took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     print(f"{size}^3 voxels, {len(result['boxes'])} labels to nodes with closed surfaces: {took_s:.2f} s")
     print(f"  processor {cpu_s:.2f} s; longest time without events {beat.longest:.3f} s")
+    growth = max(most) - memory
+    print(f"  memory grew by {growth:.0f} MB at most, {growth / (labels.array.nbytes / 1e6):.1f} times the label map")
     if steps:
         print(f"  before the first step {first:.3f} s; longest steps:", sorted(took, reverse=True)[:5])
 
@@ -139,7 +149,9 @@ def watch_a_run(widget: Any, beat: Beat) -> None:
     wait(lambda: panel._job is None)
     print(f"a job of {time.perf_counter() - began:.0f} s on {phantom.array.shape} voxels")
     print(f"  longest time without events while it ran: {beat.longest:.3f} s")
+    beat.restart()
     wait(lambda: not panel.running)
+    print(f"  and while its result came into the scene: {beat.longest:.3f} s")
 
 
 def main() -> int:

@@ -106,10 +106,10 @@ def test_a_second_apply_while_one_runs_does_nothing(panel, at_work):
     panel.cancel()
 
 
-def test_closing_the_scene_ends_the_run_and_the_panel_goes_on_with_the_new_scene(panel, at_work, scene):
+def test_closing_the_scene_ends_the_run_and_the_panel_goes_on_with_the_new_scene(panel, at_work, scene, status):
     process = at_work()
     scene.Clear(0)
-    assert not alive(process) and not panel.running
+    assert not alive(process) and not panel.running and "scene was closed" in status()
     assert panel._parameterNode is not None and panel._parameterNode.inputVolume is None
     assert not panel.ui.applyButton.enabled
 
@@ -224,9 +224,11 @@ def test_an_own_model_that_is_not_there_is_refused_before_anything_runs(panel, s
     assert panel._parameterNode.modelPath == "/nowhere/own.onnx"
 
 
-def test_a_device_that_is_not_there_is_told_by_the_process(panel, status, process_events):
+def test_a_device_that_is_not_there_is_told_by_the_process(panel, status, process_events, screenshot, slicer):
+    panel.ui.optionsButton.collapsed = False
     panel.ui.deviceComboBox.currentIndex = 2
     assert "No CUDA device" in refused(panel, status, process_events)
+    screenshot(slicer.modules.toothtoposeg.widgetRepresentation(), "segment_error")
 
 
 def test_without_an_interpreter_the_panel_says_how_to_name_one(panel, status, process_events, monkeypatch):

@@ -6,6 +6,8 @@ meanwhile. Cancel, a closed scene or a deleted volume leave the scene as it was.
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,9 @@ class SegmentPanel:
             self.services.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameterNode = parameterNode
         if parameterNode is None:
-            self.cancel()
+            if self.running:
+                self.cancel()
+                self.services.showStatus(_("The scene was closed, so the run was ended."))
             self._list(None)
             return
         self._guiTag = parameterNode.connectGui(self.ui)
@@ -94,6 +98,8 @@ class SegmentPanel:
             self._fail(error)
             return
         self._showRunning(True)
+        # While the process works: when its result comes, there is no time for that in the main thread.
+        threading.Thread(target=_importWhatShowingNeeds, daemon=True).start()
 
     def cancel(self) -> None:
         """End a run; the scene stays as it was."""
@@ -248,6 +254,11 @@ class SegmentPanel:
         self.ui.progressLabel.text = _("Starting")
         self.ui.modelPathEdit.visible = self.ui.modelComboBox.currentIndex == 1
         self._update()
+
+
+def _importWhatShowingNeeds() -> None:
+    for name in ("topology.check", "imaging.segments", "imaging.volume"):
+        importlib.import_module(f"ToothTopoSegLib.{name}")
 
 
 def _centre3D() -> None:
