@@ -286,7 +286,7 @@ def _refer_to_instances(node: Any, volume: Any) -> None:
 
 
 def load_terminology(logic: Any) -> bool:
-    """Add the list of teeth and jaws to Slicer's terminologies through the logic of that module; False where it fails."""
+    """Add the list of teeth and jaws to Slicer's terminologies through that module's logic; False where it fails."""
     from ToothTopoSegLib.anatomy.snomed import CONTEXT_NAME
     from ToothTopoSegLib.resources import resource_folder
 
