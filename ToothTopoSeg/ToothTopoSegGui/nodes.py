@@ -182,15 +182,19 @@ def labels_of(segmentation_node: Any, reference_volume_node: Any = None, scheme:
     scheme, InputError where there is no segmentation, no segment, no tooth or only empty segments, or where a parent
     transform is not linear.
     """
-    numbering = numbering_of(segmentation_node, scheme)
+    numbering = _numbered(segmentation_node, scheme)
     if reference_volume_node is not None:
         _check_scalar_volume(reference_volume_node)
         return _labels_on(_grid_of_volume(reference_volume_node), segmentation_node, numbering)
     return _labels_on(_own_grid(segmentation_node), segmentation_node, numbering)
 
 
-def numbering_of(node: Any, scheme: str | None = None) -> Numbering:
-    """Which tooth or jaw each segment of a segmentation node is; ``scheme`` and what is raised as for labels_of."""
+def numbers_of(segmentation_node: Any, scheme: str | None = None) -> Mapping[str, int]:
+    """The FDI number or jaw label of each segment that is one; no voxel is looked at. Raises as :func:`labels_of`."""
+    return _numbered(segmentation_node, scheme).numbers
+
+
+def _numbered(node: Any, scheme: str | None) -> Numbering:
     from ToothTopoSegLib.errors import InputError
 
     if node is None or not node.IsA("vtkMRMLSegmentationNode"):
@@ -442,7 +446,7 @@ def show_teeth(
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
         node.CreateDefaultDisplayNodes()
         _show_jaws(node, segments, jaws_visible)
-        place_beside(node, volume_node)
+        _place_beside(node, volume_node)
     return node
 
 
@@ -559,7 +563,7 @@ def _show_jaws(node: Any, segments: Sequence[Segment], visible: bool) -> None:
             node.GetDisplayNode().SetSegmentVisibility(told.identifier, visible)
 
 
-def place_beside(node: Any, volume_node: Any) -> None:
+def _place_beside(node: Any, volume_node: Any) -> None:
     """Put a node under the item that the volume lies under, its study where it came by DICOM."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     if hierarchy is None:
@@ -673,7 +677,7 @@ def apply_labels(
     """
     import numpy as np
 
-    numbering = numbering_of(segmentation_node, scheme)
+    numbering = _numbered(segmentation_node, scheme)
     _check_editable(segmentation_node)
     before = _labels_on(labels, segmentation_node, numbering).labels.array
     where = np.argwhere(before != labels.array)

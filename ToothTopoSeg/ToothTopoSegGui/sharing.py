@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 import vtk
 
-from ToothTopoSegGui.nodes import labels_of, numbering_of, place_beside
+from ToothTopoSegGui.nodes import labels_of, numbers_of
 from ToothTopoSegGui.segment_numbers import number_of_terminology
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _surfaces(node: Any, scheme: str | None, jaws: bool) -> dict[int, Any]:
     from ToothTopoSegLib.anatomy.fdi import is_tooth
 
     parts: dict[int, list[Any]] = {}
-    for identifier, number in numbering_of(node, scheme).numbers.items():
+    for identifier, number in numbers_of(node, scheme).items():
         if jaws or is_tooth(number):
             parts.setdefault(number, []).append(_surface_of_segment(node, identifier))
     joined = {number: _joined(parts[number]) for number in sorted(parts)}
@@ -211,7 +211,7 @@ def prepare_for_dicom(
     from ToothTopoSegLib.anatomy.snomed import terminology_entry
 
     _check_choice(algorithm_type, ALGORITHM_TYPES, "type of algorithm in DICOM")
-    for identifier, number in numbering_of(segmentation_node, scheme).numbers.items():
+    for identifier, number in numbers_of(segmentation_node, scheme).items():
         segment = segmentation_node.GetSegmentation().GetSegment(identifier)
         if number_of_terminology(_tag(segment, segment.GetTerminologyEntryTagName())) is None:
             segment.SetTag(segment.GetTerminologyEntryTagName(), terminology_entry(number))
@@ -220,8 +220,7 @@ def prepare_for_dicom(
             segment.SetTag(_ALGORITHM_NAME, algorithm_name)
     volume = _reference_volume(segmentation_node)
     if volume is not None:
-        place_beside(segmentation_node, volume)
-        _refer_to_instances(segmentation_node, volume)
+        _join_study(segmentation_node, volume)
 
 
 def missing_for_dicom(segmentation_node: Any) -> list[str]:
@@ -278,11 +277,16 @@ def _reference_volume(node: Any) -> Any:
     return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
 
 
-def _refer_to_instances(node: Any, volume: Any) -> None:
+def _join_study(node: Any, volume: Any) -> None:
+    """Put a node beside a volume in the subject hierarchy, with a reference to the DICOM instances of the volume."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item, beside = (hierarchy.GetItemByDataNode(n) if hierarchy else 0 for n in (node, volume))
+    if not item or not beside:
+        return
+    hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
     instances = volume.GetAttribute("DICOM.instanceUIDs")
-    if hierarchy and instances:
-        hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(node), _REFERENCED_INSTANCES, instances)
+    if instances:
+        hierarchy.SetItemAttribute(item, _REFERENCED_INSTANCES, instances)
 
 
 def load_terminology(logic: Any) -> bool:
