@@ -238,8 +238,9 @@ def _missing_source(node: Any) -> Iterator[str]:
             "files it was made on."
         )
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
     study = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
-    if not hierarchy or not hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(node), study):
+    if not item or not hierarchy.GetItemAncestorAtLevel(item, study):
         yield "The segmentation is in no study; drag it to the study of its volume in the module Data."
 
 
@@ -280,10 +281,12 @@ def _reference_volume(node: Any) -> Any:
 def _join_study(node: Any, volume: Any) -> None:
     """Put a node beside a volume in the subject hierarchy, with a reference to the DICOM instances of the volume."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item, beside = (hierarchy.GetItemByDataNode(n) if hierarchy else 0 for n in (node, volume))
-    if not item or not beside:
+    beside = hierarchy.GetItemByDataNode(volume) if hierarchy else 0
+    if not beside:
         return
-    hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
+    parent = hierarchy.GetItemParent(beside)
+    item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(parent, node)
+    hierarchy.SetItemParent(item, parent)
     instances = volume.GetAttribute("DICOM.instanceUIDs")
     if instances:
         hierarchy.SetItemAttribute(item, _REFERENCED_INSTANCES, instances)
