@@ -171,6 +171,12 @@ def test_the_slicer_module_has_the_classes_slicer_looks_for():
     assert names == {f"ToothTopoSeg{part}" for part in ("", "Widget", "Logic", "Test")}
 
 
+def test_slicer_finds_no_file_in_the_folder_of_modules_that_is_no_module():
+    for path in MODULE.glob("*.py"):  # each is loaded as a module at the start, and needs a class of its name
+        names = {node.name for node in statements(path) if isinstance(node, ast.ClassDef)}
+        assert path.stem in names, path
+
+
 # ---- what ships
 
 
