@@ -40,6 +40,16 @@ class ToothTopoSeg(ScriptedLoadableModule):
             "Method: Topology-Constrained Quantized nnUNet for Efficient and Anatomically Accurate 3D Tooth "
             "Segmentation (arXiv 2605.04201). Network: nnU-Net (Isensee et al., Nature Methods 2021)."
         )
+        # The modules that are told of it may be loaded after this one.
+        slicer.app.connect("startupCompleted()", registerWithOtherModules)
+
+
+def registerWithOtherModules():
+    """Give the module Terminologies the list of teeth and the module Sample Data the sample scan."""
+    from ToothTopoSegGui import sample_data, sharing
+
+    sharing.load_terminology(slicer.modules.terminologies.logic())
+    sample_data.register_sample_data()
 
 
 class ToothTopoSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

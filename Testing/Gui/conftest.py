@@ -162,6 +162,19 @@ def add_volume(scene: Any, slicer: ModuleType) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def tag_of(application: Any) -> Callable[[Any, str], str]:
+    """The value of a tag of a segment, "" where it has none."""
+    vtk = importlib.import_module("vtk")
+
+    def value(segment: Any, name: str) -> str:
+        found = vtk.reference("")
+        segment.GetTag(name, found)
+        return str(found)
+
+    return value
+
+
+@pytest.fixture
 def cbct(phantom: tuple[Any, Any], add_volume: Callable[..., Any]) -> Any:
     """The volume node of the small scan."""
     return add_volume(phantom[0].array)

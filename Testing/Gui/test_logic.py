@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ToothTopoSegLib.errors import InputError, ModelError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -92,6 +96,36 @@ def test_the_example_of_the_logic_runs_as_it_is_written(logic, cbct, quick, slic
     names = {"slicer": slicer}
     exec(example, names)
     assert 36 in numbers(names["segmentationNode"])
+
+
+def test_the_examples_of_the_manual_for_the_console_run_as_they_are_written(
+    logic, cbct, quick, slicer, monkeypatch, tmp_path, capsys
+):
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## 3D Slicer\n")[2]
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    asked = []
+    samples = sys.modules["SampleData"]
+    monkeypatch.setattr(samples, "downloadSample", lambda name: asked.append(name) or cbct, raising=False)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda lines: pytest.fail("nothing is missing"))
+    names = {}
+    for example in examples:
+        exec(example.replace("/tmp", tmp_path.as_posix()), names)
+    samples.SampleDataLogic.sources.clear()
+    importlib.import_module("ToothTopoSeg").registerWithOtherModules()
+    assert asked == [source["sampleName"] for source in samples.SampleDataLogic.sources]
+    samples.SampleDataLogic.sources.clear()
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"report.html", "case_teeth.nii.gz", "case_teeth.seg.nrrd"} <= written
+    assert "CBCT_teeth_36_lower_left_first_molar.stl" in {name.replace(" ", "_") for name in written}
+    assert "was not loaded by the module DICOM" in capsys.readouterr().out
+
+
+def test_every_tooth_says_which_program_made_it_for_dicom(logic, cbct, quick, scene, tag_of):
+    given = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    for node in (logic.segment(cbct), logic.segment(cbct, given)):
+        segment = node.GetSegmentation().GetSegment("Segment_36")
+        assert tag_of(segment, "DICOM.SegmentAlgorithmName") == "ToothTopoSeg"
+        assert tag_of(segment, "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
 
 
 def test_the_logic_of_the_open_module_is_the_same_class(makeWidget, slicer):

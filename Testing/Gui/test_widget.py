@@ -44,6 +44,16 @@ def test_help_says_what_to_do_and_the_icon_is_there(makeWidget, slicer):
     assert not module.icon.isNull()
 
 
+def test_once_slicer_has_started_it_knows_the_sample_scan_and_the_codes_of_teeth(makeWidget, application, slicer):
+    makeWidget()
+    samples, terminologies = sys.modules["SampleData"].SampleDataLogic, slicer.modules.terminologies.logic()
+    assert not samples.sources
+    application.startupCompleted.emit()
+    assert [source["sampleName"] for source in samples.sources] == ["DentalCBCT"]
+    assert terminologies.IsTerminologyContextLoaded("Segmentation category and type - ToothTopoSeg")
+    samples.sources.clear()
+
+
 def test_the_tabs_are_the_panels(makeWidget):
     tabs = makeWidget().ui.panelTabs
     titles = [tabs.tabText(n) for n in range(tabs.count)]

@@ -19,7 +19,11 @@ SLICER = """
 import sys, types
 codes = []
 sys.modules["slicer"] = types.ModuleType("slicer")
-sys.modules["slicer"].util = types.SimpleNamespace(exit=codes.append)
+for name in ("util", "i18n"):
+    sys.modules[f"slicer.{{name}}"] = types.ModuleType(f"slicer.{{name}}")
+    setattr(sys.modules["slicer"], name, sys.modules[f"slicer.{{name}}"])
+sys.modules["slicer"].util.exit = codes.append
+sys.modules["slicer"].i18n.tr = lambda text: text
 for name in ("qt", "ctk", "vtk"):
     sys.modules[name] = None
 script = sys.argv[1]

@@ -10,34 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-
-class _Logic:
-    """Takes registrations with the arguments of Slicer 5.8; of the same sample it keeps one, as Slicer does."""
-
-    def __init__(self) -> None:
-        self.categories: dict[str, str] = {}
-        self.sources: list[dict[str, object]] = []
-
-    def registerCustomSampleDataCategory(self, category: str, title: str) -> None:  # noqa: N802
-        self.categories[category] = title
-
-    def registerCustomSampleDataSource(  # noqa: N802
-        self,
-        category="Custom",
-        sampleName=None,
-        uris=None,
-        fileNames=None,
-        nodeNames=None,
-        customDownloader=None,
-        thumbnailFileName=None,
-        loadFileType=None,
-        loadFiles=None,
-        loadFileProperties=None,
-        checksums=None,
-    ) -> None:
-        source = {name: value for name, value in locals().items() if name != "self" and value is not None}
-        if source not in self.sources:
-            self.sources.append(source)
+from Testing.Gui.harness.sample_data import SampleDataLogic
 
 
 @pytest.fixture
@@ -51,14 +24,14 @@ def sample_data(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def logic(monkeypatch: pytest.MonkeyPatch) -> _Logic:
+def logic(monkeypatch: pytest.MonkeyPatch) -> SampleDataLogic:
     """The stand-in for the logic of Slicer's module Sample Data."""
-    logic = _Logic()
+    logic = SampleDataLogic()
     monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
     return logic
 
 
-def test_the_sample_is_slicers_dental_cbct_with_its_checksum(sample_data: ModuleType, logic: _Logic) -> None:
+def test_the_sample_is_slicers_dental_cbct_with_its_checksum(sample_data: ModuleType, logic: SampleDataLogic) -> None:
     sample_data.register_sample_data()
     (source,) = logic.sources
     digest = source["checksums"].removeprefix("SHA256:")
@@ -69,20 +42,22 @@ def test_the_sample_is_slicers_dental_cbct_with_its_checksum(sample_data: Module
     assert set(logic.categories) == {source["category"]}
 
 
-def test_the_thumbnail_is_a_small_picture_that_ships_with_the_module(sample_data: ModuleType, logic: _Logic) -> None:
+def test_the_thumbnail_is_a_small_picture_that_ships_with_the_module(
+    sample_data: ModuleType, logic: SampleDataLogic
+) -> None:
     sample_data.register_sample_data()
     data = Path(str(logic.sources[0]["thumbnailFileName"])).read_bytes()
     assert struct.unpack(">II", data[16:24]) == (260, 280) and len(data) < 100_000
 
 
-def test_registering_twice_shows_one_sample(sample_data: ModuleType, logic: _Logic) -> None:
+def test_registering_twice_shows_one_sample(sample_data: ModuleType, logic: SampleDataLogic) -> None:
     sample_data.register_sample_data()
     sample_data.register_sample_data()
     assert len(logic.sources) == 1
 
 
 def test_a_slicer_that_knows_no_titles_of_categories_gets_the_sample(
-    sample_data: ModuleType, logic: _Logic, monkeypatch: pytest.MonkeyPatch
+    sample_data: ModuleType, logic: SampleDataLogic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = SimpleNamespace(registerCustomSampleDataSource=logic.registerCustomSampleDataSource)
     monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=older))

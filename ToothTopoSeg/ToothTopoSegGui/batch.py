@@ -9,7 +9,6 @@ reads scripts in the encoding of the system.
 """
 
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import slicer
@@ -20,13 +19,14 @@ INTERNAL_ERROR, UNUSABLE = 1, 4
 def run(arguments) -> int:
     """Segment the scans that the arguments of ``toothtopo batch`` name; the exit code."""
     find_engine()
+    from ToothTopoSegGui import packages
     from ToothTopoSegLib.resources import resource_folder
 
-    requirements = resource_folder() / "requirements.txt"
-    missing = missing_packages(requirements)
+    missing = packages.missing()
     if missing:
+        requirements = resource_folder() / "requirements.txt"
         print(
-            f"toothtopo: error: Slicer lacks the Python packages {', '.join(missing)}: install them once with "
+            f"toothtopo: error: Slicer lacks the Python packages {packages.names_of(missing)}: install them once with "
             f'PythonSlicer -m pip install -r "{requirements}" or by a first segmentation in the module ToothTopoSeg.',
             file=sys.stderr,
         )
@@ -37,25 +37,11 @@ def run(arguments) -> int:
 
 
 def find_engine() -> None:
-    """Put the engine on Python's path where the extension is run from its source tree without being installed."""
+    """Put module and engine on Python's path where the extension is run from its source tree."""
     module = Path(__file__).resolve().parent.parent
-    for folder in (module, module.parent):
-        if (folder / "ToothTopoSegLib").is_dir() and str(folder) not in sys.path:
+    for folder in (module, module.parent):  # installed, both lie in the first
+        if str(folder) not in sys.path:
             sys.path.append(str(folder))
-
-
-def missing_packages(requirements) -> list:
-    """The packages of a requirements file that are not installed."""
-    lines = requirements.read_text(encoding="utf-8").splitlines()
-    names = [line.split(">=")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
-    return [name for name in names if not _is_installed(name)]
-
-
-def _is_installed(name) -> bool:
-    try:
-        return bool(metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 if __name__ == "__main__":

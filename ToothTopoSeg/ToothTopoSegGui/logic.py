@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ToothTopoSegLib.segmentation.cost import Cost
 
 PACE_SETTING = "ToothTopoSeg/Pace"
+ALGORITHM = "ToothTopoSeg"  # as a DICOM segmentation names what made it
 
 
 class SegmentLogic:
@@ -42,7 +43,7 @@ class SegmentLogic:
         InputError for a volume that cannot be used or shows no teeth, ModelError for the model, UsageError for the
         device, PackageError where packages are missing; then the scene is as it was.
         """
-        from ToothTopoSegGui import nodes
+        from ToothTopoSegGui import nodes, sharing
 
         volume = nodes.volume_of(volumeNode, copy=False)
         self.checkPackages()
@@ -57,9 +58,11 @@ class SegmentLogic:
             labels, volumeNode, self.resultName(volumeNode), jaws_visible=jawsVisible, closed_surface=closedSurface
         )
         if segmentationNode is None:
-            return made
-        nodes.move_segmentation(made, segmentationNode)
-        nodes.show_jaws(segmentationNode, jawsVisible)
+            segmentationNode = made
+        else:
+            nodes.move_segmentation(made, segmentationNode)
+            nodes.show_jaws(segmentationNode, jawsVisible)
+        sharing.prepare_for_dicom(segmentationNode, algorithm_name=ALGORITHM)
         return segmentationNode
 
     def segmentRequest(
@@ -83,12 +86,16 @@ class SegmentLogic:
         """What a background job found as a segmentation node with closed surfaces, in steps of a tenth of a second."""
         import numpy as np
 
-        from ToothTopoSegGui import nodes
+        from ToothTopoSegGui import nodes, sharing
 
         labels = nodes.volume_of(volumeNode, copy=False).with_array(np.load(folder / "labels.npy"))
         boxes = {int(label): tuple(slice(*axis) for axis in box) for label, box in result["boxes"].items()}
         name = self.resultName(volumeNode)
-        return nodes.show_teeth_in_steps(labels, boxes, volumeNode, name, jaws_visible=jawsVisible, closed_surface=True)
+        node = yield from nodes.show_teeth_in_steps(
+            labels, boxes, volumeNode, name, jaws_visible=jawsVisible, closed_surface=True
+        )
+        sharing.prepare_for_dicom(node, algorithm_name=ALGORITHM)
+        return node
 
     def expectedCost(self, volumeNode: Any, threads: int | None = None) -> Cost | None:
         """The time and memory that segmenting a volume node will take; None where it cannot be segmented."""

@@ -55,13 +55,13 @@ def ensure(confirm: Callable[[str], bool]) -> None:
             _(
                 "Python packages are missing: {names}. Nobody can be asked without a window; install them once with "
                 "PythonSlicer -m pip install {arguments}"
-            ).format(names=_names(needed), arguments=" ".join(f'"{line}"' for line in needed))
+            ).format(names=names_of(needed), arguments=" ".join(f'"{line}"' for line in needed))
         )
     if not confirm(_question(needed)):
         raise PackageError(
             _(
                 "Segmenting needs the Python packages {names}, which were not installed; press Apply to be asked again."
-            ).format(names=_names(needed))
+            ).format(names=names_of(needed))
         )
     install(needed)
 
@@ -112,7 +112,8 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in found[0].split(".")] if found else []
 
 
-def _names(lines: list[str]) -> str:
+def names_of(lines: list[str]) -> str:
+    """The names of the packages of requirements, for a sentence."""
     return ", ".join(re.split(r"[<>=!~;\[ ]", line)[0] for line in lines)
 
 
@@ -120,11 +121,11 @@ def _question(needed: list[str]) -> str:
     return _(
         "Segmenting needs Python packages that Slicer does not bring along: {names}.\n\nInstall them now? They are "
         "downloaded once (about 40 MB) into this Slicer; scans never leave the computer."
-    ).format(names=_names(needed))
+    ).format(names=names_of(needed))
 
 
 def _failed(needed: list[str]) -> str:
     return _(
         "The Python packages {names} could not be installed. Check the network and the proxy; without a network, "
         "follow the offline installation of the manual."
-    ).format(names=_names(needed))
+    ).format(names=names_of(needed))

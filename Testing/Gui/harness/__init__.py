@@ -41,9 +41,11 @@ def start(folder: Path) -> Any:
     import slicer.util
 
     from Testing.Gui.harness import application, ctk_widgets, mrml_widgets, parameter_node, pythonqt, ui_loader
+    from Testing.Gui.harness.sample_data import SampleDataLogic
 
     sys.modules["qt"] = pythonqt.qt_module(ui_loader.QUiLoader)
     sys.modules["ctk"] = ctk_widgets.ctk_module()
+    sys.modules["SampleData"] = application.module_of("SampleData", SampleDataLogic=SampleDataLogic())
     for name, widget in mrml_widgets.WIDGETS.items():
         setattr(slicer, name, widget)
     slicer.qSlicerScriptedLoadableModule = application.qSlicerScriptedLoadableModule

@@ -28,6 +28,7 @@ LOGICS = {
     "volumes": "vtkSlicerVolumesLogic",
     "sequences": "vtkSlicerSequencesLogic",
     "plots": "vtkSlicerPlotsLogic",
+    "terminologies": "vtkSlicerTerminologiesModuleLogic",
 }
 
 
@@ -163,6 +164,8 @@ class Modules:
 
 class Application(QtWidgets.QApplication):
     """``slicer.app``."""
+
+    startupCompleted = QtCore.Signal()
 
     applicationName, applicationVersion, revision = "Slicer", "5.10.0", "33000"
 
