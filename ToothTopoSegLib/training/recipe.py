@@ -1,8 +1,8 @@
 """The recipes: named schedules, and the one command that makes a model from nothing.
 
 ``train`` renders the cases it needs (cached, in parallel), then learns; started again on the same folder it goes on
-where it stopped. ``bundled`` is the recipe of the model in ``Resources/Models``, made for a few processor cores; ``gpu``
-learns from ten times as many samples on a finer grid; ``tiny`` proves the machinery.
+where it stopped. ``bundled`` is the recipe of the model in ``Resources/Models``, made for a few processor cores;
+``gpu`` learns from ten times as many samples on a finer grid; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
