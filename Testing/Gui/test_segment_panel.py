@@ -47,7 +47,7 @@ def at_work(panel, process_events):
 
 
 def test_every_tooth_becomes_a_segment_and_slicer_stays_usable(
-    panel, phantom, process_events, status, screenshot, application, slicer, qt
+    panel, phantom, process_events, status, screenshot, application, slicer, qt, tag_of
 ):
     screenshot(slicer.modules.toothtoposeg.widgetRepresentation(), "segment_before")
     assert "Takes about" in panel.ui.estimateLabel.text
@@ -64,7 +64,8 @@ def test_every_tooth_becomes_a_segment_and_slicer_stays_usable(
     found = {segmentation.GetSegment(i).GetLabelValue() for i in segmentation.GetSegmentIDs()}
     truth = set(np.unique(phantom[1].array).tolist()) - {0}
     assert len(found & truth) > 0.7 * len(truth)
-    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    assert segmentation.ContainsRepresentation("Closed surface")
+    assert tag_of(segmentation.GetSegment("Segment_36"), "DICOM.SegmentAlgorithmName") == "ToothTopoSeg"
     assert application.layoutManager().view.centred and application.layoutManager().layout == 4
     screenshot(slicer.modules.toothtoposeg.widgetRepresentation(), "segment_done")
     panel.ui.jawsCheckBox.checked = False

@@ -86,16 +86,14 @@ class SegmentLogic:
         """What a background job found as a segmentation node with closed surfaces, in steps of a tenth of a second."""
         import numpy as np
 
-        from ToothTopoSegGui import nodes, sharing
+        from ToothTopoSegGui import nodes
 
         labels = nodes.volume_of(volumeNode, copy=False).with_array(np.load(folder / "labels.npy"))
         boxes = {int(label): tuple(slice(*axis) for axis in box) for label, box in result["boxes"].items()}
         name = self.resultName(volumeNode)
-        node = yield from nodes.show_teeth_in_steps(
-            labels, boxes, volumeNode, name, jaws_visible=jawsVisible, closed_surface=True
+        return _readyForDicom(
+            nodes.show_teeth_in_steps(labels, boxes, volumeNode, name, jaws_visible=jawsVisible, closed_surface=True)
         )
-        sharing.prepare_for_dicom(node, algorithm_name=ALGORITHM)
-        return node
 
     def expectedCost(self, volumeNode: Any, threads: int | None = None) -> Cost | None:
         """The time and memory that segmenting a volume node will take; None where it cannot be segmented."""
@@ -153,6 +151,14 @@ class SegmentLogic:
         from ToothTopoSegLib.resources import resource_folder
 
         return str(resource_folder())
+
+
+def _readyForDicom(steps: Generator[float, None, Any]) -> Generator[float, None, Any]:
+    from ToothTopoSegGui import sharing
+
+    segmentationNode = yield from steps
+    sharing.prepare_for_dicom(segmentationNode, algorithm_name=ALGORITHM)
+    return segmentationNode
 
 
 def is_in_scene(node: Any) -> bool:

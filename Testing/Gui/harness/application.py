@@ -28,7 +28,6 @@ LOGICS = {
     "volumes": "vtkSlicerVolumesLogic",
     "sequences": "vtkSlicerSequencesLogic",
     "plots": "vtkSlicerPlotsLogic",
-    "terminologies": "vtkSlicerTerminologiesModuleLogic",
 }
 
 
@@ -240,6 +239,8 @@ def new_scene(cache: Path) -> list[Any]:
         made.SetMRMLApplicationLogic(logic)
         made.SetMRMLScene(scene)
         slicer.modules.logics[name] = made
+    # Told of a scene, it would look for files that only the application has.
+    slicer.modules.logics["terminologies"] = slicer.vtkSlicerTerminologiesModuleLogic()
     return [files, manager, logic]
 
 
