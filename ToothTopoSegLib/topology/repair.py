@@ -19,12 +19,13 @@ from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.canonical import from_canonical
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
-from ToothTopoSegLib.topology.betti import Body, betti_numbers
+from ToothTopoSegLib.topology.betti import Body, Box, betti_numbers, box_around
 from ToothTopoSegLib.topology.detect import find_all
-from ToothTopoSegLib.topology.detect.order import renumbering
-from ToothTopoSegLib.topology.detect.pieces import adhering_to, around_it, lost_number
+from ToothTopoSegLib.topology.detect.order import namesakes, renumbering
+from ToothTopoSegLib.topology.detect.pieces import CRUMB_MM3, adhering_to, around_it, lost_number
 from ToothTopoSegLib.topology.findings import Finding
 from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
+from ToothTopoSegLib.topology.shape import closed
 
 ORDER = (
     "split merge",
@@ -39,6 +40,8 @@ ORDER = (
 """Which body is which tooth first, then its pieces, then its holes: each rests on what stands before it."""
 SAME_PLACE_MM = 3.0
 OUTSIDE_MM = 1.0
+BORE_MM = 12.0
+"""A bore is looked for this far from the plug that closes it."""
 ROUNDS = 3
 
 
@@ -174,7 +177,7 @@ def _blamed(
     standing = [c for c in changes if any(same_finding(c.finding, f) for f in after)]
     known = [*before, *_renamed(changes, before)]
     new = [f for f in after if f.severity != "info" and not any(same_finding(f, old) for old in known)]
-    new = [f for f in new if not _uncovered(changes, f, mouth)]
+    new = [f for f in new if not (_is_crumb(f) or _uncovered(changes, f, mouth) or _gap_renamed(changes, f, before))]
     guilty = [c for c in changes if any(_touched(c) & set(f.teeth) for f in new)]
     if new and not guilty:
         return list(changes)
@@ -190,8 +193,26 @@ def _renamed(changes: Iterable[Change], findings: Iterable[Finding]) -> list[Fin
     return [replace(f, teeth=tuple(new.get(t, t) for t in f.teeth)) for f in findings] if new else []
 
 
+def _gap_renamed(changes: Iterable[Change], finding: Finding, before: Iterable[Finding]) -> bool:
+    """Whether a gap only goes by another number, as the teeth beside it do: it is no new one."""
+    if finding.kind != "missing":
+        return False
+    gaps = [f for f in before if f.kind == "missing" and len(f.teeth) == len(finding.teeth)]
+    if any(_apart_mm(finding, gap) <= SAME_PLACE_MM for gap in gaps):
+        return True
+    # where a row had the numbers of another one, the place of its gap was told by that one's arch
+    others = set().union(*(namesakes(fdi) for fdi in finding.teeth))
+    return any(change.repair == "renumber" for change in changes) and any(others.issuperset(gap.teeth) for gap in gaps)
+
+
+def _is_crumb(finding: Finding) -> bool:
+    """Whether a later repair mends it and it is next to nothing: a cut may leave a ragged edge."""
+    return finding.severity == "warning" and finding.repair is not None and finding.size_mm3 < CRUMB_MM3
+
+
 def _uncovered(changes: Iterable[Change], finding: Finding, mouth: Mouth) -> bool:
-    """Whether a tooth is missing only because a part of another one, that stands elsewhere, no longer bears its number.
+    """Whether a tooth is missing only because another one, or a part of it, no longer bears its number and stands
+    elsewhere.
 
     Were that part the tooth itself, the place of the missing tooth would lie in it.
     """
@@ -199,7 +220,8 @@ def _uncovered(changes: Iterable[Change], finding: Finding, mouth: Mouth) -> boo
         return False
     place = np.asarray(finding.position_lps_mm)
     for change in changes:
-        if change.repair == "join split" and set(change.before.tolist()) == set(finding.teeth):
+        given_up = set(change.before.tolist()) - set(change.after.tolist())
+        if change.repair in ("join split", "renumber") and given_up >= set(finding.teeth):
             index = np.column_stack(np.unravel_index(change.indices, mouth.labels.array.shape))
             away = np.linalg.norm(mouth.labels.index_to_lps(index) - place, axis=1)
             return bool(away.min() > OUTSIDE_MM)
@@ -218,7 +240,11 @@ def same_finding(first: Finding, second: Finding) -> bool:
     if first.kind == "missing":
         # its place is told from its neighbours, whose numbers a repair may change
         return True
-    return bool(np.linalg.norm(np.subtract(first.position_lps_mm, second.position_lps_mm)) <= SAME_PLACE_MM)
+    return _apart_mm(first, second) <= SAME_PLACE_MM
+
+
+def _apart_mm(first: Finding, second: Finding) -> float:
+    return float(np.linalg.norm(np.subtract(first.position_lps_mm, second.position_lps_mm)))
 
 
 def _key(finding: Finding) -> tuple[Any, ...]:
@@ -249,6 +275,49 @@ def _fill(mouth: Mouth, finding: Finding) -> Plan:
     """All voxels of the finding become its first tooth."""
     indices = _flat(mouth.labels, finding.voxels)
     return indices, np.full(len(indices), finding.teeth[0], np.uint8)
+
+
+def _fill_bore(mouth: Mouth, finding: Finding) -> Plan:
+    """The plugs of tunnels become tooth, and with them what is left of each bore on both sides, where that adds no
+    hole: a mere membrane would leave two pits."""
+    labels, fdi = mouth.labels, finding.teeth[0]
+    plugs = _flat(labels, finding.voxels)
+    bores = [_bore(labels, fdi, plug) for plug in finding.voxels]
+    indices = np.unique(np.concatenate([plugs, *bores]))
+    tooth = mouth.teeth[fdi].bodies[0]
+    box = box_around([tooth, *finding.voxels])
+    filled = [_with(labels, box, fdi, some) for some in (plugs, indices)]
+    if any(now > before for now, before in zip(*map(betti_numbers, reversed(filled)), strict=True)):
+        indices = plugs
+    return indices, np.full(len(indices), fdi, np.uint8)
+
+
+def _bore(labels: Volume, fdi: int, plug: Body) -> NDArray[np.int64]:
+    """Flat indices of the free voxels beside a plug that its tooth encloses as narrowly as the plug is wide."""
+    from scipy import ndimage
+
+    step = np.asarray(labels.spacing)
+    room = np.ceil(BORE_MM / step).astype(int)
+    sides = zip(plug.box, room, labels.array.shape, strict=True)
+    z, y, x = (slice(max(s.start - n, 0), min(s.stop + n, size)) for s, n, size in sides)
+    box = (z, y, x)
+    own, mask = labels.array[box] == fdi, plug.in_box(box)
+    to_own = ndimage.distance_transform_edt(~own, sampling=step)
+    radius = float(to_own[mask].max()) + float(step.max()) / 2
+    pits = closed(own | mask, labels.spacing, radius) & ~own & (labels.array[box] == 0)
+    numbered, _ = ndimage.label(pits | mask)
+    touching = np.isin(numbered, np.unique(numbered[mask]))
+    start = np.array([side.start for side in box])
+    return np.ravel_multi_index(tuple((np.argwhere(touching & pits) + start).T), labels.array.shape).astype(np.int64)
+
+
+def _with(labels: Volume, box: Box, fdi: int, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """A tooth in a box, with some more voxels."""
+    mask: NDArray[np.bool_] = labels.array[box] == fdi
+    places = np.column_stack(np.unravel_index(indices, labels.array.shape)) - [side.start for side in box]
+    inside = places[((places >= 0) & (places < mask.shape)).all(axis=1)]
+    mask[tuple(inside.T)] = True
+    return mask
 
 
 def _dissolve(mouth: Mouth, finding: Finding) -> Plan:
@@ -326,7 +395,7 @@ def _relabelled(mouth: Mouth, finding: Finding) -> tuple[tuple[Body, int], ...]:
 
 PLANNERS: dict[str, Callable[[Mouth, Finding], Plan]] = {
     "fill cavity": _fill,
-    "close tunnel": _fill,
+    "close tunnel": _fill_bore,
     "reassign fragment": _dissolve,
     "drop fragment": _dissolve,
     "join fragment": _join,

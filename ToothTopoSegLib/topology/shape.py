@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Vector3, Volume
-from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology
+from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology, betti_numbers
 from ToothTopoSegLib.topology.mouth import Mouth
 
 Mask = NDArray[np.bool_]
@@ -43,7 +43,9 @@ _THICK_MM, _BRANCH_MM, _LONG_MM, _TIP_MM, _ACROSS = 1.75, 2.5, 5.0, 3.0, 0.7
 _TURNS = np.linspace(0, np.pi, 8, endpoint=False)
 _DIRECTIONS = np.stack([np.cos(_TURNS), np.sin(_TURNS)])
 """Unit vectors (2, 8) along which the width of a slice is taken."""
-_ROOT_FROM, _ROOT_STEP_MM = -0.05, 1.0
+_ROOT_FROM, _ROOT_STEP_MM, _END_MM = -0.05, 1.0, 2.0
+_CORE_FROM_MM, _LEAST_NECK_MM, _NECK_STEP_MM = 1.0, 0.3, 0.1
+"""A core has this radius at least, and a neck this much smaller, which is followed down in steps of the third."""
 _DARK = 0.2
 """Cost of a cut through dark voxels beside that through bright ones."""
 _TIE, _JOINED = 1e-3, 1e-9
@@ -58,6 +60,16 @@ class Cores:
     seeds: NDArray[np.int16]
     neck_mm: float
     apart_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lump:
+    """A lump on a body: ``place`` in mm along the array's axes (z, y, x) of its middle, ``radius_mm`` of the ball that
+    fits there, and by how much the ball that passes its neck is smaller than the thinner side (``neck_mm``)."""
+
+    place: Floats
+    radius_mm: float
+    neck_mm: float
 
 
 def remembered(measure: Callable[[Mouth], T]) -> Callable[[Mouth], T]:
@@ -100,6 +112,12 @@ def coarse(mask: Mask, spacing: Vector3, target: float = COARSE_MM) -> tuple[Mas
     filled = np.count_nonzero(blocks, axis=(1, 3, 5)) * 2 >= np.prod(factors)
     a, b, c = (step * factor for step, factor in zip(spacing, factors, strict=True))
     return filled, (a, b, c)
+
+
+def coarse_corner_mm(body: Body, spacing: Vector3, large: Vector3) -> Floats:
+    """Place in mm along the array's axes of voxel 0 of the :func:`coarse` mask, of spacing ``large``, of a body."""
+    start = np.array([side.start for side in body.box]) * np.asarray(spacing)
+    return np.asarray(start - np.multiply(spacing, 0.5) - np.multiply(large, 0.5))
 
 
 @remembered
@@ -169,7 +187,8 @@ def branches_mm(body: Body, spacing: Vector3, crownwards: Floats) -> list[tuple[
     along the array's axes, and its reach in mm.
 
     A branch is what a ball of :data:`_THICK_MM` does not reach within the body, and far enough from where it does. It
-    leaves the body sideways, or it is long and turns aside: the edge of an incisor, as thin, does neither.
+    leaves the body sideways, or it is long and turns aside: the edge of an incisor, as thin, does neither. Roots that
+    meet again turn aside as well, but make a ring with the body.
     """
     from scipy import ndimage
 
@@ -181,8 +200,9 @@ def branches_mm(body: Body, spacing: Vector3, crownwards: Floats) -> list[tuple[
     away -= _THICK_MM
     if float(away[mask].max()) < _BRANCH_MM:
         return []
-    corner = np.array([s.start for s in body.box]) * spacing - np.multiply(spacing, 0.5) - np.multiply(step, 0.5)
-    numbered, count = ndimage.label(mask & (away > max(step)), np.ones((3, 3, 3)))
+    corner = coarse_corner_mm(body, spacing, step)
+    thin = mask & (away > max(step))
+    numbered, count = ndimage.label(thin, np.ones((3, 3, 3)))
     # the axis of a short tooth is unsure; a lying tooth has roots across the vertical
     trunk = np.argwhere(mask & (away <= _BRANCH_MM)) * np.asarray(step)
     axes = np.stack([tooth_axes(trunk, crownwards)[0][0], crownwards])
@@ -196,43 +216,87 @@ def branches_mm(body: Body, spacing: Vector3, crownwards: Floats) -> list[tuple[
         out, turn = tip - core[(slice(None), *last)] * np.asarray(step), tip - end.mean(axis=0)
         # the blunt end of a root has no direction
         aside = far >= _LONG_MM and float(np.linalg.norm(turn)) >= _TIP_MM / 3
-        if far >= _BRANCH_MM and _across(turn, axes) and (aside or _across(out, axes)):
+        sideways = far >= _BRANCH_MM and _across(turn, axes) and (aside or _across(out, axes))
+        if sideways and not _makes_ring(numbered == number, mask & ~thin):
             found.append((end + corner, far))
     return found
+
+
+def _makes_ring(branch: Mask, trunk: Mask) -> bool:
+    """Whether a branch and where it leaves the trunk, disjoint masks (z, y, x), close around a hole."""
+    from scipy import ndimage
+
+    foot = ndimage.binary_dilation(branch, np.ones((3, 3, 3))) & trunk
+    return betti_numbers(branch | foot)[1] > 0
 
 
 def _across(way: Floats, axes: Floats) -> bool:
     return bool((np.abs(axes @ way) < _ACROSS * float(np.linalg.norm(way))).all())
 
 
-def root_bulge_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Floats, float]:
-    """How much thicker a root gets towards its tip, where roots taper: the thickest place in mm along the array's axes
-    and by how many mm the radius of the ball that fits there is larger than that of one nearer to the crown."""
+def closed(mask: Mask, spacing: Vector3, radius_mm: float) -> Mask:
+    """A mask (z, y, x) with all gaps filled that a ball of this radius does not enter (its closing)."""
+    from scipy import ndimage
+
+    room = [int(np.ceil(radius_mm / step)) + 1 for step in spacing]
+    wide = np.pad(mask, [(n, n) for n in room])
+    spread = ndimage.distance_transform_edt(~wide, sampling=spacing) <= radius_mm
+    filled = ndimage.distance_transform_edt(spread, sampling=spacing) > radius_mm
+    return mask | filled[tuple(slice(n, size - n) for n, size in zip(room, filled.shape, strict=True))]
+
+
+def find_lump(body: Body, spacing: Vector3, closing_mm: float = 0.0) -> Lump | None:
+    """The lump on a tooth's body: a thick place that the narrowest neck parts from the rest.
+
+    A sound tooth tapers from its thickest place to its tips, so that the distance transform has no second maximum worth
+    mentioning; the neck is told by the persistence of the maxima. Of the two thick places that a neck joins the more
+    compact one is the lump, for a lump may be thicker than the tooth. None without a neck. A hole makes a neck as well:
+    voids do not count, and of a body with tunnels those that a ball of ``closing_mm`` does not enter need not.
+    """
     from scipy import ndimage
 
     mask, step = coarse(body.mask, spacing)
-    depth = ndimage.distance_transform_edt(mask, sampling=step)[mask]
-    points = np.argwhere(mask) * np.asarray(step)
-    if len(points) < 2:
-        return np.zeros(3), 0.0
-    axes, extents = tooth_axes(points, crownwards)
-    along = (points - points.mean(axis=0)) @ axes[0]
-    root = along < _ROOT_FROM * extents[0]
-    if not root.any():
-        return np.zeros(3), 0.0
-    level = np.floor((along[root].max() - along[root]) / _ROOT_STEP_MM).astype(int)
-    thick = np.zeros(int(level.max()) + 1)
-    np.maximum.at(thick, level, depth[root])
-    grown = thick - np.minimum.accumulate(thick)
-    at = int(np.argmax(grown))
-    corner = np.array([s.start for s in body.box]) * spacing - np.multiply(spacing, 0.5) - np.multiply(step, 0.5)
-    places = points[root][level == at]
-    return places[int(np.argmax(depth[root][level == at]))] + corner, float(grown[at])
+    solid = ndimage.binary_fill_holes(closed(mask, step, closing_mm) if closing_mm else mask)
+    depth = ndimage.distance_transform_edt(solid, sampling=step)
+    places = np.argwhere((depth == ndimage.maximum_filter(depth, 3)) & (depth > _CORE_FROM_MM))
+    peaks = [tuple(place) for place in places[np.argsort(-depth[tuple(places.T)], kind="stable")]]
+    necks = [_neck_mm(depth, peaks[: at + 1]) for at in range(len(peaks))]
+    if not any(necks):
+        return None
+    at = int(np.argmax(necks))
+    level = depth[peaks[at]] - necks[at]
+    apart, joined = (ndimage.label(depth > low)[0] for low in (level, level - _NECK_STEP_MM))
+    ends = next(other for other in peaks if joined[other] == joined[peaks[at]]), peaks[at]
+    lengths = [long_axis(np.argwhere(apart == apart[end]) * np.asarray(step))[1][0] for end in ends]
+    lump = ends[int(np.argmin(lengths))]
+    place = np.asarray(lump) * step + coarse_corner_mm(body, spacing, step)
+    return Lump(place, float(depth[lump]), necks[at])
 
 
-def root_spread_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Floats, float]:
-    """How much wider a root gets towards its tip: the farthest place there in mm along the array's axes, and by how
-    many mm the widest piece of a slice across the tooth is wider than that of one nearer to the crown."""
+def _neck_mm(depth: Floats, peaks: Sequence[tuple[int, ...]]) -> float:
+    """By how many mm the last of some maxima of ``depth`` rises over the highest way to any other of them; 0 if by
+    less than :data:`_LEAST_NECK_MM`."""
+    from scipy import ndimage
+
+    *others, own = peaks
+    risen = 0.0
+    level = depth[own] - _LEAST_NECK_MM
+    while others and level > 0:
+        numbered, _ = ndimage.label(depth > level)
+        if any(numbered[other] == numbered[own] for other in others):
+            break
+        risen = float(depth[own] - level)
+        level -= _NECK_STEP_MM
+    return risen
+
+
+def root_spread_mm(body: Body, spacing: Vector3, crownwards: Floats, each_way: bool = False) -> tuple[Floats, float]:
+    """How much wider a root gets towards its tip: the farthest end there in mm along the array's axes, and by how many
+    mm the widest piece of a slice across the tooth is wider than that of one nearer to the crown.
+
+    ``each_way`` compares the widths along each direction, where a flat root that gets thicker is seen as well; several
+    roots that spread are wider in some direction always.
+    """
     mask, step = coarse(body.mask, spacing)
     index = np.argwhere(mask)
     points = index * np.asarray(step)
@@ -242,34 +306,38 @@ def root_spread_mm(body: Body, spacing: Vector3, crownwards: Floats) -> tuple[Fl
     along = (points - points.mean(axis=0)) @ axes[0]
     aside = points @ axes[1:].T
     level = np.floor((_ROOT_FROM * extents[0] - along) / _ROOT_STEP_MM).astype(int)
-    best, far, narrowest, before = 0.0, points[0], np.inf, aside
+    best, far, before = 0.0, points[0], aside
+    narrowest = np.full(len(_TURNS) if each_way else 1, np.inf)
     for k in np.unique(level[level >= 0]):
         some = np.flatnonzero(level == k)
-        width, piece = _widest_piece(index[some], aside[some])
-        if width - narrowest > best:
-            best = width - narrowest
-            apart = np.linalg.norm(aside[some[piece]][:, None] - before[None], axis=2).min(axis=1)
-            far = points[some[piece][int(np.argmax(apart))]]
-        if width <= narrowest:
-            narrowest, before = width, aside[some][::4]
-    corner = np.array([s.start for s in body.box]) * spacing - np.multiply(spacing, 0.5) - np.multiply(step, 0.5)
-    return np.asarray(far + corner), best
+        widths, piece = _piece_widths(index[some], aside[some], each_way)
+        grown = widths - narrowest
+        if grown.max() > best:
+            best = float(grown.max())
+            own = some[piece == np.unravel_index(int(np.argmax(grown)), grown.shape)[0]]
+            apart = np.linalg.norm(aside[own][:, None] - before[None], axis=2).min(axis=1)
+            far = points[own[int(np.argmax(apart))]]
+        if (widths.max(axis=0) <= narrowest).all():
+            before = aside[some][::4]
+        narrowest = np.minimum(narrowest, widths.max(axis=0))
+    end = points[np.linalg.norm(points - far, axis=1) <= _END_MM]
+    return np.asarray(end.mean(axis=0) + coarse_corner_mm(body, spacing, step)), best
 
 
-def _widest_piece(index: NDArray[np.int64], aside: Floats) -> tuple[float, NDArray[np.int64]]:
-    """Of voxels (n, 3), with places across an axis (n, 2) in mm: how wide the widest connected piece is, and which."""
+def _piece_widths(index: NDArray[np.int64], aside: Floats, each_way: bool) -> tuple[Floats, NDArray[np.int64]]:
+    """Of voxels (n, 3), with places across an axis (n, 2) in mm: how wide each connected piece is (pieces, ways), along
+    each of some directions or along its widest, and the piece of each voxel (n,)."""
     from scipy import ndimage
 
     low = index.min(axis=0)
     mask = np.zeros(index.max(axis=0) - low + 1, dtype=bool)
     mask[tuple((index - low).T)] = True
-    number = ndimage.label(mask, np.ones((3, 3, 3)))[0][tuple((index - low).T)]
+    piece = ndimage.label(mask, np.ones((3, 3, 3)))[0][tuple((index - low).T)] - 1
     reach = np.concatenate([aside @ _DIRECTIONS, -aside @ _DIRECTIONS], axis=1)
-    ends = np.full((int(number.max()), reach.shape[1]), -np.inf)
-    np.maximum.at(ends, number - 1, reach)
-    widths = (ends[:, : len(_TURNS)] + ends[:, len(_TURNS) :]).max(axis=1)
-    widest = int(np.argmax(widths))
-    return float(widths[widest]), np.flatnonzero(number == widest + 1)
+    ends = np.full((int(piece.max()) + 1, reach.shape[1]), -np.inf)
+    np.maximum.at(ends, piece, reach)
+    widths = ends[:, : len(_TURNS)] + ends[:, len(_TURNS) :]
+    return widths if each_way else widths.max(axis=1, keepdims=True), piece
 
 
 def one_sided_mm(points: Floats, crownwards: Floats, trunk: Floats | None = None) -> Floats:
@@ -426,11 +494,12 @@ def narrowest_cut(
     left.eliminate_zeros()
     reached = np.zeros(count + 2, dtype=bool)
     reached[breadth_first_order(left, count, return_predecessors=False)] = True
-    # what hangs on by an edge or a corner alone stays where it was
+    # what hangs on by an edge or a corner alone stays where most of it was
     member = connected_components(graph, directed=False)[1]
     loose = (member != member[count]) & (member != member[count + 1])
+    before = np.bincount(member[:count], weights=first[band]) / np.maximum(np.bincount(member[:count]), 1)
     own = fixed[0].copy()
-    own[band] = np.where(loose[:count], first[band], reached[:count])
+    own[band] = np.where(loose[:count], before[member[:count]] > 0.5, reached[:count])
     return own, (first | second) & ~own
 
 

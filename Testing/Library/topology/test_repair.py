@@ -191,6 +191,17 @@ def test_a_missing_tooth_whose_place_is_told_differently_after_a_repair_is_no_ne
     assert [(f.kind, f.teeth) for f in result.findings] == [("missing", (absent,))]
 
 
+@pytest.mark.parametrize("absent", [13, 25])
+def test_a_gap_that_gets_the_number_of_the_other_side_with_its_row_is_no_new_finding(absent: int) -> None:
+    sound = dentition(absent=(absent,))
+    upper = [tooth for tooth in fdi.PERMANENT if fdi.is_upper(tooth)]
+    table = np.arange(256, dtype=np.uint8)
+    table[upper] = [fdi.mirrored(tooth) for tooth in upper]
+    result = repaired(sound.with_array(table[sound.array]), {"renumber"})
+    assert np.array_equal(result.labels.array, sound.array)
+    assert [(f.kind, f.teeth) for f in result.findings] == [("missing", (absent,))]
+
+
 @settings(max_examples=15)
 @given(st.lists(st.tuples(*[st.integers(6, 42)] * 3, st.integers(1, 4), st.sampled_from((0, 36, 37))), max_size=5))
 def test_no_repair_of_any_damage_brings_up_anything_new(damage: list[tuple[int, int, int, int, int]]) -> None:

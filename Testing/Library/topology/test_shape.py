@@ -23,12 +23,13 @@ from ToothTopoSegLib.topology.shape import (
     cut_share,
     enlarged_seeds,
     find_cores,
+    find_lump,
     long_axis,
     narrowest_cut,
     one_sided_mm,
     patient_scale,
     points_mm,
-    root_bulge_mm,
+    root_spread_mm,
     split_in_two,
     tooth_axes,
     vertical,
@@ -365,23 +366,55 @@ def test_a_body_that_is_thin_everywhere_has_no_branches() -> None:
     assert branches_mm(body, (0.5,) * 3, UP) == []
 
 
+def _bridge(deep: float, lean: float) -> Field:
+    """A rod of 1.8 mm between a straight root and one that leans, at this height."""
+    end = -(2 + (12 - deep) * lean)
+    return lambda z, y, x: (z - deep) ** 2 + y**2 + np.maximum(np.maximum(end - x, x - 2), 0) ** 2 <= 0.9**2
+
+
+@pytest.mark.parametrize("spacing", [0.3, 0.4, 0.5])
+def test_roots_that_meet_again_are_no_branch_and_a_bar_from_one_of_them_is(spacing: float) -> None:
+    roots = _root(0.0, 1), _root(0.5, -1)
+    assert branches_mm(_drawn(spacing, stump, *roots, _bridge(5, 0.5)), (spacing,) * 3, UP) == []
+    assert len(branches_mm(_drawn(spacing, stump, *roots, bar(9)), (spacing,) * 3, UP)) == 1
+
+
 @pytest.mark.parametrize("spacing", [0.25, 0.4, 0.5])
-def test_a_root_that_tapers_has_no_lump(spacing: float) -> None:
-    assert root_bulge_mm(_drawn(spacing, tapering), (spacing,) * 3, UP)[1] < 0.2
-    assert root_bulge_mm(_drawn(spacing, stump), (spacing,) * 3, UP)[1] < 0.2, "nor has a stump"
+def test_a_tooth_that_tapers_has_no_lump(spacing: float) -> None:
+    assert find_lump(_drawn(spacing, tapering), (spacing,) * 3) is None
+    assert find_lump(_drawn(spacing, stump, _root(0.2, 1), _root(0.4, -1)), (spacing,) * 3) is None
+    assert find_lump(body_of(np.ones((1, 1, 1), bool), (slice(0, 1),) * 3), (spacing,) * 3) is None
 
 
 @pytest.mark.parametrize("spacing", [0.25, 0.4, 0.5])
 @pytest.mark.parametrize("aside", [0.0, 1.5])
 def test_a_lump_on_a_tapering_root_is_found_at_its_place(spacing: float, aside: float) -> None:
-    body = _drawn(spacing, tapering, lump(7, aside))
-    place, grown = root_bulge_mm(body, (spacing,) * 3, UP)
-    assert np.linalg.norm(_place(place, spacing) - (7, aside, 0)) < 1
-    # the ball has 3 mm; the root 1.9 mm where it leaves the ball
-    assert grown == pytest.approx(1.1, abs=0.35)
+    found = find_lump(_drawn(spacing, tapering, lump(7, aside)), (spacing,) * 3)
+    assert found is not None
+    assert np.linalg.norm(_place(found.place, spacing) - (7, aside, 0)) < 1
+    assert found.radius_mm == pytest.approx(3, abs=0.5)
+    # the root has 1.9 mm where it leaves the ball
+    assert found.neck_mm == pytest.approx(1.1, abs=0.4)
 
 
-def test_a_lump_on_the_crown_is_none_on_the_root() -> None:
-    body = _drawn(0.5, tapering, lump(20, 3))
-    assert root_bulge_mm(body, (0.5,) * 3, UP)[1] < 0.2
-    assert root_bulge_mm(body_of(np.ones((1, 1, 1), bool), (slice(0, 1),) * 3), (0.5,) * 3, UP)[1] == 0
+@pytest.mark.parametrize("spacing", [0.25, 0.4, 0.5])
+def test_a_lump_that_is_thicker_than_the_tooth_is_still_the_lump(spacing: float) -> None:
+    def rod(z: Any, y: Any, x: Any) -> Any:
+        return (np.hypot(y, x) <= 2.5) & (z >= 4) & (z <= 24)
+
+    found = find_lump(_drawn(spacing, rod, lump(14, 5.8, 4.0)), (spacing,) * 3)
+    assert found is not None and found.radius_mm == pytest.approx(4, abs=0.4)
+    assert np.linalg.norm(_place(found.place, spacing) - (14, 5.8, 0)) < 1
+
+
+@pytest.mark.parametrize("spacing", [0.3, 0.5])
+def test_a_flat_root_that_gets_thicker_is_wider_in_one_direction_only(spacing: float) -> None:
+    def flat(z: Any, y: Any, x: Any) -> Any:
+        return ((y / 4) ** 2 + (x / 2) ** 2 <= 1) & (z >= 2) & (z <= 24)
+
+    body = _drawn(spacing, flat, lambda z, y, x: (z - 8) ** 2 + y**2 + (x - 2.5) ** 2 <= 4)
+    place, grown = root_spread_mm(body, (spacing,) * 3, UP, each_way=True)
+    assert grown == pytest.approx(2.5, abs=0.6)
+    assert np.linalg.norm(_place(place, spacing) - (8, 0, 3.5)) < 1.5
+    assert root_spread_mm(body, (spacing,) * 3, UP)[1] < 0.5
+    assert root_spread_mm(_drawn(spacing, flat), (spacing,) * 3, UP, each_way=True)[1] < 0.5

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,11 @@ from ToothTopoSegLib.topology.shape import (
     body_of,
     branches_mm,
     coarse,
+    coarse_corner_mm,
     cut_share,
     enlarged_seeds,
     find_cores,
+    find_lump,
     long_axis,
     narrowest_cut,
     one_sided_mm,
@@ -40,7 +43,6 @@ from ToothTopoSegLib.topology.shape import (
     points_mm,
     relative_volume,
     remembered,
-    root_bulge_mm,
     root_spread_mm,
     sampled,
     split_in_two,
@@ -53,8 +55,9 @@ MERGED_FROM, MERGED_FROM_COMPLETE = 1.0, 1.4
 """Relative volume from which a body is looked at: with a neighbour missing, and with none missing."""
 APART_SHARE = 0.6
 """Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
-PART_LENGTH = 0.45
-"""The second part of a merge has this share of the length of its tooth, at least; a lump is round."""
+PART_LENGTH, PART_LENGTH_COMPLETE = 0.45, 0.75
+"""The second part of a merge has this share of the length of its tooth, at least; a lump is round. If that tooth stands
+elsewhere as well, the part must be as long as a tooth."""
 PART_SHARE = 0.35
 """Each part of a merge has at least this share of the volume of its tooth."""
 NECK_SHARE, NECK_SHARE_COMPLETE = 0.95, 0.75
@@ -63,6 +66,8 @@ TWICE, NECK_SHARE_TWICE = 1.6, 1.15
 """From this relative volume on, and with a neighbour missing, two teeth may have grown together over a wide face."""
 OTHER_DENTITION = 0.5
 """Cost, in the logarithm of volumes, of a milk tooth where its mirrored partner is a permanent one, or vice versa."""
+GERM_MM = 5.0
+"""A tooth whose crown ends this far from the plane of the bite has not come through."""
 CUT_BAND_MM = 3.0
 """The cut between two merged teeth is looked for this far from the thinnest place."""
 SIDE_BY_SIDE = 0.4
@@ -91,12 +96,27 @@ LOW_ERROR, LOW_WARNING, LOW_ERROR_VARIABLE, LOW_WARNING_VARIABLE = 0.3, 0.45, 0.
 HIGH_ERROR, HIGH_WARNING = 2.2, 1.85
 LONG_ERROR, LONG_WARNING = 1.5, 1.3
 WIDE_ERROR, WIDE_WARNING = 1.5, 1.42
+SPREAD_ROOTS = 1.15
+"""Three roots may spread so much wider than the crown that stands on them."""
 SPUR_MM, SPUR_ERROR_MM, SPUR_MM3, SPUR_FROM_MM = 1.25, 2.5, 4.0, 0.5
 """A lump sticks out this far (an error from the second on) and has this volume farther out than the last."""
-SPREAD_MM = 2.5
-"""A root with a spur is this much wider there than nearer to the crown."""
-BULGE_MM = 0.75
-"""A root tapers; clean ones get thicker towards their tip by half of this at most (radius)."""
+HOLED_CLOSING_MM = 1.0
+"""A hole of less than twice this is no neck."""
+TOUCHING_MM2 = 14.0
+"""A section at the border of the view up to this is that of a root's tip or of a lump, not of a tooth cut in two."""
+SPUR_SINGLE_MM, SPUR_SINGLE_MM3 = 0.9, 2.0
+"""The crowns of teeth with one root are more even."""
+SLENDER_SHARE, SPUR_END = 0.35, 0.85
+"""What has less than this share of the volume of a ball that sticks out as far is a spur; its end is what lies farther
+out than the second share."""
+SPREAD_MM, SPREAD_SINGLE_MM = 2.5, 0.9
+"""Roots with a spur or lump are this much wider there than nearer to the crown; the second of a single root, in any
+direction."""
+LUMP_MM, THIN_LUMP_MM = 1.3, 1.75
+"""Radius of a lump, at least, and of one that may well be a spur."""
+LUMP_NECK_MM, LUMP_NECK_ROOTS_MM, LUMP_ERROR_MM = 0.38, 0.53, 1.0
+"""A tooth tapers from its thickest place on; a thick place beyond a neck so much narrower (radius) is a lump, an error
+from the last on. Where several roots leave the trunk, each may get a little thicker again."""
 BRANCH_ERROR_MM = 4.0
 """A thin branch across the tooth that reaches this far is an error, a shorter one a warning."""
 
@@ -126,9 +146,11 @@ def find_merges(mouth: Mouth) -> list[Finding]:
         size = relative_volume(mouth, fdi, tooth.bodies[:1]) / scale
         pair = None
         if gone and size >= MERGED_FROM:
-            pair = _two_teeth(mouth, tooth, gone, scale, NECK_SHARE if size < TWICE else NECK_SHARE_TWICE)
+            limit = NECK_SHARE if size < TWICE else NECK_SHARE_TWICE
+            pair = _two_teeth(mouth, tooth, gone, scale, limit, PART_LENGTH)
         if pair is None and size >= MERGED_FROM_COMPLETE:
-            pair = _two_teeth(mouth, tooth, [t for t in beside if t not in gone], scale, NECK_SHARE_COMPLETE)
+            others = [t for t in beside if t not in gone]
+            pair = _two_teeth(mouth, tooth, others, scale, NECK_SHARE_COMPLETE, PART_LENGTH_COMPLETE)
         if pair is not None:
             found.append(_merge(mouth, tooth, pair, missing=pair.number in gone))
     return found
@@ -149,14 +171,7 @@ def find_outliers(mouth: Mouth) -> list[Finding]:
     found = []
     for fdi, tooth in mouth.teeth.items():
         if fdi not in told:
-            size, spur = (
-                _size_outlier(mouth, tooth),
-                _bulge(mouth, tooth) or _branch(mouth, tooth) or _spur(mouth, tooth) or _root_spur(mouth, tooth),
-            )
-            # a lump makes the tooth too large as well, but it says where to look
-            finding = size if spur is None else spur
-            if size is not None and spur is not None and size.severity == "error":
-                finding = replace(spur, severity="error")
+            finding = _outlier(mouth, tooth)
             found += [finding] if finding else []
     return found
 
@@ -172,13 +187,21 @@ def _beside(mouth: Mouth, fdi: int) -> list[int]:
 
 
 def _swallowed(mouth: Mouth, fdi: int, scale: float) -> bool:
-    """Whether nothing, or next to nothing, stands at the place of this tooth."""
+    """Whether nothing, or next to nothing, stands at the place of this tooth; the germ of its successor lies deeper."""
     same_place = [number for number in (fdi, fdi + 40, fdi - 40) if number in mouth.teeth]
-    return all(relative_volume(mouth, n, mouth.teeth[n].bodies[:1]) < TINY * scale for n in same_place)
+    standing = [n for n in same_place if n != fdi - 40 or not _is_germ(mouth, n)]
+    return all(relative_volume(mouth, n, mouth.teeth[n].bodies[:1]) < TINY * scale for n in standing)
+
+
+def _is_germ(mouth: Mouth, fdi: int) -> bool:
+    """Whether a tooth lies deep in the jaw, by the fitted arch."""
+    arches = fit_arches(mouth)
+    standing = () if arches is None else arches.standing
+    return any(s.tooth.body is mouth.teeth[fdi].bodies[0] and s.depth > GERM_MM for s in standing)
 
 
 def _two_teeth(
-    mouth: Mouth, tooth: ToothTopology, others: Sequence[int], scale: float, neck_limit: float
+    mouth: Mouth, tooth: ToothTopology, others: Sequence[int], scale: float, neck_limit: float, length: float
 ) -> _Pair | None:
     """The largest body of a tooth as two teeth, the second being one of ``others``; None if it is one tooth."""
     if not others:
@@ -194,12 +217,20 @@ def _two_teeth(
     pair = _numbered(mouth, tooth, others, parts, spacing, cores, scale)
     if pair is None or pair.neck_share > neck_limit or cores.apart_mm < APART_SHARE * widths[pair.number]:
         return None
-    return pair if _side_by_side(pair, spacing, up) and _long_enough(mouth, tooth, pair, spacing, scale) else None
+    if not _side_by_side(pair, spacing, up) or _length(mouth, tooth, pair, spacing, scale) < length:
+        return None
+    return pair
 
 
 def _of_other_dentition(mouth: Mouth, fdi: int) -> bool:
     """Whether this is a milk tooth and the one in the mirrored place a permanent tooth, or the other way round."""
     return partner_dentition(mouth, fdi) == (not teeth.is_deciduous(fdi))
+
+
+def _rest_numbered_otherwise(mouth: Mouth, fdi: int) -> bool:
+    """Whether what is left in the place of a tooth bears the number of the other dentition."""
+    others = {fdi - 40, fdi + 40} & set(mouth.teeth)
+    return fdi not in mouth.teeth and any(not _is_germ(mouth, other) for other in others)
 
 
 def _usual_distance(first: int, second: int) -> float:
@@ -216,7 +247,7 @@ def _numbered(
     scale: float,
 ) -> _Pair | None:
     """Which of the two parts is the tooth and which other tooth the second part is, by volumes and places."""
-    corner = _corner_mm(tooth.bodies[0], mouth.labels.spacing, spacing)
+    corner = coarse_corner_mm(tooth.bodies[0], mouth.labels.spacing, spacing)
     centres = [np.argwhere(part).mean(axis=0) * spacing + corner for part in parts]
     ratios = [np.count_nonzero(part) * float(np.prod(spacing)) / scale for part in parts]
     best, best_cost = None, np.inf
@@ -228,6 +259,7 @@ def _numbered(
             cost = float(np.abs(np.log(shares)).sum())
             cost += _misplaced(mouth, {tooth.fdi: centres[one], other: centres[two]})
             cost += OTHER_DENTITION * _of_other_dentition(mouth, other)
+            cost += OTHER_DENTITION * _rest_numbered_otherwise(mouth, other)
             if cost < best_cost:
                 best, best_cost = (parts[one], parts[two], other), cost
     if best is None:
@@ -266,12 +298,12 @@ def _side_by_side(pair: _Pair, spacing: Vector3, up: Floats) -> bool:
     return bool(shared >= SIDE_BY_SIDE * min(np.ptp(h) for h in heights))
 
 
-def _long_enough(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3, scale: float) -> bool:
-    """Whether the second part is as long as a tooth, not a mere lump; one that the border of the view cuts may be."""
+def _length(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3, scale: float) -> float:
+    """Length of the second part relative to that of its tooth; of one that the border of the view cuts it is open."""
     if tooth.bodies[0].reaches_border(mouth.labels.array.shape):
-        return True
+        return np.inf
     _, extents = long_axis(np.argwhere(pair.other) * np.asarray(spacing))
-    return bool(extents[0] >= PART_LENGTH * size_of(pair.number).length * min(scale, 1.0) ** (1 / 3))
+    return float(extents[0] / (size_of(pair.number).length * min(scale, 1.0) ** (1 / 3)))
 
 
 def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Finding:
@@ -297,12 +329,6 @@ def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Fi
 
 def _coarse_spacing(body: Body, spacing: Vector3) -> Vector3:
     return coarse(body.mask[:1, :1, :1], spacing)[1]
-
-
-def _corner_mm(body: Body, spacing: Vector3, large: Vector3) -> Floats:
-    """Place in mm along the array's axes of voxel 0 of the :func:`coarse` mask of a body."""
-    start = np.array([side.start for side in body.box]) * np.asarray(spacing)
-    return np.asarray(start - np.multiply(spacing, 0.5) - np.multiply(large, 0.5))
 
 
 # --- splits
@@ -354,7 +380,7 @@ def _split(mouth: Mouth, contact: Contact, one: Body, two: Body) -> Finding | No
     scale = patient_scale(mouth)
     sizes = relative_volume(mouth, first, [one]) / scale, relative_volume(mouth, second, [two]) / scale
     beside = can_touch(first, second, mouth.teeth)
-    if beside and min(sizes) >= WHOLE:
+    if _stand_beside(first, second) and min(sizes) >= WHOLE:
         return None
     alone = ALONE if beside else ALONE_FAR
     limit = CUT_SHARE if min(sizes) < alone else CLEAR_CUT_SHARE
@@ -367,6 +393,11 @@ def _split(mouth: Mouth, contact: Contact, one: Body, two: Body) -> Finding | No
         if size >= OVERFULL and (finding := _overreach(mouth, rest, own, full, other)) is not None:
             return finding
     return None
+
+
+def _stand_beside(first: int, second: int) -> bool:
+    """Whether two teeth have places next to each other in one jaw: not a milk tooth and its successor, nor a bite."""
+    return teeth.is_upper(first) == teeth.is_upper(second) and abs(arch_place(first) - arch_place(second)) == 1
 
 
 def _plausible_union(mouth: Mouth, pair: tuple[int, int], one: Body, two: Body) -> bool:
@@ -500,21 +531,38 @@ def _split_finding(
 # --- outliers
 
 
+def _outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """The size of a tooth, or what sticks out of it: that makes the tooth too large as well, but says where to look."""
+    size = _size_outlier(mouth, tooth)
+    if size is not None and relative_volume(mouth, tooth.fdi, tooth.bodies[:1]) > HIGH_ERROR:
+        return size
+    detectors = (_lump, _branch, _reaching_out)
+    spur = next((finding for detect in detectors if (finding := detect(mouth, tooth)) is not None), None)
+    if size is None or spur is None:
+        return size or spur
+    return replace(spur, severity="error") if size.severity == "error" else spur
+
+
 def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     """A volume, length or width no such tooth has."""
     labels, fdi, body = mouth.labels, tooth.fdi, tooth.bodies[0]
     scale, size = patient_scale(mouth), size_of(fdi)
     cut = body.reaches_border(labels.array.shape)
     share = relative_volume(mouth, fdi, [body])
-    _, (length, width, _) = long_axis(points_mm(body, labels.spacing))
+    points = points_mm(body, labels.spacing)
+    _, (length, width, _) = long_axis(points)
     wide = max(size.md_crown, size.bl_crown)
+    spread = SPREAD_ROOTS if size.roots > 2 else 1.0
     grow = max(1.0, scale ** (1 / 3))
-    severity = _worst(
+    by_volume = _worst(
         _low(fdi, min(share, share / scale)) if not cut else "",
         _high(max(share, share / scale), HIGH_WARNING, HIGH_ERROR),
-        _high(length / size.length / grow, LONG_WARNING, LONG_ERROR),
-        _high(width / wide / grow, WIDE_WARNING, WIDE_ERROR),
     )
+    by_extent = _worst(
+        _high(length / size.length / grow, LONG_WARNING, LONG_ERROR),
+        _high(width / wide / spread / grow, WIDE_WARNING, WIDE_ERROR),
+    )
+    severity = _worst(by_volume, by_extent)
     if not severity:
         return None
     volume = body.voxels * labels.voxel_volume
@@ -522,8 +570,14 @@ def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
         f"{named(fdi)} has {mm3(volume)} and measures {length:.1f} by {width:.1f} mm; such a tooth has about "
         f"{size.volume * scale:.0f} mm3 and {size.length:.0f} by {wide:.0f} mm."
     )
-    place = lps(labels, np.asarray(body.centroid))
-    return Finding(0, "outlier", severity, (fdi,), place, volume, text, None, (body,))
+    # what makes a tooth of usual volume too long or wide is where it reaches farthest
+    place = np.asarray(body.centroid) if by_volume else _farthest(points) / np.asarray(labels.spacing)
+    return Finding(0, "outlier", severity, (fdi,), lps(labels, place), volume, text, None, (body,))
+
+
+def _farthest(points: Floats) -> Floats:
+    """The one of points (n, 3) that lies farthest from their middle."""
+    return np.asarray(points[int(np.argmax(np.linalg.norm(points - points.mean(axis=0), axis=1)))])
 
 
 def _low(fdi: int, share: float) -> str:
@@ -562,59 +616,100 @@ def _branch(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     return Finding(0, "outlier", severity, (tooth.fdi,), place, size, text, None, (body,))
 
 
-def _bulge(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
-    """A lump on the root, which gets thicker there than it is nearer to the crown."""
+def _is_cut(labels: Volume, body: Body) -> bool:
+    """Whether the border of the view cuts a good part of a tooth off, rather than just touching it."""
+    spacing, section = labels.spacing, 0.0
+    for axis, (side, length) in enumerate(zip(body.box, labels.array.shape, strict=True)):
+        face = float(np.prod(spacing)) / spacing[axis]
+        ends = [0] * (side.start == 0) + [-1] * (side.stop == length)
+        section += sum(face * np.count_nonzero(np.take(body.mask, end, axis)) for end in ends)
+    return section > TOUCHING_MM2
+
+
+def _lump(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """A thick place beside the thickest one, beyond a neck, for teeth taper; a thin one that is a branch is told so."""
     labels, body = mouth.labels, tooth.bodies[0]
-    if body.reaches_border(labels.array.shape):
+    if _is_cut(labels, body):
         return None
-    place, grown = root_bulge_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi))
-    if grown < BULGE_MM:
+    lump = find_lump(body, labels.spacing, HOLED_CLOSING_MM if tooth.betti[1] else 0.0)
+    least = LUMP_NECK_MM if size_of(tooth.fdi).roots == 1 else LUMP_NECK_ROOTS_MM
+    if lump is None or lump.neck_mm < least or lump.radius_mm < LUMP_MM:
         return None
-    text = f"{named(tooth.fdi)} has a lump on its root, {2 * grown:.1f} mm thicker than the root nearer to the crown."
-    return _on_root(labels, tooth.fdi, body, place, text)
+    size = 4 / 3 * np.pi * lump.radius_mm**3
+    text = (
+        f"{named(tooth.fdi)} has a lump of about {mm3(size)}: the tooth gets {2 * lump.neck_mm:.1f} mm thicker again "
+        "beyond a neck, where teeth taper."
+    )
+    place = lps(labels, lump.place / np.asarray(labels.spacing))
+    branch = _branch(mouth, tooth) if lump.radius_mm < THIN_LUMP_MM else None
+    severity = "error" if lump.neck_mm >= LUMP_ERROR_MM else "warning"
+    return branch or Finding(0, "outlier", severity, (tooth.fdi,), place, size, text, None, (body,))
 
 
-def _root_spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
-    """A thin spur on a root, which makes it wider there; roots that meet again do as well, but around a hole."""
+class _Reach(NamedTuple):
+    """What sticks out of a tooth, and how far."""
+
+    finding: Finding
+    mm: float
+
+
+def _reaching_out(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+    """What sticks out of the crown or of the root; one at one end turns the axis, which shows at the other as well."""
+    crown, root = _spur(mouth, tooth), _root_spur(mouth, tooth)
+    if crown is None or root is None:
+        return next((reach.finding for reach in (crown, root) if reach is not None), None)
+    # roots that spread are no sign against a lump on the crown
+    single = size_of(tooth.fdi).roots == 1
+    return root.finding if single and root.mm > crown.mm else crown.finding
+
+
+def _root_spur(mouth: Mouth, tooth: ToothTopology) -> _Reach | None:
+    """A spur or lump on a root, which makes it wider there; roots that meet again do as well, but around a hole."""
     labels, body = mouth.labels, tooth.bodies[0]
     if body.reaches_border(labels.array.shape) or tooth.betti[1]:
         return None
-    place, grown = root_spread_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi))
-    if grown < SPREAD_MM:
+    single = size_of(tooth.fdi).roots == 1
+    place, grown = root_spread_mm(body, labels.spacing, _crownwards(mouth, tooth.fdi), each_way=single)
+    if grown < (SPREAD_SINGLE_MM if single else SPREAD_MM):
         return None
     text = f"{named(tooth.fdi)} has a spur on its root, which is {grown:.1f} mm wider there than nearer to the crown."
-    return _on_root(labels, tooth.fdi, body, place, text)
-
-
-def _on_root(labels: Volume, fdi: int, body: Body, place: Floats, text: str) -> Finding:
-    """A warning of something on a root at a place in mm along the array's axes."""
     where, size = lps(labels, place / np.asarray(labels.spacing)), body.voxels * labels.voxel_volume
-    return Finding(0, "outlier", "warning", (fdi,), where, size, text, None, (body,))
+    return _Reach(Finding(0, "outlier", "warning", (tooth.fdi,), where, size, text, None, (body,)), grown)
 
 
 def _crownwards(mouth: Mouth, fdi: int) -> Floats:
     return vertical(mouth.labels) * (-1 if teeth.is_upper(fdi) else 1)
 
 
-def _spur(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
+def _spur(mouth: Mouth, tooth: ToothTopology) -> _Reach | None:
     """A lump on one side of the crown, which has no roots there: the crown reaches far out on that side alone."""
     labels, body = mouth.labels, tooth.bodies[0]
-    if body.reaches_border(labels.array.shape):
+    if _is_cut(labels, body):
         return None
-    step = sampled(labels.spacing)
+    single = size_of(tooth.fdi).roots == 1
+    least_mm, least_mm3 = (SPUR_SINGLE_MM, SPUR_SINGLE_MM3) if single else (SPUR_MM, SPUR_MM3)
+    voxel_mm3 = float(np.prod(sampled(labels.spacing)))
     points = points_mm(body, labels.spacing)
     excess = one_sided_mm(points, _crownwards(mouth, tooth.fdi))
     lump = excess > SPUR_FROM_MM
-    size, far = np.count_nonzero(lump) * float(np.prod(step)), float(excess.max())
-    if far < SPUR_MM or size < SPUR_MM3:
+    if float(excess.max()) < least_mm or np.count_nonzero(lump) * voxel_mm3 < least_mm3:
         return None
     # a large lump turns the long axis that it was measured from
     again = one_sided_mm(points, _crownwards(mouth, tooth.fdi), trunk=points[~lump])
-    if np.count_nonzero(again > SPUR_FROM_MM) * float(np.prod(step)) >= SPUR_MM3:
-        excess, lump, far = again, again > SPUR_FROM_MM, float(again.max())
+    if np.count_nonzero(again > SPUR_FROM_MM) * voxel_mm3 >= least_mm3:
+        excess, lump = again, again > SPUR_FROM_MM
+    far, size = float(excess.max()), np.count_nonzero(lump) * voxel_mm3
     text = f"{named(tooth.fdi)} has a lump of {mm3(size)} that sticks out {far:.1f} mm from one side of its crown."
-    # what sticks out farthest tells where the lump is; its rim may run far around the crown
-    middle = np.average(points[lump], axis=0, weights=excess[lump] ** 2)
-    place = lps(labels, middle / np.asarray(labels.spacing))
+    place = lps(labels, _middle_of_lump(points, excess, size) / np.asarray(labels.spacing))
     severity = "error" if far >= SPUR_ERROR_MM else "warning"
-    return Finding(0, "outlier", severity, (tooth.fdi,), place, size, text, None, (body,))
+    return _Reach(Finding(0, "outlier", severity, (tooth.fdi,), place, size, text, None, (body,)), far)
+
+
+def _middle_of_lump(points: Floats, excess: Floats, size_mm3: float) -> Floats:
+    """Where a lump is, of points (n, 3) in mm that stick out by ``excess`` (n,): its middle, or the end of a spur."""
+    far = float(excess.max())
+    if size_mm3 < SLENDER_SHARE * np.pi / 6 * far**3:
+        return np.asarray(points[excess > SPUR_END * far].mean(axis=0))
+    lump = excess > SPUR_FROM_MM
+    # what sticks out farthest tells where the lump is; its rim may run far around the crown
+    return np.asarray(np.average(points[lump], axis=0, weights=excess[lump] ** 2))

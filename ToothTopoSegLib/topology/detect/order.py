@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ToothTopoSegLib.anatomy import fdi as teeth
-from ToothTopoSegLib.topology.arch import Arches, Standing, fit_arches, numbers_on, places, root_evidence
+from ToothTopoSegLib.topology.arch import Arches, Floats, Standing, fit_arches, numbers_on, places, root_evidence
 from ToothTopoSegLib.topology.betti import Body
 from ToothTopoSegLib.topology.findings import Finding, lps
 from ToothTopoSegLib.topology.mouth import Mouth
@@ -147,7 +147,7 @@ def _judge(arches: Arches) -> tuple[_Wrong, ...]:
             continue
         given = numbers_on(arches) if given is None else given
         for group, sure in _read(row, given):
-            if all(new in _namesakes(p.borne) for p, new in group):
+            if all(new in namesakes(p.borne) for p, new in group):
                 mirrored += group
             else:
                 swaps.append(_Wrong("swap", "", tuple(group), sure))
@@ -160,7 +160,7 @@ def _suspect(row: Sequence[_Placed]) -> bool:
     return len(set(numbers)) < len(numbers) or bool(_blocks(row, numbers))
 
 
-def _namesakes(number: int) -> set[int]:
+def namesakes(number: int) -> set[int]:
     """The same place in the other quadrants."""
     over = teeth.opposite_jaw(number)
     return {over, teeth.mirrored(number), teeth.mirrored(over)}
@@ -266,17 +266,31 @@ def _sided(arches: Arches, row: Sequence[Standing], upper: bool) -> list[_Placed
     own = [s.tooth.fdi if teeth.is_upper(s.tooth.fdi) == upper else teeth.opposite_jaw(s.tooth.fdi) for s in row]
     expected = np.array([abs(places(upper)[number]) for number in own])
     along = np.array([s.along for s in row])
-    shifts = (along - expected * np.where(along < 0, -1, 1))[expected > 2 * _BEYOND_MM]
-    along = along - (np.clip(np.median(shifts), -_MIDLINE_OFF_MM, _MIDLINE_OFF_MM) if len(shifts) else 0.0)
+    shift = _midline_shift(along, expected)
+    along = along - (shift or 0.0)
     placed = []
     for s, number, at in zip(row, own, along, strict=True):
         limit = _BEYOND_CENTRAL_MM[upper] if teeth.position(number) == 1 else _BEYOND_MM
-        limit += _BEYOND_CENTRAL_MM[upper] if len(shifts) < _FEW else 0.0
+        limit += _BEYOND_CENTRAL_MM[upper] if shift is None else 0.0
         if not arches.curved:
             # without the front of the arch only the axes of the scan tell the side, which a turned head defies
             at = abs(at) if teeth.is_left(number) else -abs(at)
         placed.append(_Placed(s, number, float(at), float(-at if teeth.is_left(number) else at), limit))
     return placed
+
+
+def _midline_shift(along: Floats, expected: Floats) -> float | None:
+    """How far (mm) the midline of a jaw lies beside that of the face; None where too few teeth or one side tell it.
+
+    ``along`` and ``expected`` (n,) are the places of its teeth and how far from the midline their numbers stand on
+    average. Both sides together tell it: on one side alone it looks the same as large teeth or a gap that has closed.
+    """
+    left, far = along >= 0, expected > 2 * _BEYOND_MM
+    shifts = along - expected * np.where(left, 1, -1)
+    sides = [shifts[far & left], shifts[far & ~left]]
+    if np.count_nonzero(far) < _FEW or not all(len(side) for side in sides):
+        return None
+    return float(np.clip(np.mean([np.median(side) for side in sides]), -_MIDLINE_OFF_MM, _MIDLINE_OFF_MM))
 
 
 def _blocks(row: Sequence[_Placed], numbers: Sequence[int]) -> list[list[int]]:

@@ -14,6 +14,7 @@ from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.topology.arch import assign_numbers, tooth_bodies
 from ToothTopoSegLib.topology.betti import Body, ToothTopology
+from ToothTopoSegLib.topology.detect.gaps import partner_dentition
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
 from ToothTopoSegLib.topology.shape import remembered
@@ -169,8 +170,17 @@ def lost_number(mouth: Mouth, fdi: int, body: Body) -> tuple[Body, int] | None:
     if numbers.count(fdi) != 1:
         return None
     other = numbers.index(fdi) ^ 1
-    free = numbers[other] != 0 and numbers[other] not in mouth.teeth
-    return (both[other], numbers[other]) if free else None
+    number = _of_its_dentition(mouth, numbers[other]) if numbers[other] else 0
+    return (both[other], number) if number and number not in mouth.teeth else None
+
+
+def _of_its_dentition(mouth: Mouth, number: int) -> int:
+    """A number by place, of the dentition that stands in the mirrored place: the place alone does not tell which."""
+    deciduous = partner_dentition(mouth, number)
+    if deciduous is None or deciduous == teeth.is_deciduous(number):
+        return number
+    other = number + (40 if deciduous else -40)
+    return other if teeth.is_tooth(other) else number
 
 
 def _duplicate(mouth: Mouth, tooth: ToothTopology, body: Body) -> Finding:

@@ -77,7 +77,7 @@ def find_tunnels(mouth: Mouth) -> list[Finding]:
     """Tunnels through teeth; those narrower than 0.5 mm are one warning for each body of a tooth.
 
     Error from 0.5 mm on, unless it can be the gap between grown-together roots (info), lies at the edge of the view,
-    under a bridge of single voxels or, narrow, among several roots (warning). What another label fills is no tunnel.
+    under a bridge of single voxels or among several roots that may touch (warning). What another label fills is none.
     """
     holed = [(tooth.fdi, body) for tooth in mouth.teeth.values() if tooth.betti[1] > 0 for body in tooth.bodies]
     return [finding for fdi, body in holed for finding in _findings(mouth.labels, fdi, body)]
@@ -177,6 +177,7 @@ class _Pose:
 
     def __init__(self, labels: Volume, fdi: int, body: Body) -> None:
         self.labels = labels
+        self.fdi = fdi
         self.size = size_of(fdi)
         points = labels.index_to_lps(body.indices)
         rootwards = np.array([0.0, 0.0, 1.0 if teeth.is_upper(fdi) else -1.0])
@@ -211,8 +212,10 @@ class _Pose:
         return high >= FURCATION_HEIGHT_MM and (slender or self.lies)
 
     def where_roots_meet(self, tunnel: Tunnel) -> bool:
-        """Whether it is a narrow opening among several roots, which may touch here and there."""
-        return self.size.roots >= 2 and self.part(tunnel) == "root" and tunnel.bore_mm < MEETING_ROOTS_MM
+        """Whether it is an opening among several roots, which may touch here and there: a narrow one, or one of any
+        width in a milk molar, whose roots are resorbed."""
+        narrow = tunnel.bore_mm < MEETING_ROOTS_MM or teeth.is_deciduous(self.fdi)
+        return self.size.roots >= 2 and self.part(tunnel) == "root" and narrow
 
     def at_edge(self, tunnel: Tunnel) -> bool:
         """Whether the plug reaches a face of the scan that cuts the tooth off, or ends one voxel before it."""

@@ -326,8 +326,8 @@ def test_a_thin_bar_across_a_tooth_is_an_outlier_at_its_end(fdi: int, reach: flo
 def test_a_lump_on_a_root_is_an_outlier_at_its_place(fdi: int, aside: float) -> None:
     assert find_outliers(Mouth(_standing(fdi, tapering))) == []
     (finding,) = find_outliers(Mouth(_standing(fdi, tapering, lump(7, aside))))
-    assert (finding.kind, finding.severity, finding.teeth, finding.repair) == ("outlier", "warning", (fdi,), None)
-    assert "lump on its root" in finding.evidence
+    assert (finding.kind, finding.severity, finding.teeth, finding.repair) == ("outlier", "error", (fdi,), None)
+    assert "has a lump" in finding.evidence and "beyond a neck" in finding.evidence
     assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(fdi, 7, aside, 0))) < 1
 
 

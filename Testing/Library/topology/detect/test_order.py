@@ -108,6 +108,11 @@ def test_drifted_and_crowded_teeth_are_no_error_of_order() -> None:
     assert _find(drawn(tuple(f for f in FULL if f != 14), moved=drift)) == []
 
 
+def test_a_gap_that_closed_on_the_one_side_in_view_does_not_move_the_midline() -> None:
+    row = (41, 31, 32, 33, 35, 36, 37, 38)
+    assert _find(drawn(row, moved={35: -6.0, 36: -6.0, 37: -6.0, 38: -6.0})) == []
+
+
 def test_too_few_teeth_have_no_findings() -> None:
     assert _find(drawn((11, 21))) == []
 
