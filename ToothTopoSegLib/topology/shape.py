@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -104,14 +104,24 @@ def coarse(mask: Mask, spacing: Vector3, target: float = COARSE_MM) -> tuple[Mas
 
     Axes that are coarse already stay as they are. Returns the mask and its spacing.
     """
+    blocks = _blocks(mask, spacing, target, "constant")
+    filled = np.count_nonzero(blocks, axis=(1, 3, 5)) * 2 >= np.prod(blocks.shape[1::2])
+    return filled, sampled(spacing, target)
+
+
+def coarse_grey(grey: NDArray[Any], spacing: Vector3, target: float = COARSE_MM) -> Floats:
+    """The mean grey values of the blocks of a :func:`coarse` mask, carried on at its margin."""
+    means: Floats = _blocks(grey, spacing, target, "edge").mean(axis=(1, 3, 5))
+    return means
+
+
+def _blocks(values: NDArray[Any], spacing: Vector3, target: float, mode: Literal["constant", "edge"]) -> NDArray[Any]:
+    """Blocks (z, k, y, l, x, m) of about ``target`` mm, with a margin of one block."""
     factors = [max(1, round(target / step)) for step in spacing]
-    pads = [(factor, factor + -length % factor) for factor, length in zip(factors, mask.shape, strict=True)]
-    padded = np.pad(mask, pads)
+    pads = [(factor, factor + -length % factor) for factor, length in zip(factors, values.shape, strict=True)]
+    padded = np.pad(values, pads, mode=mode)
     z, y, x = (length // factor for length, factor in zip(padded.shape, factors, strict=True))
-    blocks = padded.reshape(z, factors[0], y, factors[1], x, factors[2])
-    filled = np.count_nonzero(blocks, axis=(1, 3, 5)) * 2 >= np.prod(factors)
-    a, b, c = (step * factor for step, factor in zip(spacing, factors, strict=True))
-    return filled, (a, b, c)
+    return padded.reshape(z, factors[0], y, factors[1], x, factors[2])
 
 
 def coarse_corner_mm(body: Body, spacing: Vector3, large: Vector3) -> Floats:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.anatomy.sizes import size_of
-from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.imaging.volume import Vector3, Volume
+from ToothTopoSegLib.phantom.arch import draw_dentition
+from ToothTopoSegLib.phantom.head import render
 
 Mask = NDArray[np.bool_]
 Field = Callable[[Any, Any, Any], Any]
@@ -111,3 +113,17 @@ def bar(reach: float) -> Field:
 def lump(z: float, y: float, radius: float = 3.0) -> Field:
     """A ball around a place on x = 0."""
     return lambda at, aside, x: (at - z) ** 2 + (aside - y) ** 2 + x**2 <= radius**2
+
+
+def phantom_teeth(seed: int, spacing: Vector3, hard: bool = False) -> Volume:
+    """Teeth of a phantom in a view of 76 x 74 x 78 mm (z, y, x) that holds both rows, without the jaws."""
+    rng = np.random.default_rng(seed)
+    z, y, x = (round(length / step) for length, step in zip((76, 74, 78), spacing, strict=True))
+    _, labels = render(draw_dentition(rng, hard), (z, y, x), spacing, rng, warp=0.5)
+    labels[labels >= fdi.LOWER_JAW] = 0
+    return Volume(labels, spacing)
+
+
+def copied(labels: Volume) -> Volume:
+    """A label map to paint in."""
+    return labels.with_array(labels.array.copy())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ToothTopoSegLib.topology.detect.bodies import find_merges, find_outliers, find_splits
+from ToothTopoSegLib.topology.detect.bodies import find_merges, find_splits
 from ToothTopoSegLib.topology.detect.contacts import find_contacts
 from ToothTopoSegLib.topology.detect.missing import find_missing
 from ToothTopoSegLib.topology.detect.order import find_mirrored, find_swaps
+from ToothTopoSegLib.topology.detect.outliers import find_outliers
 from ToothTopoSegLib.topology.detect.pieces import find_cavities, find_duplicates, find_fragments
 from ToothTopoSegLib.topology.detect.tunnels import find_tunnels
 from ToothTopoSegLib.topology.findings import Finding, numbered

@@ -1,4 +1,4 @@
-"""Merges, splits and outliers planted in phantoms, and clean phantoms that must stay without an error."""
+"""Merges and splits planted in phantoms, and clean phantoms that must stay without an error."""
 
 from __future__ import annotations
 
@@ -8,51 +8,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from Testing.Library.topology.drawings import Field, bar, dentition, drawn, lump, place_of, shape_of, stump, tapering
+from Testing.Library.topology.drawings import Field, copied, dentition, drawn, phantom_teeth, place_of, shape_of
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Vector3, Volume
-from ToothTopoSegLib.phantom.arch import draw_dentition
-from ToothTopoSegLib.phantom.head import render
-from ToothTopoSegLib.topology.detect.bodies import find_merges, find_outliers, find_splits
+from ToothTopoSegLib.topology.detect.bodies import find_merges, find_splits
 from ToothTopoSegLib.topology.detect.contacts import find_contacts
+from ToothTopoSegLib.topology.detect.outliers import find_outliers
 from ToothTopoSegLib.topology.findings import Finding
 from ToothTopoSegLib.topology.mouth import Mouth
-from ToothTopoSegLib.topology.shape import whole
 
 Mask = NDArray[np.bool_]
-SEED = 314
-SIZE_MM = (76, 74, 78)
-
-
-def _phantom(seed: int, spacing: Vector3, hard: bool = False) -> Volume:
-    """Teeth of a phantom in a view of ``SIZE_MM`` (z, y, x) that holds both rows, without the jaws."""
-    rng = np.random.default_rng(seed)
-    shape = tuple(round(length / step) for length, step in zip(SIZE_MM, spacing, strict=True))
-    _, labels = render(draw_dentition(rng, hard), (shape[0], shape[1], shape[2]), spacing, rng, warp=0.5)
-    labels[labels >= teeth.LOWER_JAW] = 0
-    return Volume(labels, spacing)
-
-
-@pytest.fixture(scope="module")
-def clean() -> Volume:
-    return _phantom(SEED, (0.5, 0.5, 0.5))
-
-
-@pytest.fixture(scope="module")
-def present(clean: Volume) -> set[int]:
-    """The teeth that stand in the view as a whole."""
-    return set(whole(Mouth(clean)))
-
-
-def _copy(labels: Volume) -> Volume:
-    return labels.with_array(labels.array.copy())
 
 
 def _bridged(labels: Volume, first: int, second: int) -> Volume:
     """The second tooth gets the first one's number, and a rod of 2 mm joins the two where they are nearest."""
     from scipy.spatial import cKDTree
 
-    merged = _copy(labels)
+    merged = copied(labels)
     one, other = (np.argwhere(merged.array == fdi) for fdi in (first, second))
     distance, nearest = cKDTree(one).query(other)
     a, b = one[nearest[distance.argmin()]], other[distance.argmin()]
@@ -66,16 +38,11 @@ def _bridged(labels: Volume, first: int, second: int) -> Volume:
 
 def _cut(labels: Volume, fdi: int, number: int, normal: tuple[float, float, float]) -> Volume:
     """What of a tooth lies on the side of ``normal`` (z, y, x) of its centre gets another number."""
-    cut = _copy(labels)
+    cut = copied(labels)
     index = np.argwhere(cut.array == fdi)
     beyond = (index - index.mean(axis=0)) @ np.asarray(normal) > 0
     cut.array[tuple(index[beyond].T)] = number
     return cut
-
-
-def _ball(labels: Volume, centre: tuple[float, float, float], radius: float) -> Mask:
-    grid = np.indices(labels.array.shape) - np.asarray(centre)[:, None, None, None]
-    return np.asarray((grid**2).sum(axis=0) <= (radius / labels.spacing[0]) ** 2)
 
 
 def _errors(found: list[Finding]) -> list[str]:
@@ -92,7 +59,7 @@ def _errors(found: list[Finding]) -> list[str]:
     ],
 )
 def test_clean_phantoms_have_no_error(seed: int, spacing: Vector3, hard: bool) -> None:
-    mouth = Mouth(_phantom(seed, spacing, hard))
+    mouth = Mouth(phantom_teeth(seed, spacing, hard))
     assert len(mouth.teeth) > 20
     assert find_merges(mouth) == [] and find_splits(mouth) == []
     assert _errors(find_outliers(mouth)) == [] and _errors(find_contacts(mouth)) == []
@@ -168,52 +135,6 @@ def test_the_root_half_under_a_number_that_stands_elsewhere_too_is_a_split(
     assert finding.teeth == (min(fdi, number), max(fdi, number))
     part = finding.voxels[0]
     assert np.count_nonzero(part.mask & (clean.array[part.box] == fdi)) > 0.9 * part.voxels
-
-
-def test_a_tooth_of_a_fifth_of_its_volume_is_an_outlier(clean: Volume, present: set[int]) -> None:
-    from scipy import ndimage
-
-    for fdi in (36, 11, 44):
-        assert fdi in present
-        labels = _copy(clean)
-        own = labels.array == fdi
-        depth = ndimage.distance_transform_edt(own)
-        labels.array[own & (depth < np.quantile(depth[own], 0.8))] = 0
-        (finding,) = find_outliers(Mouth(labels))
-        assert (finding.kind, finding.severity, finding.teeth, finding.repair) == ("outlier", "error", (fdi,), None)
-        assert "such a tooth has about" in finding.evidence
-
-
-@pytest.mark.parametrize("fdi", [36, 11, 44, 31])
-def test_a_tooth_blown_up_by_2_mm_is_an_outlier(clean: Volume, fdi: int) -> None:
-    from scipy import ndimage
-
-    labels = _copy(clean)
-    near = ndimage.distance_transform_edt(labels.array != fdi, sampling=labels.spacing) <= 2
-    labels.array[near] = fdi
-    assert fdi in {t for f in find_outliers(Mouth(labels)) if f.severity != "info" for t in f.teeth}
-
-
-@pytest.mark.parametrize("fdi", [36, 33, 44, 46])
-def test_a_lump_of_4_mm_beside_a_crown_is_an_outlier_at_its_place(clean: Volume, fdi: int) -> None:
-    labels = _copy(clean)
-    index = np.argwhere(labels.array == fdi)
-    crown = index[index[:, 0] > np.quantile(index[:, 0], 0.6)]
-    # the cheek's side, where no neighbour is in the way
-    outermost = crown[np.argmax(np.abs(crown[:, 2] - labels.array.shape[2] / 2))]
-    outwards = np.sign(outermost[2] - labels.array.shape[2] / 2)
-    z, y, x = (outermost + np.array([0, 0, 1.5 / labels.spacing[2] * outwards])).tolist()
-    labels.array[_ball(labels, (z, y, x), 2.0) & (labels.array == 0)] = fdi
-    (finding,) = (f for f in find_outliers(Mouth(labels)) if f.teeth == (fdi,))
-    assert finding.severity in ("error", "warning") and "lump" in finding.evidence
-    assert np.linalg.norm(labels.index_to_lps(np.array([z, y, x])) - finding.position_lps_mm) < 2
-
-
-def test_a_tooth_that_the_border_cuts_is_never_too_small(clean: Volume) -> None:
-    box = np.argwhere(clean.array == 36)
-    low = int(np.quantile(box[:, 0], 0.9))
-    labels = Volume(np.ascontiguousarray(clean.array[low:]), clean.spacing)
-    assert [f for f in find_outliers(Mouth(labels)) if f.teeth == (36,)] == []
 
 
 def test_an_empty_map_has_nothing() -> None:
@@ -295,45 +216,3 @@ def test_a_split_tooth_keeps_the_number_of_the_jaw_and_the_side_it_stands_on(
     assert set(labels.array[part.box][part.mask].tolist()) == {other}, "the part that is to become the other number"
     assert finding.evidence.startswith(f"Tooth {fdi} (")
     assert finding.position_lps_mm == pytest.approx(tuple((first + (shape - 1) / 2)[::-1]))
-
-
-def _standing(fdi: int, *shapes: Field, spacing: float = 0.5) -> Volume:
-    """A tooth of the drawings with its crown towards the bite."""
-    mask = drawn(spacing, *shapes)
-    upright = mask[::-1] if teeth.is_upper(fdi) else mask
-    return Volume(np.ascontiguousarray(upright).astype(np.uint8) * np.uint8(fdi), (spacing,) * 3)
-
-
-def _place_in(fdi: int, z: float, y: float, x: float, spacing: float = 0.5) -> list[float]:
-    """A place of the drawing of :func:`_standing` in LPS mm."""
-    return [x + 14 - spacing / 2, y + 14 - spacing / 2, (30 - z if teeth.is_upper(fdi) else z) - spacing / 2]
-
-
-@pytest.mark.parametrize("fdi", [36, 16])
-@pytest.mark.parametrize(("reach", "severity"), [(9.0, "error"), (-9.0, "error"), (7.3, "warning")])
-def test_a_thin_bar_across_a_tooth_is_an_outlier_at_its_end(fdi: int, reach: float, severity: str) -> None:
-    (finding,) = find_outliers(Mouth(_standing(fdi, stump, bar(reach))))
-    assert (finding.kind, finding.severity, finding.teeth, finding.repair) == ("outlier", severity, (fdi,), None)
-    assert "spur" in finding.evidence and "across its long axis" in finding.evidence
-    end = reach - np.sign(reach) * 1.5
-    assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(fdi, 16, 0, end))) < 0.5
-    # the last 3 mm of a bar of 2 mm
-    assert finding.size_mm3 == pytest.approx(3 * np.pi, rel=0.15)
-
-
-@pytest.mark.parametrize("fdi", [34, 14])
-@pytest.mark.parametrize("aside", [0.0, 1.5])
-def test_a_lump_on_a_root_is_an_outlier_at_its_place(fdi: int, aside: float) -> None:
-    assert find_outliers(Mouth(_standing(fdi, tapering))) == []
-    (finding,) = find_outliers(Mouth(_standing(fdi, tapering, lump(7, aside))))
-    assert (finding.kind, finding.severity, finding.teeth, finding.repair) == ("outlier", "error", (fdi,), None)
-    assert "has a lump" in finding.evidence and "beyond a neck" in finding.evidence
-    assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(fdi, 7, aside, 0))) < 1
-
-
-def test_of_a_tooth_that_the_border_cuts_neither_branch_nor_lump_is_told() -> None:
-    for fdi, shapes in ((36, (stump, bar(9))), (34, (tapering, lump(7, 0)))):
-        labels = _standing(fdi, *shapes)
-        top = int(np.argwhere(labels.array)[:, 0].max())
-        cut = Volume(np.ascontiguousarray(labels.array[:top]), labels.spacing)
-        assert find_outliers(Mouth(labels)) != [] and find_outliers(Mouth(cut)) == []
