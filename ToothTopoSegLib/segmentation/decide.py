@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.topology.robust import ToothScores
 
 NEIGHBOURHOOD_MM = 2.0
 """Width (sigma) of the Gaussian over which numbers are averaged: about a quarter of a tooth."""
@@ -73,6 +75,16 @@ def drop_specks(scores: NDArray[np.float32], spacing: float) -> None:
             continue
         if share < SPECK_SHARE or _adherence(best, index) > ADHERES:
             scores[index] = least
+
+
+def scores_kept(scores: NDArray[np.float32], scale: float, region: Volume) -> ToothScores:
+    """What is kept of decided class scores (classes, z, y, x) on the grid of ``region``: two bytes a voxel."""
+    teeth = scores[1 : len(TEETH) + 1]
+    rest = np.stack([scores[0], *scores[len(TEETH) + 1 :]])
+    sure = teeth.max(0) * np.float32(scale) - _log_sum(rest, scale)
+    probability = 1 / (1 + np.exp(-np.clip(sure, -30, 30)))
+    number = np.asarray(TEETH, np.uint8)[teeth.argmax(0)]
+    return ToothScores(region.with_array(np.rint(probability * 255).astype(np.uint8)), number)
 
 
 def _adherence(best: NDArray[Any], index: int) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ToothTopoSegLib.segmentation.region import LARGEST_MM, dental_region
 if TYPE_CHECKING:
     from ToothTopoSegLib.segmentation.runner import Runner
     from ToothTopoSegLib.topology.mouth import Mouth
+    from ToothTopoSegLib.topology.robust import ToothScores
 
 OVERLAP = 0.5
 
@@ -60,13 +61,27 @@ def _find_region(work: Volume, runner: Runner, bundle: Bundle, progress: Progres
     return dental_region(classes, work.array, bundle.spacing)
 
 
+class Segmented(NamedTuple):
+    """A label map on the grid of its scan, and the scores it was made from; None when the scan shows no teeth."""
+
+    labels: Volume
+    scores: ToothScores | None
+
+
 def segment_volume(
     scan: Volume, bundle: Bundle, runner: Runner, progress: Progress = silent, clock: Clock | None = None
 ) -> Volume:
     """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth."""
+    return segmented(scan, bundle, runner, progress, clock).labels
+
+
+def segmented(
+    scan: Volume, bundle: Bundle, runner: Runner, progress: Progress = silent, clock: Clock | None = None
+) -> Segmented:
+    """The same with its scores."""
     from ToothTopoSegLib.imaging.resample import crop, resample_linear
     from ToothTopoSegLib.segmentation.arch_prior import follow_arch
-    from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth
+    from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth, scores_kept
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.occlusion import strike_out
     from ToothTopoSegLib.segmentation.regrid import labels_on_grid
@@ -80,7 +95,7 @@ def segment_volume(
     with clock.step("locate"):
         box = _find_region(work, runner, bundle, part(progress, 0.05, 0.45))
     if box is None:
-        return from_canonical(np.zeros(canonical.array.shape, np.uint8), scan)
+        return Segmented(from_canonical(np.zeros(canonical.array.shape, np.uint8), scan), None)
     z, y, x = box
     region = crop(work, (z.start, y.start, x.start), (z.stop, y.stop, x.stop))
     with clock.step("network"):
@@ -92,7 +107,7 @@ def segment_volume(
         follow_arch(scores, region, runner.score_scale)
         drop_specks(scores, bundle.spacing)
         labels = labels_on_grid(scores, region, canonical, class_to_label(), part(progress, 0.9, 1.0))
-        return from_canonical(labels, scan)
+        return Segmented(from_canonical(labels, scan), scores_kept(scores, runner.score_scale, region))
 
 
 def _write_all(
@@ -136,6 +151,7 @@ def segment_to_folder(
     from ToothTopoSegLib.topology.repair import repair_all
     from ToothTopoSegLib.topology.repair_file import repairs_of
     from ToothTopoSegLib.topology.report import make_report, peak_rss_mb
+    from ToothTopoSegLib.topology.robust import with_robustness
 
     clock = Clock()
     bundle = load_bundle(model)
@@ -145,7 +161,7 @@ def segment_to_folder(
     with output_folder(out) as folder:
         with clock.step("load model"):
             runner = Runner(bundle, device, threads)
-        labels = segment_volume(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
+        labels, scores = segmented(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
         repairs: dict[str, Any] = {}
         if repair:
             with clock.step("repair"):
@@ -154,6 +170,9 @@ def segment_to_folder(
         else:
             with clock.step("check"):
                 findings, mouth = check_volume(labels, volume, part(progress, 0.88, 0.92))
+        if scores is not None:
+            with clock.step("robustness"):
+                findings = with_robustness(findings, mouth.labels, scores)
         case = scan_name(scan)
         source = {"name": scan.name, "shape_zyx": list(volume.array.shape), "spacing_zyx_mm": list(volume.spacing)}
         report = make_report(

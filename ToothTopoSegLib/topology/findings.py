@@ -31,13 +31,32 @@ SEVERITIES = ("error", "warning", "info")
 
 
 @dataclass(frozen=True)
+class Robustness:
+    """How sure the scores of a network are of a piece, tunnel or void: the class of persistent homology that it is.
+
+    Scores are 0 to 1, for no tooth to tooth. It appears in those above ``birth`` and vanishes again in those above
+    ``death``, at ``position_lps_mm``: scores have to change by the difference to undo it.
+    """
+
+    dimension: int
+    birth: float
+    death: float
+    position_lps_mm: Vector3
+
+    @property
+    def persistence(self) -> float:
+        """By how much scores have to change to undo it."""
+        return self.birth - self.death
+
+
+@dataclass(frozen=True)
 class Finding:
     """One suspected anatomical error.
 
     ``position_lps_mm`` is the place to look at, ``size_mm3`` how much volume is concerned (0 where nothing is there),
     ``repair`` the name of the repair that mends it, None where a person has to decide. ``voxels`` are the voxels
     concerned, for the repair and for pictures: the piece, the void, what plugs a tunnel. They are not part of the
-    report.
+    report. ``robustness`` is known where the labels were made from scores.
     """
 
     id: int
@@ -49,6 +68,7 @@ class Finding:
     evidence: str
     repair: str | None = None
     voxels: tuple[Body, ...] = field(default=(), repr=False, compare=False)
+    robustness: Robustness | None = None
 
 
 def numbered(findings: Iterable[Finding]) -> list[Finding]:

@@ -22,7 +22,7 @@ from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.errors import OutputError
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.topology.betti import ToothTopology, tooth_topology
-from ToothTopoSegLib.topology.findings import SEVERITIES, Finding
+from ToothTopoSegLib.topology.findings import SEVERITIES, Finding, Robustness
 
 SCHEMA = "toothtoposeg.report/1"
 
@@ -95,11 +95,22 @@ def _tooth(labels: Volume, fdi: int, tooth: ToothTopology | None) -> dict[str, A
 
 def finding_entry(finding: Finding) -> dict[str, Any]:
     """A finding as plain JSON values, as the report lists it."""
-    entry = {f.name: getattr(finding, f.name) for f in fields(finding) if f.name != "voxels"}
+    entry = {f.name: getattr(finding, f.name) for f in fields(finding) if f.name not in ("voxels", "robustness")}
     entry["teeth"] = list(finding.teeth)
     entry["position_lps_mm"] = _rounded(finding.position_lps_mm)
     entry["size_mm3"] = round(finding.size_mm3, 3)
+    if finding.robustness is not None:
+        entry["robustness"] = _robustness(finding.robustness)
     return entry
+
+
+def _robustness(found: Robustness) -> dict[str, Any]:
+    return {
+        "dimension": found.dimension,
+        "birth": round(found.birth, 4),
+        "death": round(found.death, 4),
+        "position_lps_mm": _rounded(found.position_lps_mm),
+    }
 
 
 def _summary(topology: Mapping[int, ToothTopology], findings: Sequence[Finding]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES
-from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth
+from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth, scores_kept
 
 
 def scores_of(values: dict[int, float]) -> np.ndarray:
@@ -107,3 +108,13 @@ def test_a_small_tooth_that_stands_alone_stays():
     scores = teeth_of({20: small, 24: (slice(4, 20), slice(20, 27), slice(2, 9))})
     drop_specks(scores, 1.0)
     assert (scores.argmax(0)[small] == 20).all()
+
+
+def test_what_is_kept_of_the_scores_is_the_probability_of_a_tooth_and_its_number():
+    values = {6: 1.0, 7: 0.5, 33: 2.0, 0: 1.0}
+    kept = scores_kept(scores_of(values) * 4, 0.25, Volume(np.zeros((1, 1, 1))))
+    others = np.exp(2.0) + np.exp(1.0) + np.exp(-20.0)
+    assert kept.tooth.array.dtype == kept.number.dtype == np.uint8
+    assert abs(kept.tooth.array.item() / 255 - np.exp(1.0) / (np.exp(1.0) + others)) < 1 / 255
+    assert kept.number.item() == 16
+    assert kept.of(16).item() > 0 and kept.of(17).item() == 0

@@ -21,7 +21,7 @@ from ToothTopoSegLib.imaging.volume import IDENTITY, Volume
 from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation import arch_prior, decide, pipeline, tiling
 from ToothTopoSegLib.segmentation.classes import LABELS
-from ToothTopoSegLib.segmentation.pipeline import Clock, segment_to_folder, segment_volume
+from ToothTopoSegLib.segmentation.pipeline import Clock, segment_to_folder, segment_volume, segmented
 from ToothTopoSegLib.segmentation.region import LARGEST_MM
 from ToothTopoSegLib.segmentation.runner import Runner
 from ToothTopoSegLib.topology import report
@@ -102,6 +102,29 @@ def test_labels_lie_on_the_scans_own_grid(tiny_bundle: Path, spacing) -> None:
     assert found.array.shape == scan.array.shape and found.array.dtype == np.uint8
     assert (found.spacing, found.origin, found.direction) == (scan.spacing, scan.origin, scan.direction)
     assert set(np.unique(found.array)) <= set(LABELS)
+
+
+def test_the_scores_kept_say_tooth_where_the_labels_do(tiny_bundle: Path) -> None:
+    scan = _scan(spacing=(1.0, 1.0, 1.0))
+    labels, scores = segmented(scan, load_bundle(tiny_bundle), _runner(tiny_bundle))
+    assert scores is not None and scores.number.shape == scores.tooth.array.shape
+    teeth = np.argwhere((labels.array > 0) & (labels.array < 100))
+    index = np.rint(scores.tooth.lps_to_index(labels.index_to_lps(teeth))).astype(int)
+    inside = ((index >= 0) & (index < scores.number.shape)).all(axis=1)
+    same = scores.number[tuple(index[inside].T)] == labels.array[tuple(teeth[inside].T)]
+    assert len(teeth) > 100 and same.mean() > 0.8
+
+
+def test_findings_of_a_segmentation_are_told_with_the_scores(
+    tiny_bundle: Path, tmp_path: Path, no_picture: None
+) -> None:
+    path = _written(tmp_path, _scan())
+    found = segment_to_folder(path, tmp_path / "out", model=tiny_bundle)
+    holes = [f for f in found["findings"] if f["kind"] in ("cavity", "tunnel", "fragment")]
+    assert holes, "a random network's teeth are full of them"
+    known = [f["robustness"] for f in holes if "robustness" in f]
+    assert all(0 <= r["death"] < r["birth"] <= 1 and len(r["position_lps_mm"]) == 3 for r in known)
+    assert all("robustness" not in f for f in found["findings"] if f not in holes)
 
 
 _blend = tiling.blend
