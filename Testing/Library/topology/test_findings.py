@@ -154,8 +154,8 @@ def test_a_second_body_needs_30_mm3_and_30_percent_of_the_first_to_be_a_tooth(
     labels.array[15 : 15 + second[0], 15 : 15 + second[1], 15 : 15 + second[2]] = 36
     assert len(_of(kind, labels)) == 1
     labels = _block(size=10)
-    labels.array[18:23, 18:25, 18:20] = 36
-    assert _of("duplicate", labels) == [], "70 of 1000 mm3 are less than 30 % and less than the smallest teeth have"
+    labels.array[18:22, 18:22, 18:23] = 36
+    assert _of("duplicate", labels) == [], "80 of 1000 mm3 is less than 30 %"
     labels.array[18:24, 18:24, 18:24] = 36
     assert len(_of("duplicate", labels)) == 1, "216 mm3 are as much as the smallest teeth have"
 
