@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ToothTopoSegLib.errors import OutputError, UsageError
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.phantom.arch import Dentition
+    from ToothTopoSegLib.phantom.head import Pose
 
 LARGEST_VOXELS = 16_000_000
 
@@ -57,8 +61,7 @@ def make_phantom(seed: int, hard: bool = False) -> Phantom:
     Raises ValueError for a negative seed.
     """
     from ToothTopoSegLib.phantom.arch import draw_dentition
-    from ToothTopoSegLib.phantom.head import Pose, render
-    from ToothTopoSegLib.phantom.scanner import add_noise, draw_imaging, expose
+    from ToothTopoSegLib.phantom.head import Pose
 
     rng = np.random.default_rng(seed)
     dentition = draw_dentition(rng, hard)
@@ -68,15 +71,43 @@ def make_phantom(seed: int, hard: bool = False) -> Phantom:
     spacing = round(max(spacing, float(np.prod(size) / LARGEST_VOXELS) ** (1 / 3)), 3)
     shape = (int(size[0] / spacing), int(size[1] / spacing), int(size[2] / spacing))
     pose = Pose(centre, _tilt(rng, 6 if hard else 4))
+    return _scanned(rng, dentition, shape, spacing, pose, hard, {"seed": seed, "hard": hard, "view": kind})
+
+
+def _scanned(
+    rng: np.random.Generator,
+    dentition: Dentition,
+    shape: tuple[int, int, int],
+    spacing: float,
+    pose: Pose,
+    hard: bool,
+    made: dict[str, Any],
+) -> Phantom:
+    """The head with a dentition as a random scanner shows it around the middle of ``pose``."""
+    from ToothTopoSegLib.phantom.head import render
+    from ToothTopoSegLib.phantom.scanner import add_noise, draw_imaging, expose
+
     tissue, labels = render(dentition, shape, (spacing,) * 3, rng, pose, warp=float(rng.uniform(0.2, 1.2)))
     imaging = draw_imaging(rng, hard)
     grey = add_noise(expose(tissue, (spacing,) * 3, imaging, rng), imaging, rng)
     offset = float(rng.choice([0.0, 1000.0]))
-    corner = [c - (n - 1) / 2 * spacing for c, n in zip(centre, shape[::-1], strict=True)]
-    grid = Volume(np.rint(grey + offset).astype(np.int16), (spacing,) * 3, (corner[0], corner[1], corner[2]))
-    made = {"seed": seed, "hard": hard, "view": kind, "spacing_mm": spacing, "shape_zyx": list(shape)}
+    x, y, z = (c - (n - 1) / 2 * spacing for c, n in zip(pose.centre, shape[::-1], strict=True))
+    grid = Volume(np.rint(grey + offset).astype(np.int16), (spacing,) * 3, (x, y, z))
+    made = made | {"spacing_mm": spacing, "shape_zyx": list(shape)}
     made |= {"teeth": sorted(int(v) for v in np.unique(labels) if 0 < v < 100), "imaging": asdict(imaging)}
     return Phantom(grid, grid.with_array(labels), made)
+
+
+def make_hard_view(seed: int, size_mm: tuple[float, float, float], spacing: float = 0.45) -> Phantom:
+    """A hard phantom that shows ``size_mm`` (z, y, x) of both jaws, in voxels of ``spacing`` mm."""
+    from ToothTopoSegLib.phantom.arch import draw_dentition
+    from ToothTopoSegLib.phantom.head import Pose
+
+    rng = np.random.default_rng(seed)
+    dentition = draw_dentition(rng, hard=True)
+    z, y, x = (int(n / spacing) for n in size_mm)
+    centre = (float(rng.normal(0, 2)), float(rng.uniform(2, 8)), float(rng.normal(0, 3)))
+    return _scanned(rng, dentition, (z, y, x), spacing, Pose(centre, _tilt(rng, 6)), True, {"seed": seed, "hard": True})
 
 
 def make_small_phantom(seed: int) -> Phantom:
