@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[Any]
+WEIGHT_SHRINK = np.linspace(1.0, 0.4, 31)
+"""Parts of the widest range among which the weights' range of least squared error is sought."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,30 @@ def affine_of(low: float, high: float, config: QuantConfig) -> Affine:
     return Affine(scale, int(np.clip(round(-low / scale), 0, config.activation_limit)))
 
 
-def quantize_weights(weight: Array, config: QuantConfig, smallest: Array | float = 0.0) -> QuantWeights:
-    """Symmetric integer weights (out, in, z, y, x), one scale per output channel, none below ``smallest`` (out,)."""
-    largest = np.abs(weight).reshape(weight.shape[0], -1).max(1)
-    scales = np.maximum(np.maximum(largest, 1e-8) / config.weight_limit, smallest).astype(np.float32)
+def weight_scales(weight: Array, config: QuantConfig) -> NDArray[np.float32]:
+    """Scale of each output channel (out,) of weights (out, in, z, y, x): the widest, or that of least squared error."""
+    flat = weight.reshape(weight.shape[0] if config.weights_per_channel else 1, -1)
+    widest = np.maximum(np.abs(flat).max(1), 1e-8) / config.weight_limit
+    best, least = widest, np.full(len(flat), np.inf)
+    for shrink in WEIGHT_SHRINK if config.weight_observer == "mse" else (1.0,):
+        steps = flat / (shrink * widest)[:, None]
+        levels = np.clip(np.rint(steps), -config.weight_limit, config.weight_limit)
+        error = np.square(levels - steps).mean(1) * shrink**2
+        best, least = np.where(error < least, shrink * widest, best), np.minimum(error, least)
+    return np.broadcast_to(best, (weight.shape[0],)).astype(np.float32)
+
+
+def rounded_weights(weight: Array, scales: Array, config: QuantConfig) -> QuantWeights:
+    """Integer weights (out, in, z, y, x) for the given scale of each output channel (out,)."""
     values = np.rint(weight / scales[:, None, None, None, None])
-    return QuantWeights(np.clip(values, -config.weight_limit, config.weight_limit).astype(np.int8), scales)
+    values = np.clip(values, -config.weight_limit, config.weight_limit)
+    return QuantWeights(values.astype(np.int8), scales.astype(np.float32))
+
+
+def quantize_weights(weight: Array, config: QuantConfig, smallest: Array | float = 0.0) -> QuantWeights:
+    """Symmetric integer weights (out, in, z, y, x), no scale of an output channel below ``smallest`` (out,)."""
+    scales = np.maximum(weight_scales(weight, config), smallest).astype(np.float32)
+    return rounded_weights(weight, scales, config)
 
 
 def _torch_step(node: Node, values: dict[str, Tensor], device: str) -> Tensor:
@@ -65,8 +85,13 @@ def _torch_step(node: Node, values: dict[str, Tensor], device: str) -> Tensor:
         return functional.leaky_relu(values[node.source], node.slope)
     if isinstance(node, Concat):
         return torch.cat([values[s] for s in node.sources], 1)
-    b, c, z, y, x = values[node.source].shape
-    blocks = values[node.source].reshape(b, c // 8, 2, 2, 2, z, y, x).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return shuffled(values[node.source])
+
+
+def shuffled(values: Tensor) -> Tensor:
+    """The pixel shuffle of :class:`~ToothTopoSegLib.quantization.graph.Shuffle`: (b, 8 c, z, y, x) to twice z, y, x."""
+    b, c, z, y, x = values.shape
+    blocks = values.reshape(b, c // 8, 2, 2, 2, z, y, x).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return blocks.reshape(b, c // 8, 2 * z, 2 * y, 2 * x)
 
 

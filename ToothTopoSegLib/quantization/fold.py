@@ -77,3 +77,42 @@ def fold(weights: Mapping[str, Array], plan: Plan) -> Graph:
     head = f"decoder.seg_layers.{last}"
     nodes.append(Conv("scores", source, weights[f"{head}.weight"], weights[f"{head}.bias"]))
     return Graph(tuple(nodes))
+
+
+def supervision_heads(weights: Mapping[str, Array], plan: Plan) -> dict[str, Conv]:
+    """The heads of deep supervision below full resolution, the finest first, by the name of the tensor they read."""
+    heads: dict[str, Conv] = {}
+    for index in reversed(range(len(plan.convs_decoder) - 1)):
+        source, head = f"dec{index}.{plan.convs_decoder[index] - 1}.act", f"decoder.seg_layers.{index}"
+        heads[source] = Conv(source, source, weights[f"{head}.weight"], weights[f"{head}.bias"])
+    return heads
+
+
+def unfold(graph: Graph, heads: Mapping[str, Conv], plan: Plan) -> dict[str, Array]:
+    """Weights by nnU-Net's names of an unchanged network with BatchNorm whose folded graph is ``graph``.
+
+    The norms do nothing (mean 0, variance and gamma 1), what they did is in the convolutions.
+    """
+    convs = {node.name: node for node in graph.nodes if isinstance(node, Conv)}
+    weights: dict[str, Array] = {}
+    for stage, count in enumerate(plan.convs):
+        for i in range(count):
+            weights |= _unfolded_block(f"encoder.stages.{stage}.0.convs.{i}", convs[f"enc{stage}.{i}.conv"])
+    for index, count in enumerate(plan.convs_decoder):
+        up = convs[f"up{index}.conv"]
+        spread = up.weight[:, :, 0, 0, 0].T.reshape(up.weight.shape[1], -1, 2, 2, 2)
+        weights[f"decoder.transpconvs.{index}.weight"] = np.ascontiguousarray(spread)
+        weights[f"decoder.transpconvs.{index}.bias"] = up.bias[::8].copy()
+        for i in range(count):
+            weights |= _unfolded_block(f"decoder.stages.{index}.convs.{i}", convs[f"dec{index}.{i}.conv"])
+    last = len(plan.convs_decoder) - 1
+    for index, head in enumerate([*list(heads.values())[::-1], convs["scores"]], last - len(heads)):
+        weights |= {f"decoder.seg_layers.{index}.weight": head.weight, f"decoder.seg_layers.{index}.bias": head.bias}
+    return weights
+
+
+def _unfolded_block(block: str, conv: Conv) -> dict[str, Array]:
+    one, none = np.ones(len(conv.bias), np.float32), np.zeros(len(conv.bias), np.float32)
+    norm = {"weight": np.sqrt(one + NORM_EPSILON), "bias": none, "running_mean": none, "running_var": one}
+    weights = {f"{block}.norm.{name}": value.copy() for name, value in norm.items()}
+    return weights | {f"{block}.conv.weight": conv.weight, f"{block}.conv.bias": conv.bias}

@@ -13,6 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+LARGEST_BIAS = 2**30
+"""Largest integer bias: half of 32 bits, the other half is left to the sum over the kernel."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.quantization.calibrate import Affine, quantize_weights
+from ToothTopoSegLib.quantization.calibrate import Affine, QuantWeights, quantize_weights, rounded_weights
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, LeakyRelu, Shuffle
+from ToothTopoSegLib.quantization.graph import LARGEST_BIAS, Concat, Conv, Graph, LeakyRelu, Shuffle
 
 Array = NDArray[Any]
 OPSET, MICROSOFT_OPSET = 17, 1
 MICROSOFT = "com.microsoft"
-LARGEST_BIAS = 2**30
 
 
 @dataclass
@@ -101,9 +100,17 @@ def _shuffle_static(builder: _Builder, graph: Graph, node: Shuffle, patch: tuple
 
 
 def integer_model(
-    graph: Graph, activations: Mapping[str, Affine], config: QuantConfig, patch: tuple[int, int, int]
+    graph: Graph,
+    activations: Mapping[str, Affine],
+    config: QuantConfig,
+    patch: tuple[int, int, int],
+    weight_scales: Mapping[str, Array] | None = None,
 ) -> bytes:
-    """The all-uint8 ONNX model of a folded graph for patches (z, y, x); scores come out as uint8."""
+    """The all-uint8 ONNX model of a folded graph for patches (z, y, x); scores come out as uint8.
+
+    ``weight_scales`` (out,) by the names of the convolutions are taken as they are, e.g. from quantization-aware
+    training; otherwise they follow from the weights.
+    """
     from onnx import TensorProto
 
     builder = _Builder()
@@ -115,7 +122,8 @@ def integer_model(
     for node in graph.nodes:
         out = builder.affine(node.name, scale[node.name])
         if isinstance(node, Conv):
-            _integer_conv(builder, node, name_of.get(node.source, node.source), scale[node.source], out, config)
+            weights = _integer_weights(node, scale[node.source], config, weight_scales)
+            _integer_conv(builder, node, name_of.get(node.source, node.source), scale[node.source], out, weights)
         elif isinstance(node, LeakyRelu):
             inputs = [node.source, *builder.affine(node.source, scale[node.source]), *out]
             builder.add("QLinearLeakyRelu", inputs, node.name, MICROSOFT, alpha=node.slope)
@@ -127,12 +135,18 @@ def integer_model(
     return _model(builder, graph, TensorProto.UINT8, patch, _channels(graph, graph.scores))
 
 
+def _integer_weights(
+    node: Conv, source_scale: Affine, config: QuantConfig, given: Mapping[str, Array] | None
+) -> QuantWeights:
+    if given is not None:
+        return rounded_weights(node.weight, given[node.name], config)
+    # A channel with hardly any weight would need a bias beyond 32 bits: its scale follows the bias instead.
+    return quantize_weights(node.weight, config, np.abs(node.bias) / (source_scale.scale * LARGEST_BIAS))
+
+
 def _integer_conv(
-    builder: _Builder, node: Conv, source: str, source_scale: Affine, out: list[str], config: QuantConfig
+    builder: _Builder, node: Conv, source: str, source_scale: Affine, out: list[str], weights: QuantWeights
 ) -> None:
-    # A channel with hardly any weight would need a bias beyond 32 bits: its scale follows the bias instead. Half of
-    # the range is left to the sum over the kernel.
-    weights = quantize_weights(node.weight, config, np.abs(node.bias) / (source_scale.scale * LARGEST_BIAS))
     unit = source_scale.scale * weights.scales.astype(np.float64)
     bias = np.rint(node.bias / unit).astype(np.int32)
     inputs = [source, *builder.affine(node.source, source_scale)]
