@@ -3,13 +3,13 @@
 Two offences, both between two different teeth a and b:
 
 - a *contact* of teeth that are neither arch neighbours (the partner across the midline is one) nor antagonists. The
-  contact of two teeth is the sum of p_a(v) p_b(w) over voxels v, w that share a face; what is pushed down is the part of
-  it where the labels touch, by drawing the wrong voxel of every such face towards its true class, which takes
+  soft contact of two teeth is the sum of p_a(v) p_b(w) over voxels v, w that share a face; what is pushed down is the
+  part of it where the labels touch, by drawing the wrong voxel of every such face towards its true class, which takes
   probability from a or b there. Pushing the product itself down would move the right voxel of a face too.
-- a *bridge*: voxels that are no tooth in the truth, but found to be teeth, and that join what is found of two true teeth.
-  In the filtration by how sure the network is of any tooth, the two join at a saddle, the death of a dimension-0 class
-  that dies later in the truth. The saddle and its neighbourhood are drawn towards the truth. A bridge is as strong as
-  its cut and not as its weakest voxel, so the saddle is taken out and the next one sought, a few times.
+- a *bridge*: voxels that are no tooth in the truth, but found to be teeth, and that join what is found of two true
+  teeth. In the filtration by how sure the network is of any tooth, the two join at a saddle, the death of a dimension-0
+  class that dies later in the truth. The saddle and its neighbourhood are drawn towards the truth. A bridge is as
+  strong as its cut and not as its weakest voxel, so the saddle is taken out and the next one sought, a few times.
 
 Legal is what the truth shows in this patch: teeth that touch there may do so, and antagonists may always. Which teeth
 stand side by side and which bite on each other says :mod:`ToothTopoSegLib.anatomy.fdi`.
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 Pair = tuple[int, int]
 
 GAP = 6
-"""A gap this many voxels wide, measured between the boxes of the teeth, and a wider one are not looked at."""
+"""Bridges over gaps of at least this many voxels are not looked for."""
 MOST_VOXELS = 512
 """So many voxels of a contact are drawn, evenly chosen."""
 
@@ -114,7 +114,7 @@ def _bridges(patch: Patch, touching: set[Pair], config: TopologyConfig) -> Itera
     for a, b in combinations(sorted(patch.true_boxes), 2):
         if (a, b) in touching or _bite(LABELS[a], LABELS[b]):
             continue
-        box = _overlap(*(patch.around(patch.true_boxes[tooth], GAP // 2) for tooth in (a, b)))
+        box = _overlap(*(patch.around(patch.true_boxes[tooth], GAP) for tooth in (a, b)))
         if box is not None and between[box].any():
             terminals = _bridge(patch, between, box, (a, b))
             if terminals is not None:

@@ -1,8 +1,8 @@
 """The components term: a tooth is as many pieces as the truth shows inside the patch.
 
-A tooth cut by the border of the patch may well be two pieces in the truth too, so pieces are compared with the pieces of
-that tooth inside the patch and not with the number 1. A piece belongs to the true piece that it covers best; of several
-on one true piece, the best one is the tooth. The others are
+A tooth cut by the border of the patch may well be two pieces in the truth too, so pieces are compared with the pieces
+of that tooth inside the patch and not with the number 1. A piece belongs to the true piece that it covers best; of
+several on one true piece, the best one is the tooth. The others are
 
 - *fragments*, if less than half of their voxels are that tooth: drawn towards the truth around their peak, the birth of
   a dimension-0 class that the truth does not have;
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ from ToothTopoSegLib.training.losses.places import (
     offset,
     saddles,
     shifted,
+    shifted_box,
 )
 
 if TYPE_CHECKING:
@@ -99,22 +100,18 @@ def pieces_of(patch: Patch, tooth: int) -> Pieces:
 
 def component_offences(patch: Patch, every: Sequence[Pieces], config: TopologyConfig) -> Offences:
     """Fragments and splits of the teeth of a patch; counts ``fragments`` and ``splits`` (joins that are missing)."""
-    from scipy import ndimage
-
-    found = Offences()
-    for pieces in every:
-        boxes = ndimage.find_objects(pieces.numbered) if pieces.fragments else []
-        for number in pieces.fragments[: config.most_regions]:
-            found.regions.append(_fragment(patch, pieces, number, boxes[number - 1], config))
-        splits = [(mask, numbers) for mask, numbers in pieces.parts if len(numbers) > 1]
-        found.regions.extend(_split(patch, pieces, mask, numbers, config) for mask, numbers in splits)
-    found.counts["fragments"] = sum(len(p.fragments) for p in every)
-    found.counts["splits"] = sum(max(len(numbers) - 1, 0) for p in every for _, numbers in p.parts)
-    return found
+    fragments = [(pieces, number) for pieces in every for number in pieces.fragments]
+    fragments.sort(key=lambda f: -f[0].sizes[f[1]])
+    splits = [(pieces, *part) for pieces in every for part in pieces.parts if len(part[1]) > 1]
+    splits.sort(key=lambda s: -s[0].sizes[s[2][1]])
+    regions = [_fragment(patch, pieces, number, config) for pieces, number in fragments[: config.most_regions]]
+    regions += [_split(patch, *split, config) for split in splits[: config.most_regions]]
+    joins = sum(len(numbers) - 1 for *_, numbers in splits)
+    return Offences(regions=regions, counts={"fragments": len(fragments), "splits": joins})
 
 
-def _fragment(patch: Patch, pieces: Pieces, number: int, box: Any, config: TopologyConfig) -> Region:
-    here = np.argwhere(pieces.numbered[box] == number) + offset(box) + offset(pieces.box)
+def _fragment(patch: Patch, pieces: Pieces, number: int, config: TopologyConfig) -> Region:
+    here = np.argwhere(pieces.numbered == number) + offset(pieces.box)
     wide = patch.around(body_at(here).box, MARGIN)
     body = body_at(here - offset(wide))
 
@@ -134,14 +131,17 @@ def _split(patch: Patch, pieces: Pieces, true: Mask, numbers: Sequence[int], con
     used = numbers[: config.most_regions + 1]
     order = np.zeros(len(pieces.sizes), dtype=np.int32)
     order[list(used)] = np.arange(1, len(used) + 1)
-    terminals = order[pieces.numbered]
-    terminals[true & (pieces.numbered == 0)] = -1
+    everywhere = order[pieces.numbered]
+    everywhere[true & (pieces.numbered == 0)] = -1
+    # fragments far away may have made the box of the tooth large
+    near = body_at(np.argwhere(everywhere)).box
+    terminals, box = everywhere[near], shifted_box(near, pieces.box)
 
     def locate(values: Values) -> list[Place]:
         peaks = [float(values[terminals == n + 1].max()) for n in range(len(used))]
         return [
             patch.place(
-                shifted(saddle.voxel, pieces.box),
+                shifted(saddle.voxel, box),
                 config.radius,
                 peaks[saddle.younger - 1] - saddle.value,
                 config.persistence_power,
@@ -149,4 +149,4 @@ def _split(patch: Patch, pieces: Pieces, true: Mask, numbers: Sequence[int], con
             for saddle in saddles(values, terminals, peaks)
         ]
 
-    return Region(pieces.box, pieces.tooth, pieces.tooth, locate)
+    return Region(box, pieces.tooth, pieces.tooth, locate)

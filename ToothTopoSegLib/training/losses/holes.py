@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ToothTopoSegLib.topology.betti import Body, Box, Mask, betti_numbers, bodies, box_around, voids
+from ToothTopoSegLib.topology.betti import Body, Box, Mask, betti_numbers, bodies, box_around, euler_number, voids
 from ToothTopoSegLib.topology.persistence import persistent_homology, robustness
 from ToothTopoSegLib.training.losses.components import Pieces
 from ToothTopoSegLib.training.losses.places import (
@@ -47,21 +47,23 @@ MARGIN = 4
 
 def hole_offences(patch: Patch, every: Sequence[Pieces], config: TopologyConfig) -> Offences:
     """Cavities and tunnels of the teeth of a patch; counts ``cavities`` and ``tunnels`` (more than the truth has)."""
-    found = Offences(counts={"cavities": 0, "tunnels": 0})
+    cavities: list[tuple[int, Body]] = []
+    bored: list[tuple[int, Box, int, int]] = []
     for pieces in every:
         kept = bodies(pieces.kept, offset=offset(pieces.box))
         hollow = [void for body in kept for void in voids(body)]
-        tunnels = sum(betti_numbers(body.mask)[1] for body in kept)
-        if hollow or tunnels:
-            true = patch.truth[pieces.box] == pieces.tooth
-            extra = _not_in(hollow, true, pieces.box)
-            found.counts["cavities"] += len(extra)
-            found.regions.extend(_cavity(patch, pieces.tooth, void, config) for void in extra[: config.most_regions])
+        tunnels = sum(len(voids(body)) + 1 - euler_number(body.mask) for body in kept)
+        true = patch.truth[pieces.box] == pieces.tooth
+        if hollow:
+            cavities += [(pieces.tooth, void) for void in _not_in(hollow, true, pieces.box)]
         if tunnels:
-            legal = betti_numbers(true)[1]
-            found.counts["tunnels"] += max(tunnels - legal, 0)
-            found.regions.append(_tunnels(patch, pieces.tooth, box_around(kept), legal > 0, config))
-    return found
+            bored.append((pieces.tooth, box_around(kept), tunnels, betti_numbers(true)[1]))
+    cavities.sort(key=lambda cavity: -cavity[1].voxels)
+    bored.sort(key=lambda tooth: -tooth[2])
+    regions = [_cavity(patch, tooth, void, config) for tooth, void in cavities[: config.most_regions]]
+    regions += [_tunnels(patch, tooth, box, legal > 0, config) for tooth, box, _, legal in bored[: config.most_regions]]
+    extra = sum(max(tunnels - legal, 0) for *_, tunnels, legal in bored)
+    return Offences(regions=regions, counts={"cavities": len(cavities), "tunnels": extra})
 
 
 def _not_in(hollow: Sequence[Body], true: Mask, box: Box) -> list[Body]:

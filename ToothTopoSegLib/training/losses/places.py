@@ -150,9 +150,12 @@ def saddles(values: Values, terminals: NDArray[np.int32], peaks: Sequence[float]
     kept = order[np.sort(once)]
     tree = spanning_tree(a[kept], b[kept], -level[lower[kept]], count)
     heights = [*peaks] or [1.0] * int(max(terminals.max(initial=0), 0))
+    joins = _joins(a[kept][tree], b[kept][tree], lower[kept][tree], count, heights)
+    flat_voxels = np.array([voxel for *_, voxel in joins], dtype=np.int64)
+    voxels = np.stack(np.unravel_index(flat_voxels, values.shape), axis=1).tolist()
     return [
-        Saddle(younger + 1, elder + 1, tuple(int(n) for n in np.unravel_index(voxel, values.shape)), float(level[voxel]))
-        for younger, elder, voxel in _joins(a[kept][tree], b[kept][tree], lower[kept][tree], count, heights)
+        Saddle(younger + 1, elder + 1, tuple(voxel), float(values[tuple(voxel)]))
+        for (younger, elder, _), voxel in zip(joins, voxels, strict=True)
     ]
 
 
@@ -188,6 +191,12 @@ def best(values: Values, among: Mask) -> Voxel:
 def shifted(voxel: Voxel, box: Box) -> Voxel:
     """A voxel of a box as a voxel of the patch."""
     return tuple(a + b for a, b in zip(voxel, offset(box), strict=True))
+
+
+def shifted_box(inner: Box, box: Box) -> Box:
+    """A box within another as a box of the patch."""
+    z, y, x = (slice(a.start + b.start, a.stop + b.start) for a, b in zip(inner, box, strict=True))
+    return z, y, x
 
 
 def _tooth_boxes(classes: NDArray[np.uint8]) -> dict[int, Box]:

@@ -20,11 +20,12 @@ On a GPU the host waits twice at most: for the argmax map and, if anything offen
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,21 +33,15 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.training.losses.adjacency import adjacency_offences
 from ToothTopoSegLib.training.losses.components import component_offences, pieces_of
 from ToothTopoSegLib.training.losses.holes import hole_offences
-from ToothTopoSegLib.training.losses.places import (
-    FIRST_TOOTH,
-    LAST_TOOTH,
-    Offences,
-    Patch,
-    Place,
-    Region,
-    agreeing,
-)
+from ToothTopoSegLib.training.losses.places import Offences, Patch, Place, Region, agreeing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TERMS = ("components", "adjacency", "holes")
-_In, _Out = TypeVar("_In"), TypeVar("_Out")
+LARGEST = 1e30
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class TopologyConfig:
     steps from ``ramp_start`` on and is computed every ``every``-th step. ``radius`` is that of the neighbourhood of a
     critical voxel in voxels; an offence weighs its persistence to the power ``persistence_power`` (0: all the same). A
     region of more than ``largest_roi`` voxels is seen in blocks of voxels by the search for tunnels, and pieces and
-    cavities in it count without their persistence. Of one kind and tooth, the ``most_regions`` largest offences are
+    cavities in it count without their persistence. The ``most_regions`` largest offences of a kind in a patch are
     looked at, and a bridge is cut in ``cuts`` places. ``workers`` threads share the homology; 1 uses none but the
     caller's.
     """
@@ -71,7 +66,7 @@ class TopologyConfig:
     radius: float = 2.0
     persistence_power: float = 1.0
     largest_roi: int = 60_000
-    most_regions: int = 8
+    most_regions: int = 24
     cuts: int = 4
     workers: int = 1
 
@@ -118,11 +113,11 @@ def topology_loss(scores: Tensor, classes: Tensor, config: TopologyConfig, step:
     places = _located(scores, patches, offences, config)
     terms = _terms(scores, classes, patches, places)
     weights = scores.new_tensor([config.components, config.adjacency, config.holes], dtype=terms.dtype)
-    counts: dict[str, int] = {}
-    for found in offences:
-        for kind, number in [item for term in found.values() for item in term.counts.items()]:
-            counts[kind] = counts.get(kind, 0) + number
-    return TopologyTerms(terms[0], terms[1], terms[2], ramp * (weights * terms).sum(), counts)
+    counts: Counter[str] = Counter()
+    for of_patch in offences:
+        for term in of_patch.values():
+            counts.update(term.counts)
+    return TopologyTerms(terms[0], terms[1], terms[2], ramp * (weights * terms).sum(), dict(counts))
 
 
 @dataclass(frozen=True)
@@ -132,7 +127,8 @@ class _Search:
     config: TopologyConfig
 
     def __call__(self, patch: Patch) -> dict[str, Offences]:
-        config, found = self.config, {}
+        config = self.config
+        found: dict[str, Offences] = {}
         pieces = [pieces_of(patch, tooth) for tooth in patch.boxes] if config.components or config.holes else []
         if config.components:
             found["components"] = component_offences(patch, pieces, config)
@@ -171,7 +167,8 @@ def _located(
         return region.locate(agreeing(crop.astype(np.float64), (found >= region.first) & (found <= region.last)))
 
     places = [{term: list(found.places) for term, found in terms.items()} for terms in offences]
-    for (sample, term, _), found in zip(jobs, _shared(locate, zip(jobs, values, strict=True), config.workers)):
+    located = _shared(locate, zip(jobs, values, strict=True), config.workers)
+    for (sample, term, _), found in zip(jobs, located, strict=True):
         places[sample][term].extend(found)
     return places
 
@@ -212,6 +209,8 @@ def _terms(
     at = torch.from_numpy(sample).to(device, non_blocking=True)
     picked = scores.movedim(1, -1)[at, z, y, x]
     picked = picked if picked.dtype == torch.float64 else picked.float()
+    # the difference of the largest scores of bfloat16 is infinite in float32
+    picked = picked.clamp(-LARGEST, LARGEST)
     entropy = functional.cross_entropy(picked, classes[at, z, y, x].long(), reduction="none")
     shares = entropy * torch.from_numpy(weight).to(device, entropy.dtype, non_blocking=True)
     into = torch.from_numpy(term).to(device, non_blocking=True)
@@ -223,15 +222,15 @@ def _flattened(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Term, sample, voxel (3, n) and weight of every voxel that is drawn."""
     rows: list[tuple[int, int, Place, float]] = []
-    for sample, (patch, terms) in enumerate(zip(patches, places, strict=True)):
-        for name, found in terms.items():
+    for sample, (patch, of_terms) in enumerate(zip(patches, places, strict=True)):
+        for name, found in of_terms.items():
             share = max(float(len(patch.boxes)), sum(place.weight for place in found))
             rows.extend((TERMS.index(name), sample, place, place.weight / place.wrong / share) for place in found)
     lengths = [len(place.voxels) for _, _, place, _ in rows]
-    voxels = np.concatenate([np.empty((0, 3), dtype=np.int64), *(place.voxels for _, _, place, _ in rows)])
-    term, sample = (np.repeat(np.array([row[i] for row in rows], dtype=np.int64), lengths) for i in (0, 1))
-    weight = np.repeat(np.array([row[3] for row in rows], dtype=np.float64), lengths)
-    return term, sample, np.ascontiguousarray(voxels.T), weight
+    every = np.concatenate([np.empty((0, 3), dtype=np.int64), *(place.voxels for _, _, place, _ in rows)])
+    terms_of, samples = (np.repeat(np.array([row[i] for row in rows], dtype=np.int64), lengths) for i in (0, 1))
+    weights = np.repeat(np.array([row[3] for row in rows], dtype=np.float64), lengths)
+    return terms_of, samples, np.ascontiguousarray(every.T), weights
 
 
 def _shared(work: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> list[_Out]:
