@@ -144,7 +144,8 @@ def _patches(scores: Tensor, classes: Tensor) -> list[Patch]:
     import torch
 
     with torch.no_grad():
-        found = scores.detach().argmax(1).to(torch.uint8)
+        # of the ways to the best class this one takes half the time where classes are not the innermost axis
+        found = scores.detach().max(1).indices.to(torch.uint8)
         both = torch.stack([found, classes.to(torch.uint8)], dim=1).cpu().numpy()
     return [Patch(found, truth) for found, truth in both]
 
