@@ -152,10 +152,12 @@ def main() -> int:
     print(f"training step, forward and backward          {step:8.2f} s")
     counts = topology_loss(faulty, classes, TopologyConfig(), 0).counts
     print("offences: " + ", ".join(f"{number} {kind}" for kind, number in counts.items()))
-    rows = {"legal patch": (legal, TopologyConfig()), "all terms": (faulty, TopologyConfig())}
+    noise = torch.randn(legal.shape, generator=torch.Generator().manual_seed(7))
+    rows = {name: (scores, TopologyConfig()) for name, scores in (("legal patch", legal), ("all terms", faulty))}
     for term in ("components", "adjacency", "holes"):
         weights = dict.fromkeys(("components", "adjacency", "holes"), 0.0) | {term: 1.0}
         rows[f"{term} alone"] = (faulty, TopologyConfig(**weights))
+    rows["all terms on pure noise"] = (noise, TopologyConfig())
     taken = {}
     for name, (scores, config) in rows.items():
         taken[name] = seconds(loss_with_gradient(scores, classes, config), options.repeat)

@@ -69,9 +69,10 @@ def forbidden() -> Mask:
 def adjacency_offences(patch: Patch, config: TopologyConfig) -> Offences:
     """Contacts and bridges of a patch; counts ``contacts`` (pairs of teeth) and ``bridges`` (likewise)."""
     touching = touching_pairs(patch.truth)
-    places = list(_contacts(patch, touching))
-    regions = list(_bridges(patch, touching, config))
-    return Offences(places, regions, {"contacts": len(places), "bridges": len(regions)})
+    places, contacts = _contacts(patch, touching, config)
+    bridges = list(_bridges(patch, touching, config))
+    bridges.sort(key=lambda region: -region.voxels)
+    return Offences(places, bridges[: config.most_regions], {"contacts": contacts, "bridges": len(bridges)})
 
 
 def touching_pairs(classes: NDArray[np.uint8]) -> set[Pair]:
@@ -85,23 +86,36 @@ def touching_pairs(classes: NDArray[np.uint8]) -> set[Pair]:
     return pairs
 
 
-def _contacts(patch: Patch, touching: set[Pair]) -> Iterator[Place]:
-    """For every forbidden pair that touches by faces, but not in the truth, its wrong voxels."""
-    found, table = patch.found, forbidden()
-    voxels: dict[Pair, list[Voxels]] = {}
-    for before, after in adjacent_slices(found.shape, 6):
-        a, b = found[before], found[after]
-        at = np.argwhere((a != b) & patch.found_tooth[before] & patch.found_tooth[after])
-        low, high = at + [s.start for s in before], at + [s.start for s in after]
-        one, two = found[tuple(low.T)], found[tuple(high.T)]
-        for pair in _pairs(one[table[one, two]], two[table[one, two]]) - touching:
-            here = (np.minimum(one, two) == pair[0]) & (np.maximum(one, two) == pair[1])
-            voxels.setdefault(pair, []).extend((low[here], high[here]))
-    for _, faces in sorted(voxels.items()):
-        every = np.unique(np.concatenate(faces), axis=0)
+def _contacts(patch: Patch, touching: set[Pair], config: TopologyConfig) -> tuple[list[Place], int]:
+    """The wrong voxels of every forbidden pair that touches by faces, but not in the truth; and how many pairs do."""
+    table = forbidden().copy()
+    for a, b in touching:
+        table[a, b] = table[b, a] = False
+    pairs, low, high = _faces(patch, table)
+    areas = np.bincount(pairs, minlength=table.size)
+    largest = np.argsort(-areas, kind="stable")[: config.most_regions]
+    places = []
+    for pair in largest[areas[largest] > 0]:
+        every = np.unique(np.concatenate([low[pairs == pair], high[pairs == pair]]), axis=0)
         wrong = every[patch.wrong[tuple(every.T)]]
         drawn = wrong[:: -(-len(wrong) // MOST_VOXELS)]
-        yield Place(drawn, 1.0, len(drawn))
+        places.append(Place(drawn, 1.0, len(drawn)))
+    return places, int(np.count_nonzero(areas))
+
+
+def _faces(patch: Patch, table: Mask) -> tuple[Voxels, Voxels, Voxels]:
+    """All faces between teeth of which ``table`` says so: number of the pair, voxels (n, 3) before and after them."""
+    found = patch.found
+    pairs, low, high = [], [], []
+    for before, after in adjacent_slices(found.shape, 6):
+        at = np.argwhere((found[before] != found[after]) & patch.found_tooth[before] & patch.found_tooth[after])
+        one, two = at + [s.start for s in before], at + [s.start for s in after]
+        a, b = found[tuple(one.T)].astype(np.int64), found[tuple(two.T)].astype(np.int64)
+        meant = table[a, b]
+        pairs.append((np.minimum(a, b) * len(table) + np.maximum(a, b))[meant])
+        low.append(one[meant])
+        high.append(two[meant])
+    return np.concatenate(pairs), np.concatenate(low), np.concatenate(high)
 
 
 def _pairs(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> set[Pair]:

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.topology.betti import Box, Mask, body_at
-from ToothTopoSegLib.topology.persistence import robustness
 from ToothTopoSegLib.training.losses.places import (
     EVERYWHERE,
+    LEVEL,
     Offences,
     Patch,
     Place,
@@ -46,8 +46,11 @@ from ToothTopoSegLib.training.losses.places import (
 if TYPE_CHECKING:
     from ToothTopoSegLib.training.losses.topology import TopologyConfig
 
-MARGIN = 6
+MARGIN = 4
 """Voxels around a fragment in which the way to its tooth is sought; without any it counts as wholly apart."""
+
+BISECTIONS = 7
+"""Levels tried for the death of a fragment: its persistence is a weight and need not be known better than to 1/256."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,22 +58,22 @@ class Pieces:
     """The pieces of one tooth that are found in a patch and what they are.
 
     ``numbered`` gives every voxel of ``box`` its piece (from 1 on, 0 for none), ``sizes`` their voxels, ``fragments``
-    the numbers of those that should not be, and ``parts`` for every true piece (mask in the box) the numbers of its
-    pieces, the best one first.
+    the numbers of those that should not be, the largest first, and ``parts`` for every true piece (mask in the box)
+    the numbers of its pieces, the best one first.
     """
 
     tooth: int
     box: Box
     numbered: NDArray[np.int32]
     sizes: NDArray[np.int64]
-    fragments: tuple[int, ...]
+    fragments: NDArray[np.int64]
     parts: tuple[tuple[Mask, tuple[int, ...]], ...]
 
     @property
     def kept(self) -> Mask:
         """The voxels of all pieces that are no fragments."""
-        stays = np.ones(len(self.sizes), dtype=bool)
-        stays[[0, *self.fragments]] = False
+        stays = np.arange(len(self.sizes)) > 0
+        stays[self.fragments] = False
         kept: Mask = stays[self.numbered]
         return kept
 
@@ -87,27 +90,29 @@ def pieces_of(patch: Patch, tooth: int) -> Pieces:
     sizes, inside = shared.sum(axis=1), shared[:, 1:]
     home = inside.argmax(axis=1) if true_count else np.zeros(count + 1, dtype=np.int64)
     within = inside.max(axis=1, initial=0)
-    parts, fragments = [], []
+    stray = np.ones(count + 1, dtype=bool)
+    stray[0] = False
+    parts = []
     for number in range(true_count):
-        own = [i for i in range(1, count + 1) if home[i] == number and within[i]]
-        own.sort(key=lambda i: (-within[i], i))
-        stay = [i for place, i in enumerate(own) if place == 0 or 2 * inside[i].sum() >= sizes[i]]
-        parts.append((true == number + 1, tuple(stay)))
-    kept = {i for _, numbers in parts for i in numbers}
-    fragments = sorted({*range(1, count + 1)} - kept, key=lambda i: (-sizes[i], i))
-    return Pieces(tooth, box, numbered, sizes, tuple(fragments), tuple(parts))
+        own = np.flatnonzero((home == number) & (within > 0) & (np.arange(count + 1) > 0))
+        own = own[np.argsort(-within[own], kind="stable")]
+        own = own[(own == own[:1]) | (2 * inside[own].sum(axis=1) >= sizes[own])]
+        stray[own] = False
+        parts.append((true == number + 1, tuple(own.tolist())))
+    fragments = np.flatnonzero(stray)
+    return Pieces(tooth, box, numbered, sizes, fragments[np.argsort(-sizes[fragments], kind="stable")], tuple(parts))
 
 
 def component_offences(patch: Patch, every: Sequence[Pieces], config: TopologyConfig) -> Offences:
     """Fragments and splits of the teeth of a patch; counts ``fragments`` and ``splits`` (joins that are missing)."""
-    fragments = [(pieces, number) for pieces in every for number in pieces.fragments]
+    fragments = [(pieces, int(number)) for pieces in every for number in pieces.fragments[: config.most_regions]]
     fragments.sort(key=lambda f: -f[0].sizes[f[1]])
     splits = [(pieces, *part) for pieces in every for part in pieces.parts if len(part[1]) > 1]
     splits.sort(key=lambda s: -s[0].sizes[s[2][1]])
     regions = [_fragment(patch, pieces, number, config) for pieces, number in fragments[: config.most_regions]]
     regions += [_split(patch, *split, config) for split in splits[: config.most_regions]]
     joins = sum(len(numbers) - 1 for *_, numbers in splits)
-    return Offences(regions=regions, counts={"fragments": len(fragments), "splits": joins})
+    return Offences(regions=regions, counts={"fragments": sum(len(p.fragments) for p in every), "splits": joins})
 
 
 def _fragment(patch: Patch, pieces: Pieces, number: int, config: TopologyConfig) -> Region:
@@ -117,14 +122,29 @@ def _fragment(patch: Patch, pieces: Pieces, number: int, config: TopologyConfig)
 
     def locate(values: Values) -> list[Place]:
         mask = body.in_box(tuple(slice(0, n) for n in values.shape))
-        peak = float(values[mask].max())
-        pair = robustness(values, body, 0, margin=None) if values.size <= config.largest_roi else None
-        # the elder of two pieces, or one alone in the box, stands out by all of its height
-        apart = pair.persistence if pair is not None and np.isfinite(pair.persistence) else peak
+        rest = (patch.found[wide] == pieces.tooth) & ~mask
+        apart = float(values[mask].max()) - _joined_at(values, mask, rest)
         centre = shifted(best(values, mask & patch.wrong[wide]), wide)
         return [patch.place(centre, config.radius, apart, config.persistence_power)]
 
     return Region(wide, pieces.tooth, pieces.tooth, locate)
+
+
+def _joined_at(values: Values, piece: Mask, rest: Mask) -> float:
+    """The value at which a piece dies, because it joins the rest when the level falls: by bisection; 0 if never."""
+    from scipy import ndimage
+
+    if not rest.any():
+        return 0.0
+    apart, joined, start = LEVEL, 0.0, best(values, piece)
+    for _ in range(BISECTIONS):
+        level = (apart + joined) / 2
+        numbered, _ = ndimage.label(values >= level, EVERYWHERE)
+        if (numbered[rest] == numbered[start]).any():
+            joined = level
+        else:
+            apart = level
+    return joined
 
 
 def _split(patch: Patch, pieces: Pieces, true: Mask, numbers: Sequence[int], config: TopologyConfig) -> Region:

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 MARGIN = 4
 """Voxels around a cavity in which its weakest wall is sought."""
 
+HINT = 1e-6
+"""Far less than what scores differ in, but enough to choose between equal ones."""
+
 
 def hole_offences(patch: Patch, every: Sequence[Pieces], config: TopologyConfig) -> Offences:
     """Cavities and tunnels of the teeth of a patch; counts ``cavities`` and ``tunnels`` (more than the truth has)."""
@@ -108,7 +111,9 @@ def _tunnels(patch: Patch, tooth: int, body_box: Box, legal: bool, config: Topol
 
     def locate(values: Values) -> list[Place]:
         block = max(1, int(np.ceil((values.size / config.largest_roi) ** (1 / 3))))
-        pairs = persistent_homology(_blocks(values, block), (1,))
+        # of equal scores those that are right decide: in the true tooth rings close last where they should not be,
+        # and what closes them is sought within it first
+        pairs = persistent_homology(_blocks(values + HINT * (patch.truth[box] == tooth), block), (1,))
         places = []
         for pair in [p for p in pairs if p.birth > LEVEL >= p.death][: config.most_regions]:
             ends = [_in_patch(place, block, box) for place in (pair.birth_place, pair.death_place) if place]

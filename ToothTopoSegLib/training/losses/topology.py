@@ -51,8 +51,8 @@ class TopologyConfig:
     ``components``, ``adjacency`` and ``holes`` are weights, 0 leaves a term out. The loss fades in over ``ramp_steps``
     steps from ``ramp_start`` on and is computed every ``every``-th step. ``radius`` is that of the neighbourhood of a
     critical voxel in voxels; an offence weighs its persistence to the power ``persistence_power`` (0: all the same). A
-    region of more than ``largest_roi`` voxels is seen in blocks of voxels by the search for tunnels, and pieces and
-    cavities in it count without their persistence. The ``most_regions`` largest offences of a kind in a patch are
+    region of more than ``largest_roi`` voxels is seen in blocks of voxels by the search for tunnels, and cavities in it
+    count without their persistence. The ``most_regions`` largest offences of a kind in a patch are
     looked at, and a bridge is cut in ``cuts`` places. ``workers`` threads share the homology; 1 uses none but the
     caller's.
     """

@@ -55,3 +55,8 @@ def mended(found: Labels, truth: Labels, config: TopologyConfig = ALL, steps: in
         terms.total.backward()
         optimiser.step()
     return scores.detach().argmax(1)[0].numpy().astype(np.uint8)
+
+
+ALONG = slice(2, 14)
+TRUTH = brick(11, ALONG, slice(4, 12), slice(3, 10), blank())
+PAIR = brick(21, ALONG, slice(4, 12), slice(11, 15), brick(11, ALONG, slice(4, 12), slice(4, 8), blank()))

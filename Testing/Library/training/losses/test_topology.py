@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.Library.training.losses.patches import ALL, blank, brick, class_of, loss_of, mended, scores_of
+from Testing.Library.training.losses.patches import ALL, PAIR, TRUTH, blank, brick, class_of, loss_of, mended, scores_of
 from ToothTopoSegLib.segmentation.classes import CLASSES
 from ToothTopoSegLib.topology.betti import betti_numbers
 from ToothTopoSegLib.training.losses.topology import TopologyConfig, topology_loss
-
-ALONG = slice(2, 14)
-TRUTH = brick(11, ALONG, slice(4, 12), slice(3, 10), blank())
-PAIR = brick(21, ALONG, slice(4, 12), slice(11, 15), brick(11, ALONG, slice(4, 12), slice(4, 8), blank()))
 
 
 def fragment():
