@@ -127,7 +127,7 @@ def bodies(mask: Mask, connectivity: int = 26, offset: tuple[int, int, int] = (0
     from scipy import ndimage
 
     _check(mask, connectivity)
-    if mask.size >= _SPARSE_FROM and np.count_nonzero(mask) < _SPARSE_BELOW * mask.size:
+    if mask.size >= _SPARSE_FROM and 0 < np.count_nonzero(mask) < _SPARSE_BELOW * mask.size:
         return _ordered(_scattered_bodies(mask, connectivity, offset))
     numbered, _ = ndimage.label(mask, _structure(connectivity))
     return _ordered(_bodies_of(numbered, offset))

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.topology.betti import Body
+from ToothTopoSegLib.topology.betti import Body, Box
 
 Scores = NDArray[np.float64]
 Flat = NDArray[np.int64]
@@ -142,9 +142,9 @@ def _holds(body: Body, place: Place) -> bool:
 def _pieces(rising: Scores, connectivity: int) -> Iterator[tuple[int, int]]:
     """(birth, death) of the pieces of the sublevel sets as flat voxel indices; death -1 for the one that stays."""
     flat = rising.ravel()
-    first, second = _adjacent(rising.shape, connectivity)
+    first, second = adjacent(rising.shape, connectivity)
     later = np.where(flat[first] >= flat[second], first, second)
-    tree = _spanning_tree(first, second, flat[later], flat.size)
+    tree = spanning_tree(first, second, flat[later], flat.size)
     elders = _Elders(flat)
     for a, b, last in zip(first[tree].tolist(), second[tree].tolist(), later[tree].tolist(), strict=True):
         younger = elders.joined(a, b)
@@ -162,21 +162,28 @@ def _voids(rising: Scores, connectivity: int) -> Iterator[tuple[int, int]]:
             yield int(inner[death]), int(inner[birth])
 
 
-def _adjacent(shape: tuple[int, ...], connectivity: int) -> tuple[Flat, Flat]:
+def adjacent(shape: tuple[int, ...], connectivity: int) -> tuple[Flat, Flat]:
     """Flat indices of all pairs of adjacent voxels."""
     numbers = np.arange(int(np.prod(shape))).reshape(shape)
-    steps = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
-    pairs = [_neighbours(numbers, step) for step in steps if connectivity == 26 or sum(map(abs, step)) == 1]
+    pairs = [(numbers[a].ravel(), numbers[b].ravel()) for a, b in adjacent_slices(shape, connectivity)]
     return np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])
 
 
-def _neighbours(numbers: Flat, step: Sequence[int]) -> tuple[Flat, Flat]:
-    before = tuple(slice(max(-d, 0), n - max(d, 0)) for d, n in zip(step, numbers.shape, strict=True))
-    after = tuple(slice(max(d, 0), n - max(-d, 0)) for d, n in zip(step, numbers.shape, strict=True))
-    return numbers[before].ravel(), numbers[after].ravel()
+def adjacent_slices(shape: Sequence[int], connectivity: int) -> Iterator[tuple[Box, Box]]:
+    """For each direction of adjacency the two boxes of an array (z, y, x) whose voxels are adjacent, place by place."""
+    steps = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
+    for step in steps:
+        if connectivity == 26 or sum(map(abs, step)) == 1:
+            yield _moved(shape, step, -1), _moved(shape, step, 1)
 
 
-def _spanning_tree(first: Flat, second: Flat, weights: NDArray[Any], nodes: int) -> Flat:
+def _moved(shape: Sequence[int], step: Sequence[int], sign: int) -> Box:
+    """The voxels that have a neighbour against (-1: before) or along (1: after) a step."""
+    z, y, x = (slice(max(sign * d, 0), max(n - max(-sign * d, 0), 0)) for d, n in zip(step, shape, strict=True))
+    return z, y, x
+
+
+def spanning_tree(first: Flat, second: Flat, weights: NDArray[Any], nodes: int) -> Flat:
     """The edges of a minimum spanning tree, lightest first; equal weights in the order given."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import minimum_spanning_tree
@@ -292,7 +299,7 @@ class _Cells:
         stride = np.select([kind == 4, kind == 2], self.strides[:2], self.strides[2])
         corner, numbers = np.unique(np.stack([self.edges - stride, self.edges + stride]), return_inverse=True)
         first, second = numbers.reshape(2, -1)
-        return self.edges[_spanning_tree(first, second, self.rank[self.edges], len(corner))]
+        return self.edges[spanning_tree(first, second, self.rank[self.edges], len(corner))]
 
     def _extreme_neighbour(self, cells: Flat, odd: bool) -> Flat:
         """The last facet (``odd``) or the first coface of cells, one dimension down or up."""

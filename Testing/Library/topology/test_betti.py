@@ -100,6 +100,10 @@ def test_scattered_voxels_are_joined_like_dense_ones(monkeypatch: pytest.MonkeyP
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(scattered, dense, strict=True))
 
 
+def test_a_large_array_with_nothing_in_it_has_no_bodies() -> None:
+    assert bodies(np.zeros((80, 80, 80), dtype=bool)) == ()
+
+
 def test_a_large_array_with_crumbs_in_all_corners_takes_the_way_for_scattered_voxels() -> None:
     mask = np.zeros((100, 100, 100), dtype=bool)
     mask[::99, ::99, ::99] = True
