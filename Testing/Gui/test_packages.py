@@ -127,3 +127,55 @@ def test_the_panel_shows_the_refusal_and_starts_nothing(makeWidget, cbct, withou
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *a, **k: False)
     widget.panel("SegmentPanel").apply()
     assert "not installed" in widget.ui.statusLabel.text and not widget.panel("SegmentPanel").running
+
+
+@pytest.fixture
+def pytorch(packages, without, monkeypatch):
+    """Slicer's extension PyTorch, without torch being installed yet; gives how its logic was called."""
+    installed, calls = without("torch"), []
+
+    class PyTorchUtilsLogic:
+        gives: object = ModuleType("torch")
+
+        def installTorch(self, **given):
+            calls.append(given)
+            if self.gives is not None:
+                installed.append("torch")
+            return self.gives
+
+    extension = ModuleType("PyTorchUtils")
+    extension.PyTorchUtilsLogic = PyTorchUtilsLogic
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+    return calls
+
+
+def test_fine_tuning_gets_torch_through_the_extension_pytorch(packages, pytorch):
+    packages.ensure_training(lambda text: pytest.fail("the extension asks for itself"))
+    assert pytorch == [{"askConfirmation": True, "torchVersionRequirement": ">=2.6"}]
+    packages.ensure_training(lambda text: pytest.fail("nobody is to be asked"))
+    assert len(pytorch) == 1
+
+
+def test_fine_tuning_without_the_extension_pytorch_says_where_to_get_it(packages, without):
+    without("torch")
+    with pytest.raises(packages.PackageError, match="install the extension PyTorch by the Extensions Manager"):
+        packages.ensure_training(lambda text: pytest.fail("nobody is to be asked"))
+
+
+def test_a_no_to_the_extension_pytorch_installs_nothing_else(packages, pytorch, monkeypatch):
+    monkeypatch.setattr(sys.modules["PyTorchUtils"].PyTorchUtilsLogic, "gives", None)
+    with pytest.raises(packages.PackageError, match=r"needs torch 2\.6 or newer, which was not installed"):
+        packages.ensure_training(lambda text: pytest.fail("nobody is to be asked"))
+
+
+def test_fine_tuning_asks_for_its_other_packages_once(packages, without, slicer, monkeypatch):
+    installed, questions = without("dynamic-network-architectures"), []
+    monkeypatch.setattr(slicer.util, "pip_install", installed.extend)
+    packages.ensure_training(asked(True, questions))
+    assert [line.partition(">=")[0] for line in installed] == ["dynamic-network-architectures"]
+    assert len(questions) == 1 and questions[0].startswith("Fine-tuning needs")
+
+
+def test_segmenting_never_asks_for_torch(packages, without):
+    without("torch", "dynamic-network-architectures")
+    packages.ensure(lambda text: pytest.fail("nobody is to be asked"))

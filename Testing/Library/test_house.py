@@ -210,7 +210,7 @@ def test_the_cmake_lists_of_the_engine_find_every_file_that_must_ship():
     assert cmake_glob(text, "ENGINE_PYTHON_SCRIPTS") == relative(python_files(ENGINE))
     folders = [ROOT / "Resources" / name for name in SHIPPED_RESOURCES]
     expected = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
-    expected.add(ROOT / "Resources" / "requirements.txt")
+    expected |= set((ROOT / "Resources").glob("requirements*.txt"))
     assert cmake_glob(text, "ENGINE_RESOURCES") == relative(sorted(expected))
 
 
@@ -229,6 +229,13 @@ def test_slicer_installs_what_it_does_not_bring_along():
     wanted = {line for line in lines if not line.startswith("#")}
     base = requirements(ROOT / "pyproject.toml", "base")
     assert wanted == {line for line in base if line.split(">=")[0].lower() not in BUNDLED_WITH_SLICER}
+
+
+def test_slicer_installs_for_fine_tuning_what_the_package_names_except_torch():
+    lines = (ROOT / "Resources" / "requirements-training.txt").read_text(encoding="utf-8").splitlines()
+    named = {*requirements(ROOT / "pyproject.toml", "train")} - {*requirements(ROOT / "pyproject.toml", "base")}
+    wanted = {line for line in lines if not line.startswith("#")}
+    assert wanted == {line for line in named if line.partition(">=")[0] not in ("torch", "toothtoposeg[export]")}
 
 
 def test_a_wheel_carries_the_resources_but_not_the_screenshots():

@@ -121,7 +121,7 @@ def test_module_engine_and_resources_are_installed_side_by_side_and_nothing_else
     expected |= {f"ToothTopoSegLib/{name}" for name in _files(ROOT / "ToothTopoSegLib", "*.py")}
     for folder in ("Models", "Terminologies", "Colors"):
         expected |= {f"Resources/{folder}/{name}" for name in _files(ROOT / "Resources" / folder)}
-    expected.add("Resources/requirements.txt")
+    expected |= {"Resources/requirements.txt", "Resources/requirements-training.txt"}
     assert _files(installed) == expected
 
 

@@ -15,6 +15,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from ToothTopoSegGui import packages
 from ToothTopoSegGui.job import Job, JobError, Listener, Request, in_words
 
 ENGINE = "ToothTopoSegLib.training.finetune:finetune"
@@ -82,10 +83,11 @@ class FineTunePanel:
             "device": chosen.trainingDevice.value,
         }
         listener = Listener(self._hear, self._finish, self._fail, self._discarded)
-        self._job = Job(Request("finetune", arguments, {}), listener)
         try:
+            packages.ensure_training(self.services.confirm)
+            self._job = Job(Request("finetune", arguments, {}), listener)
             self._job.start()
-        except JobError as error:
+        except (JobError, packages.PackageError) as error:
             self._fail(error)
             return
         self._curves = None
@@ -132,7 +134,7 @@ class FineTunePanel:
             )
         )
 
-    def _fail(self, error: JobError) -> None:
+    def _fail(self, error: JobError | packages.PackageError) -> None:
         self._over()
         self.services.showError(str(error), error.details)
 

@@ -41,7 +41,7 @@ _SEVERAL_VALUES = (
 )
 _RIGHT_ANGLE = 1e-3  # largest cosine between two axes, that of headers with rounded numbers
 _SAME_LATTICE_VOXELS = 0.01
-_LARGEST_SURFACE_VOXELS = 70**3  # a jaw at about 1 mm, as the network sees it
+_LARGEST_SURFACE_VOXELS = 64**3  # a jaw at little more than 1 mm, about as the network sees it
 _COPIED_AT_ONCE_BYTES = 16 * 2**20  # some 10 ms
 FIRST_JAW = 101  # teeth have smaller numbers
 _LOOKS = ("Visibility", "Visibility3D", "Visibility2DFill", "Visibility2DOutline")
@@ -128,13 +128,18 @@ def _copy_steps(array: Array, title: str, is_unchanged: Callable[[], bool]) -> G
     from ToothTopoSegLib.errors import InputError
 
     made = np.empty_like(array, order="C")
-    planes = max(1, _COPIED_AT_ONCE_BYTES * len(array) // max(array.nbytes, 1))
-    for start in range(0, len(array), planes):
+    for slab in _slabs(array):
         if not is_unchanged():  # its memory may be another's by now
             raise InputError(f"{title!r} was changed while it was read; try again.")
-        made[start : start + planes] = array[start : start + planes]
+        made[slab] = array[slab]
         yield
     return made
+
+
+def _slabs(array: Array) -> Iterator[slice]:
+    """The slices (z) of an array that are copied at once, one part after the other."""
+    planes = max(1, _COPIED_AT_ONCE_BYTES * len(array) // max(array.nbytes, 1))
+    return (slice(start, start + planes) for start in range(0, len(array), planes))
 
 
 def _check_scalar_volume(node: Any) -> None:
@@ -620,7 +625,7 @@ def _segmentation(
     local = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(local)
     matrix, first = _numpy_matrix(local), volume_node.GetImageData().GetExtent()[::2]
-    image = _image_of(labels.array, _union(list(boxes.values())), matrix, first)
+    image = yield from _image_in_steps(labels.array, _union(list(boxes.values())), matrix, first)
     segmentation = slicer.vtkSegmentation()
     segmentation.SetSourceRepresentationName(LABELMAP)
     for number, told in enumerate(segments):
@@ -669,9 +674,22 @@ def _union(boxes: Sequence[Box]) -> Box:
 
 def _image_of(array: Array, box: Box, ijk_to_ras: Matrix, first: Sequence[int]) -> Any:
     """A box of an array (z, y, x) as a label map image; ``first`` is the VTK index (i, j, k) of voxel [0, 0, 0]."""
+    steps = _image_in_steps(array, box, ijk_to_ras, first)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+
+
+def _image_in_steps(array: Array, box: Box, ijk_to_ras: Matrix, first: Sequence[int]) -> Generator[float, None, Any]:
+    """:func:`_image_of` as a generator that copies some slices a step; it yields 0, for this is but the beginning."""
     start = [s.start + n for s, n in zip(box[::-1], first, strict=True)]
     image = _new_image([s.stop - s.start for s in box], array.dtype, ijk_to_ras, start)
-    _voxels(image)[...] = array[box]
+    voxels, part = _voxels(image), array[box]
+    for slab in _slabs(voxels):
+        voxels[slab] = part[slab]
+        yield 0.0
     image.Modified()
     return image
 
@@ -1117,9 +1135,8 @@ def _shift(matrix: Matrix, grid_matrix: Matrix, shape: Sequence[int], title: str
 def _layer_image_steps(layer: _EditedLayer) -> Generator[None, None, Any]:
     image = _new_image(layer.array.shape, layer.array.dtype, layer.matrix, layer.first[::-1].tolist())
     voxels = _voxels(image)
-    planes = max(1, _COPIED_AT_ONCE_BYTES * len(voxels) // max(voxels.nbytes, 1))
-    for start in range(0, len(voxels), planes):
-        voxels[start : start + planes] = layer.array[start : start + planes]
+    for slab in _slabs(voxels):
+        voxels[slab] = layer.array[slab]
         yield
     image.Modified()
     return image

@@ -1,8 +1,9 @@
 """The Python packages that Slicer does not bring along: which are missing, one question, their installation.
 
-In: ``Resources/requirements.txt`` of the extension. Nothing is installed at import or without a yes; in batch, where
-nobody can answer, a clear error says what to do. Installed by ``slicer.packaging`` where Slicer has it (5.11), else by
-``slicer.util.pip_install``.
+In: ``Resources/requirements.txt`` of the extension and, for fine-tuning, ``requirements-training.txt``. Nothing is
+installed at import or without a yes; in batch, where nobody can answer, a clear error says what to do. Installed by
+``slicer.packaging`` where Slicer has it (5.11), else by ``slicer.util.pip_install``; torch by the extension PyTorch,
+which chooses the build that fits the computer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-_MODULES = {"pillow": "PIL"}  # packages whose module has another name
+TORCH = "torch>=2.6"
+_MODULES = {"pillow": "PIL", "dynamic-network-architectures": "dynamic_network_architectures"}
+"""Packages whose module has another name."""
 
 
 class PackageError(Exception):
@@ -29,11 +32,12 @@ class PackageError(Exception):
         self.details = details
 
 
-def requirements() -> list[str]:
-    """The lines of the extension's requirements, such as ``onnxruntime>=1.20``."""
+def requirements(training: bool = False) -> list[str]:
+    """The lines of the extension's requirements, such as ``onnxruntime>=1.20``; torch is not among them."""
     from ToothTopoSegLib.resources import resource_folder
 
-    lines = (Path(resource_folder()) / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    name = "requirements-training.txt" if training else "requirements.txt"
+    lines = (Path(resource_folder()) / name).read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -43,11 +47,24 @@ def missing(wanted: list[str] | None = None) -> list[str]:
 
 
 def ensure(confirm: Callable[[str], bool]) -> None:
-    """Install what is missing after one yes to ``confirm``.
+    """Install what is missing for segmenting after one yes to ``confirm``.
 
     Raises PackageError where the answer is no, where there is no window to ask in, or where the installation failed.
     """
-    needed = missing()
+    _ensure(confirm, missing(), _("Segmenting"), _("about 40 MB"))
+
+
+def ensure_training(confirm: Callable[[str], bool]) -> None:
+    """The same for fine-tuning: torch by the extension PyTorch, which asks for itself, then the other packages.
+
+    Raises PackageError as :func:`ensure` does, and where the extension is not there.
+    """
+    if not _satisfied(TORCH):
+        _install_torch()
+    _ensure(confirm, missing([*requirements(), *requirements(training=True)]), _("Fine-tuning"), _("about 60 MB"))
+
+
+def _ensure(confirm: Callable[[str], bool], needed: list[str], purpose: str, size: str) -> None:
     if not needed:
         return
     if slicer.util.mainWindow() is None:
@@ -57,13 +74,40 @@ def ensure(confirm: Callable[[str], bool]) -> None:
                 "PythonSlicer -m pip install {arguments}"
             ).format(names=names_of(needed), arguments=" ".join(f'"{line}"' for line in needed))
         )
-    if not confirm(_question(needed)):
+    if not confirm(_question(needed, purpose, size)):
         raise PackageError(
             _(
-                "Segmenting needs the Python packages {names}, which were not installed; press Apply to be asked again."
-            ).format(names=names_of(needed))
+                "{purpose} needs the Python packages {names}, which were not installed; start again to be asked again."
+            ).format(purpose=purpose, names=names_of(needed))
         )
     install(needed)
+
+
+def _install_torch() -> None:
+    """Let the extension PyTorch install torch; PackageError where it is not there, was told no, or failed."""
+    name, _sign, version = TORCH.partition(">=")
+    try:
+        import PyTorchUtils
+    except ImportError as error:
+        raise PackageError(
+            _(
+                "Fine-tuning needs PyTorch, which is not installed; install the extension PyTorch by the Extensions "
+                "Manager, restart Slicer and start again. Segmenting and checking do without."
+            )
+        ) from error
+    try:
+        installed = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=f">={version}"
+        )
+    except Exception as error:  # pip's process and the network raise what they like
+        raise PackageError(_failed([TORCH]), str(error)) from error
+    importlib.invalidate_caches()
+    if installed is None or not _satisfied(TORCH):
+        raise PackageError(
+            _("Fine-tuning needs {name} {version} or newer, which was not installed; start again to be asked.").format(
+                name=name, version=version
+            )
+        )
 
 
 def install(needed: list[str] | None = None) -> None:
@@ -117,11 +161,11 @@ def names_of(lines: list[str]) -> str:
     return ", ".join(re.split(r"[<>=!~;\[ ]", line)[0] for line in lines)
 
 
-def _question(needed: list[str]) -> str:
+def _question(needed: list[str], purpose: str, size: str) -> str:
     return _(
-        "Segmenting needs Python packages that Slicer does not bring along: {names}.\n\nInstall them now? They are "
-        "downloaded once (about 40 MB) into this Slicer; scans never leave the computer."
-    ).format(names=names_of(needed))
+        "{purpose} needs Python packages that Slicer does not bring along: {names}.\n\nInstall them now? They are "
+        "downloaded once ({size}) into this Slicer; scans never leave the computer."
+    ).format(purpose=purpose, names=names_of(needed), size=size)
 
 
 def _failed(needed: list[str]) -> str:
