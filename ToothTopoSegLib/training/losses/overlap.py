@@ -78,12 +78,17 @@ def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor, numbering: 
     weights = [0.5**i for i in range(len(used))]
     total = outputs[0].new_zeros(())
     for i, (scores, weight) in enumerate(zip(used, weights, strict=True)):
-        every = slice(2**i // 2, None, 2**i) if i else slice(None)
-        truth = target[:, every, every, every]
+        truth = coarser(target, i)
         for sample in range(len(scores)):
             part = slice(sample, sample + 1)
             total = total + weight * segmentation_loss(scores[part], truth[part], numbering)
     return total / (sum(weights) * len(target))
+
+
+def coarser(target: Tensor, level: int) -> Tensor:
+    """Classes (b, z, y, x) for the output that is halved ``level`` times: those in the middle of its voxels."""
+    every = slice(2**level // 2, None, 2**level)
+    return target[:, every, every, every]
 
 
 def _deep_supervision_at_once(outputs: Sequence[Tensor], target: Tensor, numbering: float) -> Tensor:
@@ -91,8 +96,7 @@ def _deep_supervision_at_once(outputs: Sequence[Tensor], target: Tensor, numberi
     used = list(outputs[:-1]) if len(outputs) > 1 else list(outputs)
     total = outputs[0].new_zeros((), dtype=outputs[0].float().dtype)
     for i, scores in enumerate(used):
-        every = slice(2**i // 2, None, 2**i) if i else slice(None)
-        total = total + 0.5**i * batch_loss(scores, target[:, every, every, every], numbering)
+        total = total + 0.5**i * batch_loss(scores, coarser(target, i), numbering)
     return total / sum(0.5**i for i in range(len(used)))
 
 

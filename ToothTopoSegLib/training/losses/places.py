@@ -229,5 +229,7 @@ def _joins(a: Voxels, b: Voxels, lower: Voxels, count: int, heights: Sequence[fl
         if two < sets:
             one, two = (one, two) if heights[one] >= heights[two] else (two, one)
             found.append((two, one, voxel))
+            if len(found) == sets - 1:
+                break
         parent[two] = one
     return found

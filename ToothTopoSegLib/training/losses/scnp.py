@@ -30,7 +30,7 @@ def penalised(scores: Tensor, classes: Tensor, size: int = 3) -> Tensor:
 
     if size < 1 or size % 2 == 0:
         raise ValueError(f"the window has {size} voxels; expected an odd number of at least 1")
-    if scores.numel() == 0:
+    if scores.numel() == 0 or size == 1:
         return scores
     index = classes.long()[:, None]
     rivals = scores.scatter(1, index, _lowest(scores))
