@@ -1,8 +1,8 @@
 """Activation ranges of a folded graph, observed on calibration patches, and the integer parameters they give.
 
 In: a graph and an iterator of normalised patches (1, 1, z, y, x). Out: scale and zero point of every activation.
-The range of a tensor is the mean over patches of its low and high percentile, as in moving-average observers, which
-a single patch with metal cannot blow up.
+The range of a tensor is the mean over patches of its range in each, as in moving-average observers, which a single
+patch with metal cannot blow up.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[Any]
+CALIBRATION_SAMPLE = 400_000
 WEIGHT_SHRINK = np.linspace(1.0, 0.4, 31)
 """Parts of the widest range among which the weights' range of least squared error is sought."""
 
@@ -44,6 +45,9 @@ class QuantWeights:
 def affine_of(low: float, high: float, config: QuantConfig) -> Affine:
     """Scale and zero point covering ``low..high`` and 0, which must be exact because of zero padding."""
     low, high = min(low, 0.0), max(high, 0.0)
+    if config.symmetric_activations:
+        middle = (config.activation_limit + 1) // 2
+        return Affine(float(np.float32(max(-low, high, 1e-8) / (middle - 1))), middle)
     scale = float(np.float32(max(high - low, 1e-8) / config.activation_limit))
     return Affine(scale, int(np.clip(round(-low / scale), 0, config.activation_limit)))
 
@@ -110,23 +114,21 @@ def run_float(graph: Graph, image: Array, watch: Callable[[str, Tensor], None] |
         return np.asarray(values[graph.scores].numpy())
 
 
-def _range(values: Tensor, percentile: float) -> tuple[float, float]:
-    if percentile >= 100:
-        return float(values.min()), float(values.max())
-    flat = values.detach().reshape(-1).numpy()
-    # Thinning keeps the sort cheap; an odd stride does not always hit the same place of a row.
-    flat = flat[:: max(1, flat.size // 400_000) | 1]
-    return float(np.percentile(flat, 100 - percentile)), float(np.percentile(flat, percentile))
-
-
 def calibrate(graph: Graph, patches: Iterable[Array], config: QuantConfig) -> dict[str, Affine]:
     """Scale and zero point of every activation of ``graph`` from representative patches (1, 1, z, y, x).
 
     Raises ValueError when there is no patch.
     """
+    from ToothTopoSegLib.quantization.observers import observed_range, thinned
+
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in graph.tensors}
+
+    def watch(name: str, values: Tensor) -> None:
+        low, high = observed_range(thinned(values, CALIBRATION_SAMPLE), config)
+        seen[name].append((float(low), float(high)))
+
     for patch in patches:
-        run_float(graph, patch, lambda name, value: seen[name].append(_range(value, config.percentile)))
+        run_float(graph, patch, watch)
     if not seen[graph.image]:
         raise ValueError("calibration needs at least one patch")
     means = {name: np.mean(ranges, axis=0) for name, ranges in seen.items()}

@@ -48,15 +48,15 @@ class ActivationQuantizer(nn.Module):
     def __init__(self, config: QuantConfig) -> None:
         super().__init__()
         self.limit = config.activation_limit
-        self.observer = Observer(config)
-        self.learned = LearnedRange(config) if config.learned_ranges else None
+        self.observer: Observer = Observer(config)
+        self.learned: LearnedRange | None = LearnedRange(config) if config.learned_ranges else None
         self.observing = True
 
     def affine(self, values: int = 1) -> tuple[Tensor, Tensor]:
         """Scale and zero point; ``values`` is how many numbers they quantize."""
-        found: tuple[Tensor, Tensor]
-        found = self.observer.affine() if self.learned is None else self.learned.affine(values)
-        return found
+        if self.learned is None or self.observing:
+            return self.observer.affine()
+        return self.learned.affine(values)
 
     def forward(self, values: Tensor, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Integers minus the zero point, and their scale, of real ``values`` (b, c, z, y, x) or of sums in ``unit``.

@@ -21,8 +21,9 @@ from ToothTopoSegLib.quantization.config import QuantConfig
 SAMPLE = 65_536
 """About how many values a range is estimated from while training; sorting all of them would dominate the step."""
 SMALLEST_SPAN, LARGEST = 1e-8, 1e30
-SHRINK = 0.9
-SHRINK_STEPS = 32
+SHRINK, SHRINK_STEPS = 0.85, 20
+ERROR_SAMPLE = 16_384
+"""About how many values each range is tried on when the one of least squared error is sought."""
 MOMENTUM = 0.05
 
 
@@ -37,35 +38,58 @@ def observed_range(values: Tensor, config: QuantConfig) -> tuple[Tensor, Tensor]
     flat = values.detach().reshape(-1).float()
     flat = torch.where(flat.isfinite(), flat, 0.0).clamp(-LARGEST, LARGEST)
     if config.observer == "percentile" and config.percentile < 100:
-        share = config.percentile / 100
-        low, high = torch.quantile(flat, flat.new_tensor([1 - share, share])).unbind()
+        share = 1 - config.percentile / 100
+        low, high = -_upper_quantile(-flat, share), _upper_quantile(flat, share)
     else:
         low, high = flat.amin(), flat.amax()
     low, high = low.clamp(max=0), high.clamp(min=0)
     return _least_error(flat, low, high, config) if config.observer == "mse" else (low, high)
 
 
+def _upper_quantile(flat: Tensor, share: float) -> Tensor:
+    """The value above which ``share`` of the values lie, linearly interpolated; only the top of them is sorted."""
+    place = share * (len(flat) - 1)
+    top = flat.topk(min(int(place) + 2, len(flat))).values
+    return torch.lerp(top[int(place)], top[-1], place - int(place))
+
+
 def _least_error(flat: Tensor, low: Tensor, high: Tensor, config: QuantConfig) -> tuple[Tensor, Tensor]:
     """The range within ``low..high`` of least mean squared error: first the better high end, then the low one."""
+    values, weights = _with_all_extremes(flat)
     shrink = SHRINK ** torch.arange(SHRINK_STEPS, device=flat.device)
-    high = (shrink * high)[_squared_errors(flat, low.expand(SHRINK_STEPS), shrink * high, config).argmin()]
-    low = (shrink * low)[_squared_errors(flat, shrink * low, high.expand(SHRINK_STEPS), config).argmin()]
-    return low, high
+    errors = _squared_errors(values, weights, low.expand(SHRINK_STEPS), shrink * high, config)
+    high = (shrink * high)[errors.argmin()]
+    errors = _squared_errors(values, weights, shrink * low, high.expand(SHRINK_STEPS), config)
+    return (shrink * low)[errors.argmin()], high
 
 
-def _squared_errors(flat: Tensor, low: Tensor, high: Tensor, config: QuantConfig) -> Tensor:
-    """Mean squared error (k,) of quantizing ``flat`` (n,) with each of k ranges, in units of the widest step."""
+def _with_all_extremes(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """At most about ``ERROR_SAMPLE`` values, the largest and the smallest among them, and how many each stands for."""
+    ends = ERROR_SAMPLE // 4
+    if len(flat) <= ERROR_SAMPLE:
+        return flat, torch.ones_like(flat)
+    ordered = flat.sort().values
+    step = (len(flat) - 2 * ends) // (2 * ends) + 1
+    values = torch.cat([ordered[:ends], ordered[ends:-ends:step], ordered[-ends:]])
+    weights = torch.ones_like(values)
+    weights[ends:-ends] = step
+    return values, weights
+
+
+def _squared_errors(flat: Tensor, weights: Tensor, low: Tensor, high: Tensor, config: QuantConfig) -> Tensor:
+    """Weighted sum of squared errors (k,) of quantizing ``flat`` (n,) with each of k ranges, in the widest step."""
     scale, zero_point = affine_of_range(low, high, config)
     x = flat / scale[:, None]
     levels = x.round().clamp(-zero_point[:, None], config.activation_limit - zero_point[:, None])
-    return ((levels - x) * (scale / scale.amax())[:, None]).square().mean(1)
+    return ((levels - x) * (scale / scale.amax())[:, None]).square() @ weights
 
 
 def affine_of_range(low: Tensor, high: Tensor, config: QuantConfig) -> tuple[Tensor, Tensor]:
     """Scale and zero point (whole numbers, float32) of ranges ``low`` <= 0 <= ``high`` of any common shape."""
     if config.symmetric_activations:
-        high = torch.maximum(-low, high)
-        low = -high
+        middle = (config.activation_limit + 1) // 2
+        scale = torch.maximum(-low, high).clamp(min=SMALLEST_SPAN) / (middle - 1)
+        return scale, torch.full_like(scale, middle)
     scale = (high - low).clamp(min=SMALLEST_SPAN) / config.activation_limit
     return scale, (-low / scale).round().clamp(0, config.activation_limit)
 

@@ -19,6 +19,7 @@ from ToothTopoSegLib.quantization import audit
 from ToothTopoSegLib.quantization.audit import audit_model
 from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
 from ToothTopoSegLib.quantization.calibrate import run_float
+from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.export import export_run, float_bundle, float_weights_path, record_metrics
 from ToothTopoSegLib.segmentation.runner import Runner
 from ToothTopoSegLib.training import cases
@@ -80,7 +81,7 @@ def test_the_card_says_where_the_model_comes_from(run_folder: Path, exported) ->
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card["plan"] == TINY.as_dict()
     assert card["precision"] == "uint8 activations, int7 weights in int8"
-    assert card["quantization"] == {
+    assert card["quantization"] == QuantConfig().as_dict() | {
         "weight_bits": 7,
         "activation_bits": 8,
         "percentile": 99.99,

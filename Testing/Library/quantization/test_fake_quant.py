@@ -27,7 +27,7 @@ CONFIGS = {
     "least error": QuantConfig(observer="mse", weight_observer="mse"),
     "learned": QuantConfig(learned_ranges=True),
     "symmetric": QuantConfig(symmetric_activations=True, observer="minmax"),
-    "per tensor": QuantConfig(weights_per_channel=False, weight_bits=8),
+    "per tensor": QuantConfig(weights_per_channel=False),
     "learned, 4 bits": QuantConfig(weight_bits=4, learned_ranges=True, symmetric_activations=True),
 }
 
@@ -246,7 +246,8 @@ def test_a_shuffle_shares_the_range_of_what_it_moves() -> None:
             Conv("low", "image", one, np.zeros(1, np.float32), stride=2),
             Conv("up.conv", "low", spread, np.zeros(8, np.float32)),
             Shuffle("up", "up.conv"),
-            Concat("cat", ("up", "image")),
+            Conv("same", "image", one, np.zeros(1, np.float32)),
+            Concat("cat", ("up", "same")),
             Conv("scores", "cat", np.ones((2, 2, 1, 1, 1), np.float32), np.zeros(2, np.float32)),
         )
     )
