@@ -1,15 +1,16 @@
-"""The training loop: resumable, logged, the same on CPU and GPU.
+"""The training loop: resumable, logged, the same on CPU and GPU, in float or quantization-aware.
 
 In: a :class:`Schedule`, a cache of cases and a run folder. Out: ``checkpoint.pt`` (everything needed to go on),
-``weights.safetensors`` (averaged weights) and ``log.csv`` in that folder. The last part of a training runs with the
-norm statistics frozen, because that is what folding them into the convolutions freezes too.
+``weights.safetensors`` (averaged weights by nnU-Net's names) and the log (:mod:`ToothTopoSegLib.training.log`) in that
+folder. The last part of a training in float runs with the norm statistics frozen, because that is what folding them
+into the convolutions freezes too. A quantization-aware training starts from weights of such a one and learns what the
+integer graph computes, see :mod:`ToothTopoSegLib.quantization.fake_quant`.
 """
 
 from __future__ import annotations
 
-import csv
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.errors import UsageError
 from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.training.cases import FIRST_CRANIUM, load_case
+from ToothTopoSegLib.training.log import TrainingLog
+from ToothTopoSegLib.training.losses.objective import Objective, ObjectiveTerms
 from ToothTopoSegLib.training.network import Plan, build_network
 from ToothTopoSegLib.training.sampling import draw_sample
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+Weights = Mapping[str, NDArray[Any]]
+LOG_EVERY = 25
+"""Steps from one row of the log to the next."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,10 @@ class Schedule:
     A step learns from ``batch`` samples. ``frozen_from`` is the step from which norm statistics stay fixed. Until
     ``coarse_until`` patches of ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the
     cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
+
+    With ``quantization`` the training is quantization-aware: ranges are observed on ``calibration`` samples before the
+    first step and on every step until ``ranges_frozen_from``. ``grid`` and ``kurtosis`` are the weights of the terms
+    of the quantization regulariser, ``objective`` says what else is minimised.
     """
 
     plan: Plan = field(default_factory=Plan)
@@ -56,6 +69,12 @@ class Schedule:
     coarse_spacing: float = 1.25
     numbering: float = 0.5
     numbering_from: int = 400
+    objective: Objective = field(default_factory=Objective)
+    quantization: QuantConfig | None = None
+    calibration: int = 8
+    ranges_frozen_from: int = 0
+    grid: float = 0.0
+    kurtosis: float = 0.0
 
     def case_number(self, step: int, rng: np.random.Generator) -> int:
         """The case a step draws: a head with jaws or, later in the training, at times a piece of head without."""
@@ -142,29 +161,80 @@ def _batches(samples: _Samples, workers: int) -> Iterable[tuple[Tensor, Tensor]]
     return ((torch.stack([image for image, _ in d]), torch.stack([classes for _, classes in d])) for d in drawn)
 
 
-def _freeze_norm(network: nn.Module) -> None:
-    """Let norm layers use their running statistics from now on without changing them."""
+def _freeze(network: nn.Module, schedule: Schedule, step: int) -> None:
+    """From their steps on, let norms use their running statistics and quantizers their ranges without changing them."""
     from torch import nn
 
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.eval()
+    from ToothTopoSegLib.quantization.fake_quant import QatNetwork
+
+    if isinstance(network, QatNetwork):
+        if step >= schedule.ranges_frozen_from:
+            network.freeze_ranges()
+    elif step >= schedule.frozen_from:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.eval()
 
 
-def _new_state(schedule: Schedule, device: str) -> State:
+def _new_state(schedule: Schedule, device: str, start: Weights | None, cases: Path | None) -> State:
     import copy
 
     import torch
-    from torch import nn
 
     torch.manual_seed(schedule.seed)
-    network = build_network(schedule.plan).to(device=device, memory_format=torch.channels_last_3d)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.momentum = 0.03
+    network = _float_network(schedule, start) if schedule.quantization is None else _qat(schedule, start, cases)
+    network = network.to(device=device, memory_format=torch.channels_last_3d)
     weights, decay = network.parameters(), schedule.weight_decay
     optimiser = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=decay, fused=True)
     return State(network, copy.deepcopy(network).eval(), optimiser)
+
+
+def _float_network(schedule: Schedule, start: Weights | None) -> nn.Module:
+    """The network of a schedule with random weights or those it starts from; RuntimeError where they do not fit."""
+    import torch
+    from torch import nn
+
+    network = build_network(schedule.plan)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = 0.03
+    if start is not None:
+        known = unaliased(network.state_dict())
+        if known.keys() != start.keys():
+            odd = sorted(known.keys() ^ start.keys())[0]
+            raise RuntimeError(f"The weights to start from are of another network ({odd} is in one of them alone).")
+        network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in start.items()}, strict=False)
+    return network
+
+
+def _qat(schedule: Schedule, start: Weights | None, cases: Path | None) -> nn.Module:
+    """The network of a schedule in fake quantization, its ranges observed on samples of its cases."""
+    from ToothTopoSegLib.quantization.fake_quant import quantized_network
+
+    if start is None or cases is None or schedule.quantization is None:
+        raise UsageError("Quantization-aware training starts from trained weights, but none were given; name a model.")
+    return quantized_network(start, schedule.plan, schedule.quantization, _calibration_samples(schedule, cases))
+
+
+def _calibration_samples(schedule: Schedule, cases: Path) -> Iterator[NDArray[np.float32]]:
+    """Images (1, 1, z, y, x) as the training will see them."""
+    for i in range(schedule.calibration):
+        rng = np.random.default_rng([schedule.seed, 4 * 10**6 + i])
+        image, _ = draw_sample(load_case(cases, int(rng.integers(schedule.cases))), rng, *schedule.view(schedule.steps))
+        yield image[None, None].numpy()
+
+
+def named_weights(network: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """The weights of a network by nnU-Net's names, also of one in fake quantization."""
+    import torch
+
+    from ToothTopoSegLib.quantization.fake_quant import QatNetwork
+    from ToothTopoSegLib.quantization.fold import unfold
+
+    if not isinstance(network, QatNetwork):
+        return {k: v.contiguous() for k, v in unaliased(network.state_dict()).items()}
+    unfolded = unfold(network.exported().graph, network.exported_heads(), plan)
+    return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in unfolded.items()}
 
 
 def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -191,8 +261,7 @@ def save_state(state: State, schedule: Schedule, folder: Path) -> None:
     }
     torch.save(content, folder / "checkpoint.part")
     (folder / "checkpoint.part").replace(folder / "checkpoint.pt")
-    weights = {k: v.contiguous() for k, v in unaliased(state.average.state_dict()).items()}
-    save_file(weights, folder / "weights.part")
+    save_file(named_weights(state.average, schedule.plan), folder / "weights.part")
     (folder / "weights.part").replace(folder / "weights.safetensors")
 
 
@@ -202,11 +271,17 @@ def unaliased(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in weights.items() if not any(s in k for s in skip)}
 
 
-def load_state(schedule: Schedule, folder: Path, device: str) -> State:
-    """The state a run folder holds, or a new one; RuntimeError when the checkpoint is of another plan."""
+def load_state(
+    schedule: Schedule, folder: Path, device: str, start: Weights | None = None, cases: Path | None = None
+) -> State:
+    """The state a run folder holds, or a new one, with random weights or those to ``start`` from.
+
+    Raises RuntimeError when checkpoint or weights are of another plan, UsageError when a quantization-aware schedule is
+    to begin without weights and ``cases`` to observe.
+    """
     import torch
 
-    state = _new_state(schedule, device)
+    state = _new_state(schedule, device, start, cases)
     path = folder / "checkpoint.pt"
     if path.exists():
         content = torch.load(path, map_location=device, weights_only=True)
@@ -258,34 +333,6 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-LOG_COLUMNS = ("step", "rate", "loss", "dice_teeth", "dice_any_tooth", "seconds")
-
-
-def _rewind_log(folder: Path, step: int) -> None:
-    """Forget the rows after ``step``: an interrupted training logs the steps since its last checkpoint once more."""
-    path = folder / "log.csv"
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    staged = folder / "log.part"
-    with staged.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    staged.replace(path)
-
-
-def _log(folder: Path, row: dict[str, Any]) -> None:
-    path = folder / "log.csv"
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS, restval="")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def run_training(
     schedule: Schedule,
     folder: Path,
@@ -294,50 +341,69 @@ def run_training(
     workers: int = 1,
     held_out: range = range(0),
     progress: Progress = silent,
+    start: Weights | None = None,
 ) -> dict[str, Any]:
     """Train until ``schedule.steps``, going on from what ``folder`` holds; returns the last measures.
 
-    ``cases`` is the folder of cached cases, ``held_out`` the numbers of those that only :func:`validate` sees.
-    ``progress`` may cancel: the training then goes on from its last checkpoint. Raises FileNotFoundError when a case
-    is not in the cache.
+    ``cases`` is the folder of cached cases, ``held_out`` the numbers of those that only :func:`validate` sees and
+    ``start`` the weights (by nnU-Net's names) that a new run begins with. ``progress`` may cancel: the training then
+    goes on from its last checkpoint. Raises FileNotFoundError when a case is not in the cache, and what
+    :func:`load_state` raises.
     """
     import torch
 
-    from ToothTopoSegLib.training.losses.overlap import deep_supervision_loss
-
     folder.mkdir(parents=True, exist_ok=True)
-    state = load_state(schedule, folder, device)
-    _rewind_log(folder, state.step)
+    state = load_state(schedule, folder, device, start, cases)
+    log = TrainingLog(folder, state.step)
     losses: list[Tensor] = []
     measures: dict[str, Any] = {}
     began, before = time.monotonic(), state.seconds
     for image, classes in _batches(_Samples(schedule, cases, state.step, device), workers):
-        state.network.train()
-        if state.step >= schedule.frozen_from:
-            _freeze_norm(state.network)
-        for group in state.optimiser.param_groups:
-            group["lr"] = learning_rate(schedule, state.step)
-        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
-            outputs = state.network(image.to(device, memory_format=torch.channels_last_3d))
-        loss = deep_supervision_loss(outputs, classes.to(device), schedule.numbering_weight(state.step))
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 12.0)
-        state.optimiser.step()
-        # Early on the average must not drag the random initial weights along.
-        _follow(state.average, state.network, min(schedule.average, state.step / (state.step + 50)))
-        state.step += 1
-        losses.append(loss.detach())  # reading it here would make a GPU wait
+        terms = _learn(state, schedule, image.to(device, memory_format=torch.channels_last_3d), classes.to(device))
+        losses.append(terms.total.detach())  # reading it here would make a GPU wait
         state.seconds = before + time.monotonic() - began
-        if state.step % 25 == 0 or state.step == schedule.steps:
-            row = {"step": state.step, "rate": f"{learning_rate(schedule, state.step - 1):.2e}"}
+        if state.step % LOG_EVERY == 0 or state.step == schedule.steps:
             if len(held_out) and (state.step % schedule.check_every == 0 or state.step == schedule.steps):
                 measures = validate(state.average, schedule, cases, held_out, device, schedule.view(state.step - 1))
-            mean_loss = float(torch.stack(losses).mean())
-            row |= {"loss": f"{mean_loss:.4f}", "seconds": f"{state.seconds:.0f}"}
-            _log(folder, row | {k: f"{v:.4f}" for k, v in measures.items()})
-            progress(state.step / schedule.steps, f"step {state.step}: loss {mean_loss:.3f}")
+            loss = float(torch.stack(losses).mean())
+            values = {**terms.row(), **measures}
+            log.add(state.step, learning_rate(schedule, state.step - 1), loss, state.seconds, values)
+            progress(state.step / schedule.steps, f"step {state.step}: loss {loss:.3f}")
             losses, measures = [], {} if state.step < schedule.steps else measures
         if state.step % schedule.save_every == 0 or state.step == schedule.steps:
             save_state(state, schedule, folder)
+    log.close()
     return {"steps": state.step, "seconds": state.seconds, **measures, "schedule": asdict(schedule)}
+
+
+def _learn(state: State, schedule: Schedule, image: Tensor, classes: Tensor) -> ObjectiveTerms:
+    """One step: the network changes, its average follows."""
+    import torch
+
+    state.network.train()
+    _freeze(state.network, schedule, state.step)
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(schedule, state.step)
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=image.device.type != "cpu"):
+        outputs = state.network(image)
+    regulariser = _regulariser(state.network, schedule)
+    terms = schedule.objective(outputs, classes, state.step, schedule.numbering_weight(state.step), regulariser)
+    state.optimiser.zero_grad(set_to_none=True)
+    terms.total.backward()
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 12.0)
+    state.optimiser.step()
+    # Early on the average must not drag the random initial weights along.
+    _follow(state.average, state.network, min(schedule.average, state.step / (state.step + 50)))
+    state.step += 1
+    return terms
+
+
+def _regulariser(network: nn.Module, schedule: Schedule) -> Callable[[], Tensor] | None:
+    """The quantization regulariser of a network in fake quantization, if it has any weight."""
+    from ToothTopoSegLib.quantization.fake_quant import QatNetwork
+    from ToothTopoSegLib.quantization.regulariser import QuantRegulariser
+
+    if not isinstance(network, QatNetwork) or not (schedule.grid or schedule.kurtosis):
+        return None
+    terms = QuantRegulariser(schedule.grid, schedule.kurtosis)
+    return lambda: terms(network.weights_in_steps())

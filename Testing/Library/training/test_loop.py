@@ -16,8 +16,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ToothTopoSegLib.errors import Cancelled
-from ToothTopoSegLib.training import loop
+from ToothTopoSegLib.errors import Cancelled, UsageError
+from ToothTopoSegLib.quantization.config import QuantConfig
+from ToothTopoSegLib.quantization.fake_quant import QatNetwork
+from ToothTopoSegLib.training import log, loop
 from ToothTopoSegLib.training.cases import FIRST_CRANIUM
 from ToothTopoSegLib.training.loop import (
     Schedule,
@@ -28,7 +30,9 @@ from ToothTopoSegLib.training.loop import (
     unaliased,
     validate,
 )
-from ToothTopoSegLib.training.losses import overlap
+from ToothTopoSegLib.training.losses import objective
+from ToothTopoSegLib.training.losses.objective import Objective
+from ToothTopoSegLib.training.losses.topology import TopologyConfig
 from ToothTopoSegLib.training.network import Plan
 from ToothTopoSegLib.training.recipe import RECIPES
 
@@ -76,7 +80,7 @@ def test_patches_are_coarse_first_and_numbers_count_later():
 
 def test_a_run_leaves_checkpoint_weights_and_log_and_nothing_else(finished):
     folder, result = finished
-    assert {p.name for p in folder.iterdir()} == {"checkpoint.pt", "weights.safetensors", "log.csv"}
+    assert {p.name for p in folder.iterdir()} == {"checkpoint.pt", "weights.safetensors", "log.csv", "tensorboard"}
     assert result["steps"] == TINY.steps
     assert result["schedule"]["seed"] == TINY.seed
     assert 0 <= result["dice_teeth"] <= 1
@@ -114,7 +118,7 @@ def test_unaliased_weights_are_all_that_the_network_needs(finished):
 
 def test_the_log_has_a_row_at_the_end_with_every_measure(finished):
     (row,) = rows(finished[0])
-    assert list(row) == ["step", "rate", "loss", "dice_teeth", "dice_any_tooth", "seconds"]
+    assert tuple(row) == log.COLUMNS
     assert row["step"] == "6"
     assert float(row["rate"]) == pytest.approx(learning_rate(TINY, 5), rel=0.01)
     assert 0 < float(row["loss"]) < 20
@@ -143,12 +147,12 @@ def test_steps_after_the_last_checkpoint_are_logged_once_though_they_are_run_twi
 
 
 def test_a_finished_run_is_not_trained_further(finished, cache, tmp_path):
-    for path in finished[0].iterdir():
+    for path in finished[0].glob("*.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     for schedule in (TINY, replace(TINY, steps=4)):
         assert run_training(schedule, tmp_path, cache, workers=0)["steps"] == TINY.steps
-        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+        assert {p.name: p.read_bytes() for p in tmp_path.glob("*.*")} == before
 
 
 def test_norm_statistics_move_until_they_are_frozen_and_then_stay(cache, tmp_path, monkeypatch):
@@ -174,13 +178,13 @@ def losses_of_one_sample(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[f
     sample = loop.draw_sample(loop.load_case(cache, 0), np.random.default_rng(0), *TINY.view(TINY.coarse_until))
     monkeypatch.setattr(loop, "draw_sample", lambda *args: sample)
     losses: list[float] = []
-    real = overlap.deep_supervision_loss
+    real = objective.deep_supervision_loss
 
     def noted(*args: Any) -> torch.Tensor:
         losses.append(float(real(*args).detach()))
         return real(*args)
 
-    monkeypatch.setattr(overlap, "deep_supervision_loss", noted)
+    monkeypatch.setattr(objective, "deep_supervision_loss", noted)
     return losses
 
 
@@ -294,3 +298,91 @@ def test_pieces_of_head_without_jaws_come_in_from_their_step_on_at_their_share()
     assert set(late) == {*range(5), *range(FIRST_CRANIUM, FIRST_CRANIUM + 3)}
     assert abs(np.mean([n >= FIRST_CRANIUM for n in late]) - 0.25) < 0.04
     assert schedule.case_numbers == [*range(5), *range(FIRST_CRANIUM, FIRST_CRANIUM + 3)]
+
+
+# ---- quantization-aware training
+
+
+@pytest.fixture(scope="module")
+def trained(finished) -> dict[str, np.ndarray]:
+    """Weights of a finished training in float."""
+    return {name: value.numpy() for name, value in load_file(finished[0] / "weights.safetensors").items()}
+
+
+CONSTRAINED = replace(
+    TINY,
+    steps=4,
+    save_every=2,
+    coarse_until=0,
+    quantization=QuantConfig(),
+    calibration=2,
+    ranges_frozen_from=3,
+    grid=0.1,
+    kurtosis=0.01,
+    objective=Objective(topology=TopologyConfig(), scnp=3),
+)
+
+
+def test_a_quantization_aware_training_starts_from_weights_and_leaves_weights_of_the_unchanged_network(
+    trained, cache, tmp_path
+):
+    run_training(CONSTRAINED, tmp_path, cache, workers=0, held_out=HELD_OUT, start=trained)
+    weights = load_file(tmp_path / "weights.safetensors")
+    assert {name: w.shape for name, w in weights.items()} == {name: w.shape for name, w in trained.items()}
+    network = loop.build_network(TINY.plan)
+    network.load_state_dict(weights, strict=False)
+    state = load_state(CONSTRAINED, tmp_path, "cpu", trained, cache)
+    assert isinstance(state.average, QatNetwork)
+    image = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, *TINY.plan.patch)).astype(np.float32))
+    with torch.inference_mode():
+        float_scores, integer_scores = network.eval()(image)[0], state.average.eval()(image)
+    assert torch.corrcoef(torch.stack([float_scores.flatten(), integer_scores.flatten()]))[0, 1] > 0.98
+
+
+def test_every_term_of_the_objective_is_logged(trained, cache, tmp_path):
+    run_training(CONSTRAINED, tmp_path, cache, workers=0, start=trained)
+    (row,) = rows(tmp_path)
+    assert float(row["quantization"]) > 0 and float(row["segmentation"]) > 0
+    assert all(row[name] for name in ("cross_entropy", "class_dice", "tooth_dice", "numbering"))
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_an_interrupted_quantization_aware_run_goes_on_to_the_same_weights(trained, cache, tmp_path, monkeypatch):
+    schedule = replace(CONSTRAINED, quantization=QuantConfig(learned_ranges=True))
+    run_training(schedule, tmp_path / "whole", cache, workers=0, start=trained)
+    save, saved = loop.save_state, []
+
+    def save_once(*args: Any) -> None:
+        save(*args)
+        saved.append(args)
+        raise Cancelled("Cancelled.")
+
+    monkeypatch.setattr(loop, "save_state", save_once)
+    with pytest.raises(Cancelled):
+        run_training(schedule, tmp_path / "parts", cache, workers=0, start=trained)
+    monkeypatch.setattr(loop, "save_state", save)
+    run_training(schedule, tmp_path / "parts", cache, workers=0, start=trained)
+    whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    assert all(torch.allclose(parts[name], weight, rtol=1e-4, atol=1e-6) for name, weight in whole.items())
+
+
+def test_ranges_are_observed_until_they_are_frozen(trained, cache, tmp_path, monkeypatch):
+    seen = []
+
+    def note(state: loop.State, *args: object) -> None:
+        seen.append(float(state.network.quantizers["image"].observer.high))
+
+    monkeypatch.setattr(loop, "save_state", note)
+    run_training(replace(CONSTRAINED, save_every=1), tmp_path, cache, workers=0, start=trained)
+    assert seen[0] != seen[1] != seen[2] == seen[3]
+
+
+def test_quantization_aware_training_without_weights_is_refused(cache, tmp_path):
+    with pytest.raises(UsageError, match="starts from trained weights"):
+        run_training(CONSTRAINED, tmp_path, cache, workers=0)
+
+
+def test_weights_of_another_network_are_refused(trained, cache, tmp_path):
+    lacking = {name: value for name, value in trained.items() if "seg_layers.0" not in name}
+    with pytest.raises(RuntimeError, match="another network"):
+        run_training(TINY, tmp_path, cache, workers=0, start=lacking)
