@@ -223,7 +223,12 @@ def run_audit(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Proof that a model computes in integers; exit code 4 when it does not."""
     from ToothTopoSegLib.quantization.audit import audit_model
 
-    report = audit_model(args.model)
+    if args.reference or args.scan:
+        from ToothTopoSegLib.evaluation.reference_patches import reference_patches
+
+        report = audit_model(args.model, lambda bundle: reference_patches(bundle, args.scan))
+    else:
+        report = audit_model(args.model)
     if report["passed"]:
         return Outcome(report, listing(report))
     complaint = "the model does not compute in integers alone (what was found stands above): export it again."
@@ -469,6 +474,8 @@ def _add_model_commands(command: CommandMaker) -> None:
 
     add = command("audit", run_audit, "Prove from its graph that a model computes in integers.")
     add("model", nargs="?", type=Path, metavar="MODEL", help="model to audit (default: the bundled one)")
+    add("--reference", action="store_true", help="also compare it with an integer reference, on patches of phantoms")
+    add("--scan", type=Path, metavar="SCAN", help="compare it on patches of this scan too")
 
     add = command("bench", run_bench, "Measure time and memory of a scan, or accuracy on phantoms never trained on.")
     add("--scan", type=Path, metavar="SCAN", help="scan to measure with (default: a built-in one)")

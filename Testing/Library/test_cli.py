@@ -287,6 +287,16 @@ def test_audit_ends_with_4_and_a_reason_when_the_model_is_not_integer(engine, ca
     assert calls == [(Path("model.onnx"),)]
 
 
+@pytest.mark.parametrize(
+    "words, scan", [(["--reference"], None), (["--scan", "s.nii.gz"], Path("s.nii.gz"))], ids=["phantoms", "scan"]
+)
+def test_audit_compares_with_the_integer_reference_on_demand(engine, words, scan):
+    calls = engine("quantization.audit", "audit_model", lambda model, patches: {"passed": True, "n": patches("bundle")})
+    asked = engine("evaluation.reference_patches", "reference_patches", 7)
+    assert cli.main(["audit", *words]) == 0
+    assert calls[0][0] is None and asked == [("bundle", scan)]
+
+
 def test_json_puts_one_object_on_stdout_whatever_the_engine_prints(segment, capsys):
     def noisy(*_args):
         print("a library talks")

@@ -2,18 +2,25 @@
 
 ONNX Runtime optimises the graph as it would for running, writes it down, and every node of *that* graph is read:
 one QuantizeLinear at the input, only operators that take and give uint8 activations after it, and no float tensor
-between them. Anything else fails the audit by name.
+between them. Anything else fails the audit by name. That is one claim; the other, that ONNX Runtime computes with that
+graph what integers alone would, is measured on whole patches against the integer reference.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.quantization.bundle import Bundle
 
 INTEGER_OPERATORS = {
     "QuantizeLinear",
@@ -81,10 +88,14 @@ def _wrong_tensors(graph: Any) -> Iterator[str]:
             yield f"the inner tensor {value.name} is float"
 
 
-def audit_model(model: Path | None = None) -> dict[str, Any]:
-    """Audit a bundle (the bundled one by default): {"passed", "operators", "problems", ...}.
+def audit_model(
+    model: Path | None = None, patches: Callable[[Bundle], Iterable[NDArray[Any]]] | None = None
+) -> dict[str, Any]:
+    """Audit a bundle (the bundled one by default): {"passed", "all_uint8_graph", "operators", "problems", ...}.
 
-    Raises ModelError when the bundle is missing, altered or cannot be loaded.
+    With ``patches``, which gives normalised patches (1, 1, z, y, x) for a bundle, ONNX Runtime is also compared with
+    the integer reference on them: "equal_to_integer_reference" and the counts in "integer_reference". A graph that is
+    not all integer is not compared. Raises ModelError when the bundle is missing, altered or cannot be loaded.
     """
     from ToothTopoSegLib.quantization.bundle import load_bundle
 
@@ -97,7 +108,7 @@ def audit_model(model: Path | None = None) -> dict[str, Any]:
             f"ONNX Runtime cannot load the model {bundle.path.name} ({reason}); update onnxruntime or give another."
         ) from error
     problems = audit_graph(graph)
-    return {
+    report = {
         "model": bundle.path.name,
         "passed": not problems,
         "all_uint8_graph": not problems,
@@ -106,3 +117,13 @@ def audit_model(model: Path | None = None) -> dict[str, Any]:
         "bytes": len(bundle.model),
         "sha256": bundle.card["sha256"],
     }
+    return report | _compared(bundle, patches) if patches and not problems else report
+
+
+def _compared(bundle: Bundle, patches: Callable[[Bundle], Iterable[NDArray[Any]]]) -> dict[str, Any]:
+    """The part of the report about the integer reference."""
+    from ToothTopoSegLib.quantization.reference import compare_with_reference
+
+    found = compare_with_reference(bundle.model, patches(bundle))
+    equal = found.differing_scores == 0
+    return {"passed": equal, "equal_to_integer_reference": equal, "integer_reference": asdict(found)}

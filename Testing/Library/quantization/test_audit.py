@@ -11,10 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from Testing.Library.quantization.tiny import TINY, Tiny
+from Testing.Library.quantization.tiny import TINY, Tiny, smooth_patches
 from ToothTopoSegLib.errors import ModelError
+from ToothTopoSegLib.quantization import reference
 from ToothTopoSegLib.quantization.audit import audit_graph, audit_model, optimised_graph
 from ToothTopoSegLib.quantization.onnx_graph import float_model
+from ToothTopoSegLib.quantization.reference import Difference
 
 
 def _problems(model: bytes) -> list[str]:
@@ -143,6 +145,31 @@ def test_a_bundle_is_audited_with_its_figures(tiny_bundle: Path) -> None:
     assert report["operators"]["QLinearConv"] == 8 and report["operators"]["QuantizeLinear"] == 1
     assert report["sha256"] == hashlib.sha256(tiny_bundle.read_bytes()).hexdigest()
     assert json.loads(json.dumps(report)) == report
+
+
+def test_the_comparison_with_the_integer_reference_is_a_claim_of_its_own(tiny_bundle: Path) -> None:
+    report = audit_model(tiny_bundle, lambda bundle: smooth_patches(TINY, 2, seed=6))
+    assert report["passed"] and report["all_uint8_graph"] and report["equal_to_integer_reference"]
+    found = report["integer_reference"]
+    assert found["patches"] == 2 and found["scores"] == 2 * TINY.classes * 16**3 and found["differing_scores"] == 0
+    assert "equal_to_integer_reference" not in audit_model(tiny_bundle)
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_an_integer_graph_that_differs_from_the_reference_does_not_pass(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    different = Difference(1, 100, 3, 1, 10, 0, {"scores": 3})
+    monkeypatch.setattr(reference, "compare_with_reference", lambda model, patches: different)
+    report = audit_model(tiny_bundle, lambda bundle: smooth_patches(TINY, 1))
+    assert report["all_uint8_graph"] and not report["equal_to_integer_reference"] and not report["passed"]
+    assert report["integer_reference"]["layers"] == {"scores": 3}
+
+
+def test_a_graph_that_is_not_all_integer_is_not_compared(tmp_path: Path, tiny_bundle: Path, tiny: Tiny) -> None:
+    _bundle_of(tmp_path, tiny_bundle, float_model(tiny.graph, TINY.patch))
+    report = audit_model(tmp_path / "other.onnx", lambda bundle: smooth_patches(TINY, 1))
+    assert not report["passed"] and "equal_to_integer_reference" not in report
 
 
 def test_a_bundle_that_is_not_all_integer_is_told_and_not_raised(tmp_path: Path, tiny_bundle: Path, tiny: Tiny) -> None:
