@@ -249,7 +249,22 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
 
 
 def run_experiment(args: argparse.Namespace, progress: Progress) -> Outcome:
-    """The evidence: faults planted into clean label maps, how many are found and how many mended."""
+    """The evidence, printed as its table."""
+    return run_quantization(args, progress) if args.name == "quantization" else run_faults(args, progress)
+
+
+def run_quantization(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """What quantization does to the topology of teeth, and what each remedy gives."""
+    from ToothTopoSegLib.training.experiment import run
+
+    if args.output is None:
+        raise UsageError("the experiment takes hours and goes on where it was interrupted: name its folder with -o.")
+    result = run(args.output, args.model, None, args.workers, args.scan, progress)
+    return Outcome(result, result.pop("page"))
+
+
+def run_faults(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Faults planted into clean label maps, how many are found and how many mended."""
     from ToothTopoSegLib.evaluation.fault_table import run, table, write_evidence
     from ToothTopoSegLib.evaluation.faults import KINDS
 
@@ -489,13 +504,22 @@ def _add_model_commands(command: CommandMaker) -> None:
 
 def _add_experiment(command: CommandMaker) -> None:
     add = command("experiment", run_experiment, "Repeat an experiment of the evidence and print its table.")
-    add("name", choices=("faults",), help="faults: errors planted into clean label maps, found and mended")
+    add(
+        "name",
+        choices=("faults", "quantization"),
+        help="faults: errors planted into clean label maps, found and mended; quantization: float and integer models, "
+        "trained with and without the topological loss",
+    )
     add("--count", type=positive, default=40, metavar="N", help="label maps (default: 40)")
     add("--seed", type=natural, default=1000, metavar="S", help="seed of the first one (default: 1000)")
     add("--per-kind", type=positive, default=1, metavar="N", help="faults of each kind in each map (default: 1)")
     add("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
     add("--kinds", nargs="+", metavar="KIND", help="kinds of faults (default: all)")
-    add("-o", "--output", type=Path, metavar="DIR", help="folder for faults.md and faults.json")
+    add(
+        "--model", type=Path, metavar="BUNDLE", help="quantization: the bundle to start from (default: the bundled one)"
+    )
+    add("--scan", type=Path, metavar="SCAN", help="quantization: a real scan to count findings on")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for faults.md and faults.json, or of the experiment")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -22,6 +22,7 @@ from ToothTopoSegLib.quantization.bundle import CARD_SCHEMA, Bundle
 from ToothTopoSegLib.quantization.config import QuantConfig
 
 if TYPE_CHECKING:
+    from ToothTopoSegLib.quantization.fake_quant import QatNetwork
     from ToothTopoSegLib.quantization.graph import Graph
     from ToothTopoSegLib.training.network import Plan
 
@@ -113,10 +114,22 @@ def quantized(
     return integer_model(graph, activations, config, plan.patch), affine
 
 
+def integer_twin(network: QatNetwork, plan: Plan) -> tuple[bytes, dict[str, Any]]:
+    """The integer ONNX model that a network in fake quantization stands for, and what makes its scores real ones."""
+    from ToothTopoSegLib.quantization.onnx_graph import integer_model
+
+    found = network.exported()
+    scores = found.activations[found.graph.scores]
+    model = integer_model(found.graph, found.activations, network.config, plan.patch, found.weight_scales)
+    return model, {"scale": scores.scale, "zero_point": scores.zero_point}
+
+
 def export_run(
     run_folder: Path, bundle: Path, progress: Progress = silent, config: QuantConfig | None = None
 ) -> dict[str, Any]:
     """Write the bundle ``bundle`` (an .onnx path) from a training run; returns the card.
+
+    A run in float is quantized as ``config`` says; a quantization-aware one is written as it was trained.
 
     Raises UsageError when ``run_folder`` holds no finished run or ``bundle`` is no .onnx path, ModelError when the
     weights are damaged or the exported graph fails its own audit, OutputError when the bundle cannot be written; then
@@ -127,14 +140,19 @@ def export_run(
     from ToothTopoSegLib.imaging.write import output_folder
     from ToothTopoSegLib.quantization.audit import audit_graph, optimised_graph
 
-    config = config or QuantConfig()
     if bundle.suffix != ".onnx":
         raise UsageError(f"The bundle {bundle.name} must end in .onnx; its card and float weights get the same name.")
     progress(0.0, "folding the norms")
     schedule, plan, weights = _read_run(run_folder)
     graph = _folded(weights, plan)
-    patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan, part(progress, 0.1, 0.8))
-    model, scores = quantized(graph, patches, plan, config)
+    trained = schedule.get("quantization")
+    if trained:
+        config = QuantConfig(**trained)
+        model, scores = integer_twin(_trained_network(run_folder, weights, plan, config), plan)
+    else:
+        config = config or QuantConfig()
+        patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan, part(progress, 0.1, 0.8))
+        model, scores = quantized(graph, patches, plan, config)
     progress(0.8, "auditing the integer graph")
     if problems := audit_graph(optimised_graph(model).graph):
         raise ModelError(f"The exported graph is not all integer: {problems[0]}.")
@@ -165,6 +183,23 @@ def _read_run(run_folder: Path) -> tuple[dict[str, Any], Plan, dict[str, NDArray
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"The schedule.json in {run_folder} is none of a training; run the training again.") from error
     return schedule, plan, _half(read_weights(files[0]))
+
+
+def _trained_network(run_folder: Path, weights: dict[str, NDArray[Any]], plan: Plan, config: QuantConfig) -> QatNetwork:
+    """The averaged network of a quantization-aware run; UsageError where its checkpoint is missing or another's."""
+    import torch
+
+    from ToothTopoSegLib.quantization.fake_quant import QatNetwork
+    from ToothTopoSegLib.quantization.fold import supervision_heads
+
+    network = QatNetwork(_folded(weights, plan), config, supervision_heads(weights, plan))
+    network.freeze_ranges()
+    try:
+        content = torch.load(run_folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+        network.load_state_dict(content["average"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise UsageError(f"The checkpoint in {run_folder} is missing or of another run; train there again.") from error
+    return network.eval()
 
 
 def _folded(weights: dict[str, NDArray[Any]], plan: Plan) -> Graph:

@@ -1,0 +1,400 @@
+"""The experiment: what quantization does to the topology of teeth, and what each remedy gives.
+
+In: a trained bundle with its float weights. From these weights every training starts anew and learns for the same
+number of steps from the same samples: in float (FP32, and quantized afterwards: PTQ), quantization-aware (QAT), and
+that with SCNP, with the topological loss, and with each of its terms alone; each for several training seeds. All models
+are then held against the truth of the same held-out hard scans, see :mod:`ToothTopoSegLib.evaluation.comparison`.
+
+Out: a folder that an interrupted experiment goes on in, with ``evidence/``: all rows as CSV, a Markdown page, a plot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ToothTopoSegLib.errors import ModelError, UsageError
+from ToothTopoSegLib.evaluation.comparison import HELD_OUT_SEED, Row
+from ToothTopoSegLib.progress import Progress, part, silent
+from ToothTopoSegLib.quantization.config import QuantConfig
+from ToothTopoSegLib.training.loop import Schedule
+from ToothTopoSegLib.training.losses.objective import Objective
+from ToothTopoSegLib.training.losses.topology import TopologyConfig
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.phantom.write import Phantom
+    from ToothTopoSegLib.quantization.bundle import Bundle
+
+TITLES = {
+    "fp32": "FP32",
+    "ptq": "PTQ INT8",
+    "qat": "QAT INT8",
+    "qat_scnp": "QAT INT8 + SCNP",
+    "qat_topology": "QAT INT8 + topology",
+    "qat_components": "QAT INT8 + components alone",
+    "qat_adjacency": "QAT INT8 + adjacency alone",
+    "qat_holes": "QAT INT8 + holes alone",
+}
+"""The models in the order of the table."""
+LATENCY_RUNS = 7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the experiment is made of; a folder belongs to one value of it.
+
+    Every training draws patches of ``patch`` voxels from the heads 0 to ``cases`` - 1.
+    """
+
+    steps: int = 160
+    seeds: tuple[int, ...] = (1, 2, 3)
+    scans: int = 20
+    cases: int = 60
+    patch: tuple[int, int, int] = (48, 64, 64)
+    batch: int = 1
+    rate: float = 2e-4
+    quantization: QuantConfig = field(default_factory=QuantConfig)
+    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(ramp_steps=20))
+    grid: float = 0.01
+
+    @property
+    def scan_seeds(self) -> range:
+        """The seeds of the held-out scans."""
+        return range(HELD_OUT_SEED, HELD_OUT_SEED + self.scans)
+
+    def trainings(self) -> dict[str, Schedule]:
+        """The schedules by name, for the plan of no network in particular and training seed 0."""
+        plain = Schedule(
+            steps=self.steps,
+            batch=self.batch,
+            warmup=min(10, self.steps),
+            frozen_from=0,
+            rate=self.rate,
+            average=0.98,
+            cases=self.cases,
+            crania=0,
+            cranium_share=0.0,
+            coarse_until=self.steps + 1,
+            coarse_patch=self.patch,
+            numbering_from=0,
+            save_every=20,
+        )
+        qat = replace(
+            plain, quantization=self.quantization, ranges_frozen_from=self.steps // 2, grid=self.grid, calibration=16
+        )
+        alone = {name: dict.fromkeys(("components", "adjacency", "holes"), 0.0) for name in _TERMS}
+        for name, weights in alone.items():
+            weights[name] = getattr(self.topology, name)
+        return {
+            "fp32": plain,
+            "qat": qat,
+            "qat_scnp": replace(qat, objective=Objective(scnp=3)),
+            "qat_topology": replace(qat, objective=Objective(topology=self.topology)),
+            **{
+                f"qat_{name}": replace(qat, objective=Objective(topology=replace(self.topology, **weights)))
+                for name, weights in alone.items()
+            },
+        }
+
+
+_TERMS = ("components", "adjacency", "holes")
+
+
+def run(
+    folder: Path,
+    model: Path | None = None,
+    settings: Settings | None = None,
+    workers: int = 1,
+    scan: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Do what is left of the experiment in ``folder`` and sum up; returns the summary and the page of the evidence.
+
+    ``model`` is the bundle whose float weights all trainings start from, ``workers`` how many trainings run at a time,
+    each on one core, ``scan`` a real scan without truth on which findings are counted. Raises UsageError for a folder
+    of another experiment, ModelError when the bundle has no float weights, InputError for the scan.
+    """
+    from ToothTopoSegLib.quantization.bundle import load_bundle
+    from ToothTopoSegLib.quantization.export import float_weights_path
+    from ToothTopoSegLib.training.cases import cache_case
+
+    settings = settings or Settings()
+    bundle = load_bundle(model)
+    if not float_weights_path(bundle.path).is_file():
+        raise ModelError(f"The model {bundle.path.name} has no float weights beside it; copy the whole bundle.")
+    _claim(folder, settings, bundle)
+    jobs = [(folder, bundle.path, settings, name, seed) for seed in settings.seeds for name in settings.trainings()]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_core) as pool:
+        cases = [pool.submit(cache_case, folder / "cases", n) for n in range(settings.cases)]
+        _wait(cases, part(progress, 0.0, 0.1), "training heads")
+        scans = [pool.submit(_cache_scan, folder, seed, bundle.path) for seed in settings.scan_seeds]
+        _wait(scans, part(progress, 0.1, 0.15), "held-out scans")
+        _wait([pool.submit(_train_and_measure, *job) for job in jobs], part(progress, 0.15, 0.95), "trainings")
+    rows = [row for path in sorted((folder / "rows").glob("*.json")) for row in _read(path)]
+    real = _on_a_real_scan(folder, settings, scan, part(progress, 0.95, 0.99)) if scan is not None else {}
+    return _evidence(folder, settings, bundle, rows, real)
+
+
+def _claim(folder: Path, settings: Settings, bundle: Bundle) -> None:
+    """Note whose the folder is; UsageError where it is another experiment's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "experiment.json"
+    wanted = {"sha256": bundle.card["sha256"], **asdict(settings)}
+    text = json.dumps(wanted, indent=2) + "\n"
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise UsageError(f"The folder {folder} holds an experiment with another model or settings; choose a new one.")
+    note.write_text(text, encoding="utf-8")
+
+
+def _one_core() -> None:
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def _wait(jobs: Iterable[Any], progress: Progress, what: str) -> None:
+    jobs = list(jobs)
+    try:
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            progress(done / len(jobs), f"{what}: {done} of {len(jobs)}")
+    except BaseException:
+        for job in jobs:
+            job.cancel()
+        raise
+
+
+# ---- one training and what came of it
+
+
+def _train_and_measure(folder: Path, model: Path, settings: Settings, name: str, seed: int) -> None:
+    """Train unless that is done, then measure the models of this training unless that is done."""
+    from ToothTopoSegLib.quantization.bundle import load_bundle
+    from ToothTopoSegLib.quantization.export import float_weights_path
+    from ToothTopoSegLib.quantization.fold import read_weights
+    from ToothTopoSegLib.training.loop import run_training
+    from ToothTopoSegLib.training.network import Plan
+
+    arms = ("fp32", "ptq") if name == "fp32" else (name,)
+    if all(_rows_path(folder, arm, seed).exists() for arm in arms):
+        return
+    bundle = load_bundle(model)
+    plan = Plan.from_dict(bundle.card["plan"])
+    schedule = replace(settings.trainings()[name], plan=plan, coarse_spacing=plan.spacing, seed=seed)
+    run_folder = folder / "runs" / f"{name}_{seed}"
+    run_folder.mkdir(parents=True, exist_ok=True)
+    start = read_weights(float_weights_path(bundle.path))
+    run_training(schedule, run_folder, folder / "cases", workers=0, start=start)
+    (run_folder / "schedule.json").write_text(json.dumps({"recipe": name, **asdict(schedule)}), encoding="utf-8")
+    for arm in arms:
+        _measure(folder, settings, arm, seed, _bundle_of(folder, arm, seed, run_folder))
+
+
+def _bundle_of(folder: Path, arm: str, seed: int, run_folder: Path) -> Bundle:
+    """The model of an arm as a bundle: the float twin for FP32, else the integer one."""
+    from ToothTopoSegLib.quantization.bundle import load_bundle
+    from ToothTopoSegLib.quantization.export import export_run, float_bundle
+
+    path = folder / "models" / f"{'ptq' if arm == 'fp32' else arm}_{seed}.onnx"
+    if not path.with_suffix(".json").exists():
+        cases = run_folder / "cases"
+        if not cases.exists():
+            cases.symlink_to(folder.resolve() / "cases", target_is_directory=True)
+        export_run(run_folder, path)
+    bundle = load_bundle(path)
+    return float_bundle(bundle) if arm == "fp32" else bundle
+
+
+def _measure(folder: Path, settings: Settings, arm: str, seed: int, bundle: Bundle) -> None:
+    from ToothTopoSegLib.evaluation.comparison import compare
+    from ToothTopoSegLib.segmentation.runner import Runner
+
+    runner = Runner(bundle, threads=1)
+    rows = compare(arm, seed, bundle, runner, ((n, _scan(folder, n)) for n in settings.scan_seeds))
+    _write(_rows_path(folder, arm, seed), rows)
+
+
+def _rows_path(folder: Path, arm: str, seed: int) -> Path:
+    return folder / "rows" / f"{arm}_{seed}.json"
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".part")
+    staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    staged.replace(path)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# ---- the held-out scans
+
+
+def _cache_scan(folder: Path, seed: int, model: Path) -> None:
+    import numpy as np
+
+    from ToothTopoSegLib.evaluation.comparison import held_out_scan
+    from ToothTopoSegLib.quantization.bundle import load_bundle
+
+    path = _scan_path(folder, seed)
+    if path.exists():
+        return
+    phantom = held_out_scan(seed, load_bundle(model))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}")
+    grid = [*phantom.scan.spacing, *phantom.scan.origin]
+    np.savez_compressed(staged, scan=phantom.scan.array, labels=phantom.labels.array, grid=grid)
+    staged.replace(path)
+
+
+def _scan_path(folder: Path, seed: int) -> Path:
+    return folder / "scans" / f"{seed}.npz"
+
+
+def _scan(folder: Path, seed: int) -> Phantom:
+    import numpy as np
+
+    from ToothTopoSegLib.imaging.volume import Volume
+    from ToothTopoSegLib.phantom.write import Phantom
+
+    with np.load(_scan_path(folder, seed)) as kept:
+        z, y, x, *origin = (float(value) for value in kept["grid"])
+        scan = Volume(kept["scan"], (z, y, x), (origin[0], origin[1], origin[2]))
+        return Phantom(scan, scan.with_array(kept["labels"]), {"seed": seed})
+
+
+# ---- a real scan
+
+
+def _on_a_real_scan(folder: Path, settings: Settings, scan: Path, progress: Progress) -> dict[str, dict[str, int]]:
+    """How many errors and warnings of each kind the whole way of a scan ends with, for the first training seed."""
+    from ToothTopoSegLib.imaging.read import read_scan
+    from ToothTopoSegLib.segmentation.pipeline import segment_volume
+    from ToothTopoSegLib.segmentation.runner import Runner
+    from ToothTopoSegLib.topology.check import check_volume
+
+    volume, seed = read_scan(scan), settings.seeds[0]
+    found = {}
+    for place, arm in enumerate(TITLES):
+        path = folder / "real" / f"{arm}.json"
+        if not path.exists():
+            progress(place / len(TITLES), f"the real scan with {TITLES[arm]}")
+            run_folder = folder / "runs" / f"{'fp32' if arm == 'ptq' else arm}_{seed}"
+            bundle = _bundle_of(folder, arm, seed, run_folder)
+            findings, _ = check_volume(segment_volume(volume, bundle, Runner(bundle)), volume)
+            kinds = [f.kind for f in findings if f.severity != "info"]
+            _write(path, {kind: kinds.count(kind) for kind in sorted(set(kinds))})
+        found[arm] = _read(path)
+    return found
+
+
+# ---- the evidence
+
+
+def _evidence(
+    folder: Path, settings: Settings, bundle: Bundle, rows: list[Row], real: Mapping[str, Mapping[str, int]]
+) -> dict[str, Any]:
+    from ToothTopoSegLib.evaluation.comparison_table import draw, fewer_wrong, write_csv
+    from ToothTopoSegLib.imaging.write import output_folder
+
+    fewer = {
+        than: {t: fewer_wrong(rows, "qat_topology", than, t) for t in ("raw", "tidied")} for than in ("ptq", "qat")
+    }
+    costs = _costs(folder, settings)
+    page = _page(settings, bundle, rows, fewer, costs, real)
+    with output_folder(folder / "evidence") as staged:
+        write_csv(rows, staged / "quantization.csv")
+        draw(rows, TITLES, staged / "quantization.png")
+        (staged / "quantization.md").write_text(page, encoding="utf-8")
+    return {
+        "rows": len(rows),
+        "fewer_teeth_wrong": {than: {t: asdict(e) for t, e in by.items()} for than, by in fewer.items()},
+        "costs": costs,
+        "real_scan": {arm: dict(kinds) for arm, kinds in real.items()},
+        "page": page,
+    }
+
+
+def _costs(folder: Path, settings: Settings) -> dict[str, dict[str, float]]:
+    """Size of the model in MB and median seconds of one tile on all cores, of FP32 and of the integer model."""
+    import statistics
+    import time
+
+    import numpy as np
+
+    from ToothTopoSegLib.segmentation.runner import Runner
+
+    seed, costs = settings.seeds[0], {}
+    for arm in ("fp32", "ptq"):
+        bundle = _bundle_of(folder, arm, seed, folder / "runs" / f"fp32_{seed}")
+        runner, times = Runner(bundle), []
+        for _ in range(LATENCY_RUNS):
+            began = time.perf_counter()
+            runner(np.zeros(bundle.patch, np.float32))
+            times.append(time.perf_counter() - began)
+        costs[arm] = {"megabytes": len(bundle.model) / 1e6, "seconds": statistics.median(times)}
+    return costs
+
+
+def _page(
+    settings: Settings,
+    bundle: Bundle,
+    rows: list[Row],
+    fewer: Mapping[str, Mapping[str, Any]],
+    costs: Mapping[str, Mapping[str, float]],
+    real: Mapping[str, Mapping[str, int]],
+) -> str:
+    from ToothTopoSegLib.evaluation.comparison_table import markdown
+
+    z, y, x = (round(n * bundle.spacing) for n in bundle.patch)
+    lines = [
+        f"- {by[t].text(0, 100)} % fewer teeth with a wrong Betti number than {TITLES[than]} ({t})"
+        for than, by in fewer.items()
+        for t in ("raw", "tidied")
+    ]
+    integer, real_scores = costs["ptq"], costs["fp32"]
+    return f"""# What quantization does to the topology of teeth
+
+`./toothtopo experiment quantization -o DIR`
+
+{len(settings.scan_seeds)} held-out hard phantoms (crowding, touching crowns, metal, blur, noise; one tile of
+{z} x {y} x {x} mm in voxels of 0.45 mm), {len(settings.seeds)} training seeds. Every model starts from the float
+weights of {bundle.card["name"]} {bundle.card["version"]} and learns {settings.steps} steps of {settings.batch} patch of
+{" x ".join(map(str, settings.patch))} voxels on {settings.cases} heads: compute bounds this experiment, and longer
+trainings may differ. Mean and 95 % confidence interval (bootstrap over training seeds and scans). A tooth is wrong if
+any of its Betti numbers differs from the reference's own, also if it is missed or invented. *Raw* is the best class of
+the network's scores; *tidied* keeps the largest piece of each tooth and fills its voids.
+
+![Teeth with a wrong Betti number, and Dice](quantization.png)
+
+QAT + topology has
+
+{chr(10).join(lines)}
+
+{markdown(rows, TITLES)}
+
+Model: {integer["megabytes"]:.1f} MB in integers, {real_scores["megabytes"]:.1f} MB in float32; one tile takes
+{integer["seconds"]:.2f} s and {real_scores["seconds"]:.2f} s (median of {LATENCY_RUNS}, ONNX Runtime, all cores).
+
+## The same with a 6-connected foreground
+
+{markdown(rows, TITLES, "_6")}
+{_real_table(real)}"""
+
+
+def _real_table(real: Mapping[str, Mapping[str, int]]) -> str:
+    if not real:
+        return ""
+    kinds = sorted({kind for found in real.values() for kind in found})
+    lines = [f"| {' | '.join(['model', *kinds])} |", "|" + " --- |" * (len(kinds) + 1)]
+    lines += [f"| {' | '.join([TITLES[a], *(str(f.get(k, 0)) for k in kinds)])} |" for a, f in real.items()]
+    return "\n## Errors and warnings on a real scan without truth\n\n" + "\n".join(lines) + "\n"
