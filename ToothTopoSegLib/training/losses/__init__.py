@@ -1,1 +1,1 @@
-"""Losses of the training: cross-entropy and Dice as nnU-Net uses them, with deep supervision."""
+"""Losses of the training: nnU-Net's cross-entropy and Dice, the topological loss and their joint objective."""

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 MARGIN = 4
 """Voxels around a fragment in which the way to its tooth is sought; without any it counts as wholly apart."""
-
 BISECTIONS = 7
 """Levels tried for the death of a fragment: its persistence is a weight and need not be known better than to 1/256."""
 
@@ -87,20 +86,32 @@ def pieces_of(patch: Patch, tooth: int) -> Pieces:
     true, true_count = ndimage.label(patch.truth[box] == tooth, EVERYWHERE)
     shared = np.bincount((numbered * (true_count + 1) + true).ravel(), minlength=(count + 1) * (true_count + 1))
     shared = shared.reshape(count + 1, true_count + 1)
-    sizes, inside = shared.sum(axis=1), shared[:, 1:]
-    home = inside.argmax(axis=1) if true_count else np.zeros(count + 1, dtype=np.int64)
-    within = inside.max(axis=1, initial=0)
+    sizes, matched = shared.sum(axis=1), _matched(shared)
     stray = np.ones(count + 1, dtype=bool)
-    stray[0] = False
-    parts = []
-    for number in range(true_count):
-        own = np.flatnonzero((home == number) & (within > 0) & (np.arange(count + 1) > 0))
-        own = own[np.argsort(-within[own], kind="stable")]
-        own = own[(own == own[:1]) | (2 * inside[own].sum(axis=1) >= sizes[own])]
-        stray[own] = False
-        parts.append((true == number + 1, tuple(own.tolist())))
+    stray[[0, *(number for numbers in matched for number in numbers)]] = False
     fragments = np.flatnonzero(stray)
-    return Pieces(tooth, box, numbered, sizes, fragments[np.argsort(-sizes[fragments], kind="stable")], tuple(parts))
+    fragments = fragments[np.argsort(-sizes[fragments], kind="stable")]
+    parts = tuple((true == number, numbers) for number, numbers in enumerate(matched, start=1))
+    return Pieces(tooth, box, numbered, sizes, fragments, parts)
+
+
+def _matched(shared: NDArray[np.int64]) -> list[tuple[int, ...]]:
+    """For every true piece the pieces that belong to it, the best one first.
+
+    ``shared`` counts the voxels that a found piece (row) and a true one (column) have in common, 0 being none of them.
+    """
+    sizes, inside = shared.sum(axis=1), shared[:, 1:]
+    if inside.shape[1] == 0:
+        return []
+    home, covered = inside.argmax(axis=1), inside.max(axis=1)
+    covered[0] = 0
+    matched = []
+    for number in range(inside.shape[1]):
+        own = np.flatnonzero((home == number) & (covered > 0))
+        own = own[np.argsort(-covered[own], kind="stable")]
+        own = own[(own == own[:1]) | (2 * inside[own].sum(axis=1) >= sizes[own])]
+        matched.append(tuple(own.tolist()))
+    return matched
 
 
 def component_offences(patch: Patch, every: Sequence[Pieces], config: TopologyConfig) -> Offences:

@@ -141,6 +141,17 @@ def test_half_precision_finds_the_same_and_stays_finite_at_its_largest_scores(ki
     assert terms.counts == exact.counts
 
 
+@faults
+def test_mixed_precision_changes_neither_the_loss_nor_where_its_gradient_goes(kind):
+    make, truth, _ = FAULTS[kind]
+    scores = scores_of(make(), seed=8).requires_grad_()
+    (plain,) = torch.autograd.grad(loss_of(scores, truth).total, scores)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss_of(scores, truth).total
+    assert mixed.dtype == torch.float32
+    assert torch.equal(torch.autograd.grad(mixed, scores)[0], plain)
+
+
 @pytest.mark.parametrize("shape", ((0, 4, 4), (1, 1, 1), (1, 1, 9), (2, 3, 1)))
 @pytest.mark.parametrize("tooth", (0, 11))
 def test_tiny_and_empty_patches_are_no_trouble(shape, tooth):
