@@ -268,12 +268,12 @@ def _fill(mouth: Mouth, finding: Finding) -> Plan:
 
 
 def _fill_bore(mouth: Mouth, finding: Finding) -> Plan:
-    """The plugs of tunnels become tooth, and with them what is left of each bore on both sides, where that adds no
-    hole: a mere membrane would leave two pits."""
+    """The plug of a tunnel becomes tooth, and with it what is left of the bore on both sides, where that adds no hole:
+    a mere membrane would leave two pits. The many tiny tunnels of a ragged edge need no more than their plugs."""
     labels, fdi = mouth.labels, finding.teeth[0]
-    plugs = _flat(labels, finding.voxels)
-    bores = [_bore(labels, fdi, plug) for plug in finding.voxels]
-    indices = np.unique(np.concatenate([plugs, *bores]))
+    plugs = indices = _flat(labels, finding.voxels)
+    if len(finding.voxels) == 1:
+        indices = np.union1d(plugs, _bore(labels, fdi, finding.voxels[0]))
     tooth = mouth.teeth[fdi].bodies[0]
     box = box_around([tooth, *finding.voxels])
     filled = [_with(labels, box, fdi, some) for some in (plugs, indices)]

@@ -52,6 +52,13 @@ def test_a_sound_tooth_is_left_alone() -> None:
     assert np.array_equal(result.labels.array, labels.array)
 
 
+@pytest.mark.parametrize("bore", [2, 4])
+def test_a_bore_is_filled_from_one_mouth_to_the_other(bore: int) -> None:
+    labels = molar()
+    labels.array[20 : 20 + bore, :, 22 : 22 + bore] *= labels.array[20 : 20 + bore, :, 22 : 22 + bore] != 36
+    assert np.array_equal(repaired(labels, {"close tunnel"}).labels.array == 36, molar().array == 36)
+
+
 @pytest.mark.parametrize("filling", (0, fdi.LOWER_JAW))
 def test_a_cavity_is_filled_and_nothing_else_is_touched(filling: int) -> None:
     labels = molar()
@@ -174,6 +181,16 @@ def test_a_tooth_that_bears_the_number_of_another_one_gets_its_own(place: int) -
     assert [change.repair for change in result.repaired] == ["renumber"]
     assert place in result.mouth.teeth and len(result.mouth.teeth[place - 1].bodies) == 1
     assert result.findings == []
+
+
+@pytest.mark.parametrize(("place", "number"), [(41, 55), (32, 65)])
+def test_a_permanent_tooth_that_bears_the_number_of_a_milk_tooth_gets_that_of_its_own_dentition(
+    place: int, number: int
+) -> None:
+    sound = dentition(also={number - 40: number})
+    labels = sound.with_array(np.where(sound.array == place, number, sound.array).astype(np.uint8))
+    result = repair_all(labels)
+    assert np.array_equal(result.labels.array == place, sound.array == place)
 
 
 @pytest.mark.parametrize(("absent", "pair"), [(36, (34, 35)), (26, (22, 25)), (33, (31, 32))])

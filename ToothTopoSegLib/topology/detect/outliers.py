@@ -40,8 +40,6 @@ SPREAD_ROOTS = 1.15
 """Three roots may spread so much wider than the crown that stands on them."""
 SPUR_MM, SPUR_ERROR_MM, SPUR_MM3, SPUR_FROM_MM = 1.25, 2.5, 4.0, 0.5
 """A lump sticks out this far (an error from the second on) and has this volume farther out than the last."""
-HOLED_CLOSING_MM = 1.5
-"""A hole of less than twice this is no neck."""
 TOUCHING_MM2 = 14.0
 """A section at the border of the view up to this is that of a root's tip or of a lump, not of a tooth cut in two."""
 SPUR_SINGLE_MM, SPUR_SINGLE_MM3 = 0.9, 2.0
@@ -175,7 +173,7 @@ def _lump(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     labels, body = mouth.labels, tooth.bodies[0]
     if _is_cut(labels, body):
         return None
-    lump = find_lump(body, labels.spacing, HOLED_CLOSING_MM if tooth.betti[1] else 0.0)
+    lump = find_lump(body, labels.spacing, tunnels=tooth.betti[1] > 0, voids=tooth.betti[2] > 0)
     least = LUMP_NECK_MM if size_of(tooth.fdi).roots == 1 else LUMP_NECK_ROOTS_MM
     if lump is None or lump.neck_mm < least or lump.radius_mm < LUMP_MM:
         return None
