@@ -123,6 +123,26 @@ def run_segment(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(report, text, *strictly(report, args.strict))
 
 
+def run_batch(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Teeth and findings of many scans; a scan that fails does not stop the rest."""
+    from ToothTopoSegLib.segmentation.batch import Settings, segment_batch
+
+    settings = Settings(args.model, args.device, args.threads, args.repair, args.again)
+    report = segment_batch(args.source, args.output, settings, progress)
+    counts = report["summary"]
+    failed = [row for row in report["cases"] if row["reason"]]
+    lines = [f"failed    {row['scan']}: {row['reason']}" for row in failed]
+    lines.append(f"scans     {counts['segmented']} segmented, {counts['kept']} kept, {counts['failed']} failed")
+    lines.append(f"summary   {report['summary_csv']}")
+    if failed:
+        complaint = f"{len(failed)} of {counts['scans']} scans could not be segmented; the summary says why."
+        return Outcome(report, "\n".join(lines), UNUSABLE, complaint)
+    if args.strict and counts["with_errors"]:
+        complaint = f"--strict: {counts['with_errors']} of {counts['scans']} scans have a finding of severity error."
+        return Outcome(report, "\n".join(lines), STRICT_FINDING, complaint)
+    return Outcome(report, "\n".join(lines))
+
+
 def run_check(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Findings of one label map."""
     from ToothTopoSegLib.evaluation.terminal import findings_table
@@ -386,11 +406,13 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add = command("segment", run_segment, "Segment the teeth of a scan and report what is anatomically wrong.")
     add("scan", type=Path, metavar="SCAN", help="NIfTI, NRRD, MetaImage, GIPL, or a DICOM folder, file or zip")
     add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the results")
-    add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)")
-    add("--threads", type=positive, metavar="N", help="processor threads (default: all)")
-    add("--repair", action="store_true", help="mend what can be mended safely")
-    add("--strict", action="store_true", help="end with exit code 3 when a finding has severity error")
+    _add_segment_options(add)
+
+    add = command("batch", run_batch, "Segment many scans, go on where an earlier run stopped, and sum all of them up.")
+    add("source", type=Path, metavar="DIR_OR_LIST", help="folder of scans, or a text file with one path a line")
+    add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the results and summary.csv")
+    add("--again", action="store_true", help="segment finished scans anew")
+    _add_segment_options(add)
 
     add = command("check", run_check, "Report what is anatomically wrong in a label map of teeth.")
     add("labels", type=Path, metavar="LABELS", help="label map with FDI numbers, or a .seg.nrrd")
@@ -421,6 +443,14 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("--count", type=positive, default=1, metavar="N", help="how many (default: 1)")
     add("--seed", type=natural, default=0, metavar="S", help="seed of the first one (default: 0)")
     add("--hard", action="store_true", help="with metal, missing teeth, noise and cut fields of view")
+
+
+def _add_segment_options(add: Adder) -> None:
+    add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)")
+    add("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    add("--repair", action="store_true", help="mend what can be mended safely")
+    add("--strict", action="store_true", help="end with exit code 3 when a finding has severity error")
 
 
 def _add_model_commands(command: CommandMaker) -> None:

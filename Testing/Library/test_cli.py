@@ -23,7 +23,7 @@ from ToothTopoSegLib import __version__, cli
 from ToothTopoSegLib.errors import Cancelled, InputError, UsageError
 
 COMMANDS = ("demo", "test", "segment", "check", "repair", "evaluate", "phantom", "train", "export", "audit", "bench")
-COMMANDS += ("experiment",)
+COMMANDS += ("experiment", "batch")
 REPORT = {
     "schema": "toothtoposeg.report/1",
     "teeth": [{"fdi": 11, "present": True}, {"fdi": 12, "present": False}, {"fdi": 36, "present": True}],
@@ -80,6 +80,8 @@ def test_no_command_is_wrong_usage_with_the_help_on_stderr(capsys):
         ["segment", "scan.nii.gz", "-o", "out", "--nonsense"],
         ["segment", "scan.nii.gz", "-o", "out", "--device", "tpu"],
         ["segment", "scan.nii.gz", "-o", "out", "--threads", "0"],
+        ["batch", "scans"],
+        ["batch", "scans", "-o", "out", "--threads", "0"],
         ["check"],
         ["evaluate", "one.nii.gz"],
         ["evaluate", "one.nii.gz", "two.nii.gz", "--tolerance", "-1"],
@@ -101,7 +103,7 @@ def test_the_help_lists_the_commands_that_exist_and_no_others(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(re.search(rf"^    {name}\s", text, re.MULTILINE) for name in COMMANDS)
-    assert not any(name in text for name in ("finetune", "import-nnunet", "batch"))
+    assert not any(name in text for name in ("finetune", "import-nnunet"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -140,6 +142,53 @@ def test_a_scan_without_teeth_is_said_so(segment, capsys):
     segment({**REPORT, "teeth": [], "findings": []})
     assert cli.main(["segment", "scan.nii.gz", "-o", "out"]) == 0
     assert capsys.readouterr().out.splitlines()[:2] == ["teeth     none", "findings  none"]
+
+
+BATCH = {
+    "cases": [{"scan": "a.nii.gz", "reason": ""}, {"scan": "deep/b.nrrd", "reason": ""}],
+    "summary": {"scans": 2, "segmented": 1, "kept": 1, "failed": 0, "with_errors": 1},
+    "summary_csv": "out/summary.csv",
+}
+
+
+@pytest.fixture
+def batch(monkeypatch):
+    """``batch(report)`` replaces the engine of batches and returns the calls it gets."""
+
+    def replace(report: Any) -> list[tuple[Any, ...]]:
+        calls: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(
+            "ToothTopoSegLib.segmentation.batch.segment_batch", lambda *args: calls.append(args) or report
+        )
+        return calls
+
+    return replace
+
+
+def test_batch_hands_its_arguments_on_and_sums_the_scans_up(batch, capsys):
+    from ToothTopoSegLib.segmentation.batch import Settings
+
+    calls = batch(BATCH)
+    words = ["batch", "scans", "-o", "out", "--model", "m.onnx", "--device", "cpu", "--threads", "2"]
+    assert cli.main([*words, "--repair", "--again"]) == 0
+    assert calls[0][:3] == (Path("scans"), Path("out"), Settings(Path("m.onnx"), "cpu", 2, True, True))
+    assert capsys.readouterr().out.splitlines() == [
+        "scans     1 segmented, 1 kept, 0 failed",
+        "summary   out/summary.csv",
+    ]
+
+
+def test_batch_ends_with_4_when_a_scan_failed_and_with_3_when_strict_met_an_error(batch, capsys):
+    words = ["batch", "scans", "-o", "out", "--strict"]
+    batch(BATCH)
+    assert cli.main(words) == 3
+    assert "--strict: 1 of 2 scans" in capsys.readouterr().err
+    failed = [BATCH["cases"][0], {"scan": "deep/b.nrrd", "reason": "b.nrrd is cut short."}]
+    batch({**BATCH, "cases": failed, "summary": BATCH["summary"] | {"failed": 1}})
+    assert cli.main(words) == 4
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == "failed    deep/b.nrrd: b.nrrd is cut short."
+    assert "1 of 2 scans could not be segmented" in err
 
 
 def test_strict_ends_with_3_only_when_a_finding_is_an_error(segment, capsys):

@@ -24,6 +24,12 @@ MODULE = ROOT / "ToothTopoSeg"
 WITHOUT_TORCH = ("anatomy", "imaging", "segmentation", "topology", "phantom")
 WITH_TORCH = ("training", "quantization", "nnunet")
 DISTRIBUTIONS = {
+    "__feature__": "PySide6-Essentials",
+    "PySide6": "PySide6-Essentials",
+    "slicer": "slicer-core",
+    "vtk": "slicer-core",
+    "qt": "PySide6-Essentials",  # with Testing/Gui/harness
+    "ctk": "PySide6-Essentials",
     "dynamic_network_architectures": "dynamic-network-architectures",
     "PIL": "pillow",
     "skimage": "scikit-image",
@@ -68,11 +74,15 @@ def imports(path: Path, anywhere: bool = True) -> set[str]:
     return names
 
 
+def foreign(path: Path, anywhere: bool = True) -> set[str]:
+    """The modules a file imports that are neither ours nor Python's own."""
+    roots = {name.split(".")[0] for name in imports(path, anywhere)}
+    return roots - set(sys.stdlib_module_names) - {"ToothTopoSegLib", "ToothTopoSeg", "ToothTopoSegGui", "Testing"}
+
+
 def third_party(path: Path, anywhere: bool = True) -> set[str]:
     """Distributions, in small letters, of the modules a file imports that are neither ours nor Python's own."""
-    roots = {name.split(".")[0] for name in imports(path, anywhere)}
-    foreign = roots - set(sys.stdlib_module_names) - {"ToothTopoSegLib", "ToothTopoSeg", "ToothTopoSegGui", "Testing"}
-    return {DISTRIBUTIONS.get(name, name).lower() for name in foreign}
+    return {DISTRIBUTIONS.get(name, name).lower() for name in foreign(path, anywhere)}
 
 
 def declared(group: str) -> set[str]:
@@ -121,9 +131,9 @@ def test_importing_a_file_of_the_engine_loads_nothing_heavy():
 
 
 def test_the_engine_knows_neither_slicer_nor_qt():
-    foreign = {"slicer", "qt", "ctk", "mrml", "pythonqt", "pyside6", "vtkmodules.qt"}
+    doors = {"slicer", "qt", "ctk", "mrml", "pythonqt", "pyside6", "vtkmodules.qt"}
     for path in python_files(ENGINE):
-        assert not foreign & {part.lower() for name in imports(path) for part in (name, name.split(".")[0])}, path
+        assert not doors & {part.lower() for name in imports(path) for part in (name, name.split(".")[0])}, path
 
 
 def test_anatomy_imports_nothing_of_ours_but_itself():
@@ -152,13 +162,19 @@ def test_imports_point_down_and_no_engine_file_opens_a_door():
 def test_the_slicer_module_imports_only_slicers_own_packages_at_file_scope():
     allowed = {"slicer", "qt", "ctk", "vtk"}
     for path in python_files(MODULE):
-        assert third_party(path, anywhere=False) <= allowed, path
+        assert foreign(path, anywhere=False) <= allowed, path
         assert not any(name.startswith("ToothTopoSegLib") for name in imports(path, anywhere=False)), path
 
 
 def test_the_slicer_module_has_the_classes_slicer_looks_for():
     names = {node.name for node in statements(MODULE / "ToothTopoSeg.py") if isinstance(node, ast.ClassDef)}
     assert names == {f"ToothTopoSeg{part}" for part in ("", "Widget", "Logic", "Test")}
+
+
+def test_slicer_finds_no_file_in_the_folder_of_modules_that_is_no_module():
+    for path in MODULE.glob("*.py"):  # each is loaded as a module at the start, and needs a class of its name
+        names = {node.name for node in statements(path) if isinstance(node, ast.ClassDef)}
+        assert path.stem in names, path
 
 
 # ---- what ships

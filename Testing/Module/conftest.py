@@ -183,3 +183,29 @@ def scan(make_volume: MakeVolume, teeth_array: Any, oblique: Any) -> Any:
 def labels(nodes: ModuleType, scan: Any, teeth_array: Any) -> Any:
     """``teeth_array`` as a label map on the grid of ``scan``."""
     return nodes.volume_of(scan).with_array(teeth_array)
+
+
+@pytest.fixture
+def faulty_array() -> Any:
+    """A label map (z, y, x) at 0.5 mm: 36 and 46, round, with a void each, a crumb of 36, the lower jaw beneath."""
+    array = np.zeros((48, 40, 90), np.uint8)
+    array[2:8, 4:36, 4:86] = 101
+    z, y, x = np.mgrid[:48, :40, :90]
+    for tooth, middle in ((36, 20), (46, 70)):
+        array[((x - middle) / 10) ** 2 + ((y - 20) / 9) ** 2 + ((z - 24) / 18) ** 2 < 1] = tooth
+        array[22:26, 18:22, middle - 2 : middle + 2] = 0
+    array[30:34, 16:20, 43:46] = 36
+    return array
+
+
+@pytest.fixture
+def faulty(nodes: ModuleType, make_volume: MakeVolume, faulty_array: Any) -> Any:
+    """``faulty_array`` as our segmentation node, beside an empty scan named CBCT."""
+    scan = make_volume(np.zeros(faulty_array.shape, np.int16), (0.5, 0.5, 0.5), origin=(10, -20, 30))
+    return nodes.show_teeth(nodes.volume_of(scan).with_array(faulty_array), scan, "Teeth", closed_surface=True)
+
+
+@pytest.fixture
+def check_logic(slicer_core: ModuleType) -> Any:
+    """The part of the module's logic that checks and repairs."""
+    return importlib.import_module("ToothTopoSegGui.check_logic").CheckLogic()

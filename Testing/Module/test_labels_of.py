@@ -234,4 +234,4 @@ def test_a_reference_without_voxels_is_refused(nodes, scene, make_segmentation, 
 
 
 def test_the_numbers_of_jaws_lie_above_those_of_teeth_as_the_adapter_relies_on(nodes):
-    assert max(fdi.TEETH) < min(fdi.JAWS) == nodes._FIRST_JAW
+    assert max(fdi.TEETH) < min(fdi.JAWS) == nodes.FIRST_JAW

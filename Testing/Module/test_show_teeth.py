@@ -137,7 +137,7 @@ def scene_content(scene, slicer_core):
     return [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())], hierarchy.GetNumberOfItems()
 
 
-@pytest.mark.parametrize("step", ["_segmentation", "_show_jaws", "_place_beside"])
+@pytest.mark.parametrize("step", ["_segmentation", "show_jaws", "_place_beside"])
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 def test_whatever_fails_leaves_nothing_in_the_scene(nodes, scene, slicer_core, scan, labels, monkeypatch, step, error):
     before = scene_content(scene, slicer_core)

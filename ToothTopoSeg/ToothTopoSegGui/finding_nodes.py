@@ -7,7 +7,7 @@ Slicer's vtkMRMLTableNode, vtkMRMLTableStorageNode and vtkMRMLMarkupsNode.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ _INTEGERS = ("id",)
 _NUMBERS = ("size_mm3", "r", "a", "s")
 COLUMNS = ("id", "severity", "kind", "teeth", "size_mm3", "r", "a", "s", "evidence", "repair", "verdict", "note")
 """Columns of the table: numbers for id, size and RAS position in mm, text for the rest; teeth parted by spaces."""
-_TABLE_ATTRIBUTE = "ToothTopoSeg.Findings"
+TABLE_ATTRIBUTE = "ToothTopoSeg.Findings"
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,24 @@ class Verdict:
 
 
 def findings_table(
-    findings: Sequence[Finding], name: str = "Findings", scene: Any = None, table_node: Any = None
+    findings: Sequence[Finding],
+    name: str = "Findings",
+    scene: Any = None,
+    table_node: Any = None,
+    verdicts: Mapping[int, Verdict] | None = None,
 ) -> Any:
-    """A table node with one row for each finding, all verdicts open; ``table_node`` is filled anew where given.
+    """A table node with one row for each finding; ``table_node`` is filled anew where given.
 
-    ``scene`` is Slicer's own unless another is given.
+    ``scene`` is Slicer's own unless another is given. Verdicts are open but for those in ``verdicts`` by finding id.
     """
+    rows = [_row(finding, (verdicts or {}).get(finding.id, Verdict())) for finding in findings]
     made = table_node or (scene or slicer.mrmlScene).AddNewNodeByClass("vtkMRMLTableNode", name)
     table = vtk.vtkTable()
     for column in COLUMNS:
-        table.AddColumn(_column(column, [_row(finding)[column] for finding in findings]))
+        table.AddColumn(_column(column, [row[column] for row in rows]))
     made.SetAndObserveTable(table)
     made.SetLocked(True)
-    made.SetAttribute(_TABLE_ATTRIBUTE, "1")
+    made.SetAttribute(TABLE_ATTRIBUTE, "1")
     return made
 
 
@@ -98,9 +103,15 @@ def set_verdict(table_node: Any, finding_id: int, verdict: str, note: str = "") 
     table_node.Modified()
 
 
-def findings_markups(findings: Sequence[Finding], name: str = "Findings", scene: Any = None) -> Any:
-    """A fiducial node with a locked point at each finding: label "3 cavity", description the evidence."""
-    made = (scene or slicer.mrmlScene).AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+def findings_markups(
+    findings: Sequence[Finding], name: str = "Findings", scene: Any = None, markups_node: Any = None
+) -> Any:
+    """A fiducial node with a locked point at each finding: label "3 cavity", description the evidence.
+
+    ``markups_node`` is filled anew where given.
+    """
+    made = markups_node or (scene or slicer.mrmlScene).AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    made.RemoveAllControlPoints()
     made.CreateDefaultDisplayNodes()
     for finding in findings:
         place = vtk.vtkVector3d(*_turned(finding.position_lps_mm))
@@ -123,7 +134,7 @@ def point_of_finding(markups_node: Any, finding_id: int) -> int | None:
     return next((point for point in points if finding_of_point(markups_node, point) == finding_id), None)
 
 
-def _row(finding: Finding) -> dict[str, Any]:
+def _row(finding: Finding, verdict: Verdict) -> dict[str, Any]:
     r, a, s = _turned(finding.position_lps_mm)
     return {
         "id": finding.id,
@@ -136,8 +147,8 @@ def _row(finding: Finding) -> dict[str, Any]:
         "s": s,
         "evidence": _one_line(finding.evidence),
         "repair": finding.repair or "",
-        "verdict": OPEN,
-        "note": "",
+        "verdict": verdict.verdict,
+        "note": _one_line(verdict.note),
     }
 
 

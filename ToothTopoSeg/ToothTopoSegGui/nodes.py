@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -20,6 +20,7 @@ import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from ToothTopoSegGui.segment_numbers import Numbering, SegmentLabel, number_segments
+from ToothTopoSegGui.steps import at_once
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,8 +41,9 @@ _SEVERAL_VALUES = (
 )
 _RIGHT_ANGLE = 1e-3  # largest cosine between two axes, that of headers with rounded numbers
 _SAME_LATTICE_VOXELS = 0.01
-_LARGEST_SURFACE_VOXELS = 200**3
-_FIRST_JAW = 101  # teeth have smaller numbers
+_LARGEST_SURFACE_VOXELS = 70**3  # a jaw at about 1 mm, as the network sees it
+_COPIED_AT_ONCE_BYTES = 16 * 2**20  # some 10 ms
+FIRST_JAW = 101  # teeth have smaller numbers
 _LOOKS = ("Visibility", "Visibility3D", "Visibility2DFill", "Visibility2DOutline")
 _LOOKS += ("Opacity3D", "Opacity2DFill", "Opacity2DOutline")
 
@@ -60,19 +62,79 @@ class SegmentedTeeth:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A label map image of a segmentation as values.
+
+    ``voxels`` (z, y, x) are the node's own or a copy, ``first`` is the VTK index (k, j, i) of the first of them,
+    ``matrix`` leads from VTK indices (i, j, k) to the node's RAS mm, ``members`` is the label value of each segment.
+    """
+
+    voxels: Array
+    first: Array
+    matrix: Matrix
+    members: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationView:
+    """What a segmentation node holds, as values: enough to read its teeth, and to plan changes, away from the node.
+
+    ``names`` are those of all segments by id, ``grid`` is where teeth are read, ``stamp`` tells whether the node has
+    changed since (:func:`stamp_of`).
+    """
+
+    title: str
+    numbering: Numbering
+    names: Mapping[str, str]
+    layers: tuple[Layer, ...]
+    to_world: Matrix
+    grid: Volume
+    stamp: tuple[Any, ...]
+
+
 # ---- volumes
 
 
-def volume_of(node: Any) -> Volume:
-    """A copy of a scalar volume node as a Volume in world coordinates; the scene is not touched.
+def volume_of(node: Any, copy: bool = True) -> Volume:
+    """A scalar volume node as a Volume in world coordinates; the scene is not touched.
 
-    Raises InputError for no node, a node that is no scalar volume, one of a time sequence, one without voxels or
-    geometry, and a parent transform that bends or shears.
+    Without ``copy`` the array is the node's own: to be read at once, or by who can bear that it changes. Raises
+    InputError for no node, a node that is no scalar volume, one of a time sequence, one without voxels or geometry,
+    and a parent transform that bends or shears.
     """
+    if copy:
+        return at_once(volume_steps(node))
     _check_scalar_volume(node)
-    image = node.GetImageData()
-    grid = _grid_of_volume(node)
-    return grid.with_array(_voxels(image).copy())
+    return _grid_of_volume(node).with_array(_voxels(node.GetImageData()))
+
+
+def volume_steps(node: Any) -> Generator[None, None, Volume]:
+    """:func:`volume_of` in steps, between which the application may go on."""
+    _check_scalar_volume(node)
+    grid, image = _grid_of_volume(node), node.GetImageData()
+    stamp = image.GetMTime()
+
+    def is_unchanged() -> bool:
+        return node.GetImageData() is image and image.GetMTime() == stamp
+
+    return grid.with_array((yield from _copy_steps(_voxels(image), node.GetName(), is_unchanged)))
+
+
+def _copy_steps(array: Array, title: str, is_unchanged: Callable[[], bool]) -> Generator[None, None, Array]:
+    """A copy of an array (z, y, x) of the node ``title``, made in slabs; InputError where it changes meanwhile."""
+    import numpy as np
+
+    from ToothTopoSegLib.errors import InputError
+
+    made = np.empty_like(array, order="C")
+    planes = max(1, _COPIED_AT_ONCE_BYTES * len(array) // max(array.nbytes, 1))
+    for start in range(0, len(array), planes):
+        if not is_unchanged():  # its memory may be another's by now
+            raise InputError(f"{title!r} was changed while it was read; try again.")
+        made[start : start + planes] = array[start : start + planes]
+        yield
+    return made
 
 
 def _check_scalar_volume(node: Any) -> None:
@@ -182,11 +244,85 @@ def labels_of(segmentation_node: Any, reference_volume_node: Any = None, scheme:
     scheme, InputError where there is no segmentation, no segment, no tooth or only empty segments, or where a parent
     transform is not linear.
     """
+    return teeth_of(view_of(segmentation_node, reference_volume_node, scheme))
+
+
+def view_of(segmentation_node: Any, reference_volume_node: Any = None, scheme: str | None = None) -> SegmentationView:
+    """What :func:`labels_of` reads of a node, not copied; raises as it does where the node itself is not usable."""
     numbering = _numbered(segmentation_node, scheme)
-    if reference_volume_node is not None:
-        _check_scalar_volume(reference_volume_node)
-        return _labels_on(_grid_of_volume(reference_volume_node), segmentation_node, numbering)
-    return _labels_on(_own_grid(segmentation_node), segmentation_node, numbering)
+    if reference_volume_node is None:
+        return _view(segmentation_node, numbering, _own_grid(segmentation_node))
+    _check_scalar_volume(reference_volume_node)
+    return _view(segmentation_node, numbering, _grid_of_volume(reference_volume_node))
+
+
+def numbers_of(segmentation_node: Any, scheme: str | None = None) -> Mapping[str, int]:
+    """The FDI number or jaw label of each segment that is one; no voxel is looked at. Raises as :func:`labels_of`."""
+    return _numbered(segmentation_node, scheme).numbers
+
+
+def middle_of(segmentation_node: Any, identifier: str) -> tuple[float, float, float]:
+    """RAS mm of the middle of a segment in the world; told from its surface where it has one, which takes less time."""
+    segment = segmentation_node.GetSegmentation().GetSegment(identifier)
+    surface = segment.GetRepresentation(SURFACE)
+    if surface is not None:
+        to_world = _matrix_to_world(segmentation_node, "segmentation")
+        r, a, s = (to_world @ [*surface.GetCenter(), 1.0])[:3].tolist()
+        return r, a, s
+    r, a, s = segmentation_node.GetSegmentCenterRAS(identifier)
+    return r, a, s
+
+
+def straightened(segmentation_node: Any) -> Any:
+    """The node itself, or where a transform that bends lies above it a copy outside the scene with that hardened."""
+    parent = segmentation_node.GetParentTransformNode()
+    if parent is None or parent.IsTransformToWorldLinear():
+        return segmentation_node
+    to_world = vtk.vtkGeneralTransform()
+    parent.GetTransformToWorld(to_world)
+    copy = slicer.vtkMRMLSegmentationNode()
+    copy.SetName(segmentation_node.GetName())
+    copy.GetSegmentation().DeepCopy(segmentation_node.GetSegmentation())
+    copy.ApplyTransform(to_world)
+    return copy
+
+
+def view_steps(segmentation_node: Any, scheme: str | None = None) -> Generator[None, None, SegmentationView]:
+    """:func:`view_of` on the node's own grid with copied voxels, in steps between which the application may go on."""
+    view = view_of(segmentation_node, None, scheme)
+    layers = []
+    for layer in view.layers:
+        voxels = yield from _copy_steps(layer.voxels, view.title, lambda: stamp_of(segmentation_node) == view.stamp)
+        layers.append(replace(layer, voxels=voxels))
+    return replace(view, layers=tuple(layers))
+
+
+def stamp_of(segmentation_node: Any) -> tuple[Any, ...]:
+    """What differs as soon as voxels, names or place of a segmentation node have changed; takes no time."""
+    segmentation, parent = segmentation_node.GetSegmentation(), segmentation_node.GetParentTransformNode()
+    source = segmentation.GetSourceRepresentationName()
+    stamp: list[Any] = [source, parent and (parent.GetID(), parent.GetTransformToWorldMTime())]
+    for identifier in segmentation.GetSegmentIDs():
+        held = segmentation.GetSegment(identifier).GetRepresentation(source)
+        stamp.append((_told(identifier, segmentation.GetSegment(identifier)), held and held.GetMTime()))
+    return tuple(stamp)
+
+
+def _view(node: Any, numbering: Numbering, grid: Volume) -> SegmentationView:
+    segmentation = _with_labelmaps(node, grid)
+    identifiers = segmentation.GetSegmentIDs()
+    names = {identifier: segmentation.GetSegment(identifier).GetName() for identifier in identifiers}
+    layers = tuple(_layer(image, members) for image, members in _layers(segmentation, identifiers))
+    to_world = _matrix_to_world(node, "segmentation")
+    return SegmentationView(node.GetName(), numbering, names, layers, to_world, grid, stamp_of(node))
+
+
+def _layer(image: Any, members: Mapping[str, int]) -> Layer:
+    import numpy as np
+
+    if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfPoints() == 0:
+        return Layer(np.zeros((0, 0, 0), np.uint8), np.zeros(3, int), np.eye(4), members)
+    return Layer(_voxels(image), np.array(image.GetExtent()[4::-2]), _image_matrix(image), members)
 
 
 def _numbered(node: Any, scheme: str | None) -> Numbering:
@@ -208,9 +344,13 @@ def _told(identifier: str, segment: Any) -> SegmentLabel:
 
 
 def _own_grid(node: Any) -> Volume:
-    """The grid of the volume the segmentation refers to, else the geometry it keeps, else what its segments span."""
+    """The grid of the volume the segmentation refers to, else the geometry it keeps, else what its segments span.
+
+    Where one of the two was moved without the other, the volume's grid is no longer that of the segmentation's voxels.
+    """
     volume = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-    if volume is not None and volume.GetImageData() is not None:
+    together = volume is not None and volume.GetTransformNodeID() == node.GetTransformNodeID()
+    if together and volume.GetImageData() is not None:
         return _grid_of_volume(volume)
     segmentation = _with_labelmaps(node, None)
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
@@ -220,7 +360,7 @@ def _own_grid(node: Any) -> Volume:
     matrix, extent = vtk.vtkMatrix4x4(), [0, -1, 0, -1, 0, -1]
     slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, matrix, extent)
     if min(high - low for low, high in zip(extent[::2], extent[1::2], strict=True)) < 0:
-        raise _all_empty(node)
+        raise _all_empty(node.GetName())
     to_world = _matrix_to_world(node, "segmentation")
     return _grid(to_world @ _numpy_matrix(matrix), extent, f"The segmentation {node.GetName()!r}")
 
@@ -254,28 +394,31 @@ def _inverse(matrix: Matrix) -> Matrix:
     return np.linalg.inv(matrix)
 
 
-def _all_empty(node: Any) -> Exception:
+def _all_empty(title: str) -> Exception:
     from ToothTopoSegLib.errors import InputError
 
-    return InputError(f"All segments of {node.GetName()!r} are empty; draw the teeth or choose another segmentation.")
+    return InputError(f"All segments of {title!r} are empty; draw the teeth or choose another segmentation.")
 
 
-def _labels_on(grid: Volume, node: Any, numbering: Numbering) -> SegmentedTeeth:
-    """The numbered segments of a node, written on a grid."""
+def teeth_of(view: SegmentationView) -> SegmentedTeeth:
+    """The teeth of a view, written on its grid; no node is touched.
+
+    Raises InputError where all segments are empty or lie outside the grid.
+    """
     import numpy as np
 
-    segmentation = _with_labelmaps(node, grid)
-    to_world = _matrix_to_world(node, "segmentation")
+    grid, numbering = view.grid, view.numbering
     array = np.zeros(grid.array.shape, np.uint8)
     empty: list[str] = []
     cut = False
     overlaps: Counter[tuple[int, int]] = Counter()
-    for image, members in _layers(segmentation, numbering.numbers):
-        there = _label_values(image)
-        empty += [segmentation.GetSegment(i).GetName() for i, value in members.items() if value not in there]
+    for layer in view.layers:
+        members = {i: value for i, value in layer.members.items() if i in numbering.numbers}
+        there = _label_values(layer.voxels) if members else set()
+        empty += [view.names[i] for i, value in members.items() if value not in there]
         if not there & set(members.values()):
             continue
-        box, part, whole = _on_grid(image, to_world, grid)
+        box, part, whole = _on_grid(layer, view.to_world, grid)
         cut |= not whole
         table = np.zeros(max(there) + 2, np.uint8)
         for identifier, value in members.items():
@@ -283,8 +426,8 @@ def _labels_on(grid: Volume, node: Any, numbering: Numbering) -> SegmentedTeeth:
                 table[value] = numbering.numbers[identifier]
         _merge(array[box], part, table, overlaps)
     if not array.any():
-        raise _all_empty(node) if not cut else _elsewhere(node)
-    notes = (*numbering.notes, *_remarks(segmentation, numbering, empty, cut, overlaps))
+        raise _all_empty(view.title) if not cut else _elsewhere(view.title)
+    notes = (*numbering.notes, *_remarks(view.names, numbering, empty, cut, overlaps))
     return SegmentedTeeth(grid.with_array(array), numbering.numbers, numbering.scheme, notes)
 
 
@@ -298,23 +441,21 @@ def _layers(segmentation: Any, identifiers: Iterable[str]) -> list[tuple[Any, di
     return list(layers.items())
 
 
-def _label_values(image: Any) -> set[int]:
+def _label_values(voxels: Array) -> set[int]:
     from ToothTopoSegLib.anatomy.schemes import label_values
 
-    if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfPoints() == 0:
-        return set()
-    return set(label_values(_voxels(image)))
+    return set(label_values(voxels))
 
 
-def _on_grid(image: Any, to_world: Matrix, grid: Volume) -> tuple[Box, Array, bool]:
-    """A label map image on a grid: the box it covers there, its values in that box, and whether the box holds it all.
+def _on_grid(layer: Layer, to_world: Matrix, grid: Volume) -> tuple[Box, Array, bool]:
+    """A layer on a grid: the box it covers there, its values in that box, and whether the box holds it all.
 
     Voxels of the same lattice are taken as they are; others by the nearest neighbour.
     """
     import numpy as np
 
-    into = _inverse(to_world @ _image_matrix(image)) @ _ijk_to_ras(grid)
-    first, size = np.array(image.GetExtent()[::2]), np.array(image.GetDimensions())
+    into = _inverse(to_world @ layer.matrix) @ _ijk_to_ras(grid)
+    first, size = layer.first[::-1], np.array(layer.voxels.shape[::-1])
     matrix, start = into[:3, :3], into[:3, 3] - first
     corners = np.array(np.meshgrid(*([-0.5, n - 0.5] for n in size))).reshape(3, -1)
     covered = np.linalg.solve(matrix, corners - start[:, None])
@@ -327,8 +468,8 @@ def _on_grid(image: Any, to_world: Matrix, grid: Volume) -> tuple[Box, Array, bo
     if _same_lattice(matrix, start, shape):
         shift = np.rint(start).astype(int)[::-1].tolist()
         inside = tuple(slice(s.start + d, s.stop + d) for s, d in zip(box, shift, strict=True))
-        return box, _voxels(image)[inside], whole
-    return box, _nearest(_voxels(image), matrix, matrix @ low + start, high - low), whole
+        return box, layer.voxels[inside], whole
+    return box, _nearest(layer.voxels, matrix, matrix @ low + start, high - low), whole
 
 
 def _same_lattice(matrix: Matrix, start: Array, shape: Array) -> bool:
@@ -366,7 +507,7 @@ def _merge(target: Array, part: Array, table: Array, overlaps: Counter[tuple[int
 
     for there, plane in zip(target, part, strict=True):
         new = np.take(table, plane, mode="clip")
-        replaces = (there >= _FIRST_JAW) & (new > 0) & (new < _FIRST_JAW)
+        replaces = (there >= FIRST_JAW) & (new > 0) & (new < FIRST_JAW)
         claimed = (there > 0) & (new > 0) & (there != new)
         if claimed.any():
             kept = np.where(replaces, new, there)[claimed]
@@ -379,13 +520,17 @@ def _merge(target: Array, part: Array, table: Array, overlaps: Counter[tuple[int
 
 
 def _remarks(
-    segmentation: Any, numbering: Numbering, empty: Sequence[str], cut: bool, overlaps: Mapping[tuple[int, int], int]
+    segment_names: Mapping[str, str],
+    numbering: Numbering,
+    empty: Sequence[str],
+    cut: bool,
+    overlaps: Mapping[tuple[int, int], int],
 ) -> Iterator[str]:
     from ToothTopoSegLib.anatomy.schemes import listed
 
     owners: dict[int, list[str]] = {}
     for identifier, number in numbering.numbers.items():
-        owners.setdefault(number, []).append(segmentation.GetSegment(identifier).GetName())
+        owners.setdefault(number, []).append(segment_names[identifier])
     joined = [f"{_called(number)} ({', '.join(names)})" for number, names in owners.items() if len(names) > 1]
     if joined:
         yield f"Several segments are one tooth and count as one: {listed(joined)}."
@@ -403,10 +548,10 @@ def _called(number: int) -> str:
     return f"tooth {number}" if is_tooth(number) else f"the {label_name(number)}"
 
 
-def _elsewhere(node: Any) -> Exception:
+def _elsewhere(title: str) -> Exception:
     from ToothTopoSegLib.errors import InputError
 
-    return InputError(f"The segmentation {node.GetName()!r} lies outside the volume; choose the volume it belongs to.")
+    return InputError(f"The segmentation {title!r} lies outside the volume; choose the volume it belongs to.")
 
 
 # ---- label maps as segmentations
@@ -422,16 +567,40 @@ def show_teeth(
     subject hierarchy. Raises InputError where the labels hold nothing or lie elsewhere; then, and when anything else
     fails, nothing is left in the scene.
     """
+    boxes = label_boxes(labels.array)
+    steps = show_teeth_in_steps(
+        labels, boxes, volume_node, name, jaws_visible=jaws_visible, closed_surface=closed_surface
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def show_teeth_in_steps(
+    labels: Volume,
+    boxes: Mapping[int, Box],
+    volume_node: Any,
+    name: str,
+    *,
+    jaws_visible: bool = True,
+    closed_surface: bool = False,
+) -> Generator[float, None, Any]:
+    """:func:`show_teeth` as a generator, for a thread that must not be held up: each step takes a tenth of a second.
+
+    ``boxes`` are those of :func:`label_boxes`. It yields the fraction that is done and returns the node, which comes
+    into the scene with the last step; whoever stops before has left nothing there.
+    """
     from ToothTopoSegLib.errors import InputError
-    from ToothTopoSegLib.imaging.segments import tooth_segments
     from ToothTopoSegLib.topology.check import check_same_grid
 
     _check_scalar_volume(volume_node)
     check_same_grid(labels, _grid_of_volume(volume_node))
-    segments = tooth_segments(labels)
-    if not segments:
+    if not boxes:
         raise InputError(f"No teeth were found in {volume_node.GetName()!r}; expected a CBCT that shows teeth.")
-    segmentation = _segmentation(labels, volume_node, segments, closed_surface)
+    segments = _told_of(sorted(boxes))
+    segmentation = yield from _segmentation(labels, boxes, volume_node, segments, closed_surface)
     node = slicer.vtkMRMLSegmentationNode()
     node.SetName(name)
     node.SetAndObserveSegmentation(segmentation)
@@ -440,26 +609,39 @@ def show_teeth(
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
         node.CreateDefaultDisplayNodes()
-        _show_jaws(node, segments, jaws_visible)
+        show_jaws(node, jaws_visible)
         _place_beside(node, volume_node)
     return node
 
 
-def _segmentation(labels: Volume, volume_node: Any, segments: Sequence[Segment], closed_surface: bool) -> Any:
+def _segmentation(
+    labels: Volume, boxes: Mapping[int, Box], volume_node: Any, segments: Sequence[Segment], closed_surface: bool
+) -> Generator[float, None, Any]:
     local = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(local)
     matrix, first = _numpy_matrix(local), volume_node.GetImageData().GetExtent()[::2]
-    boxes = _boxes(labels.array)
     image = _image_of(labels.array, _union(list(boxes.values())), matrix, first)
     segmentation = slicer.vtkSegmentation()
     segmentation.SetSourceRepresentationName(LABELMAP)
-    for told in segments:
+    for number, told in enumerate(segments):
+        yield number / len(segments)
         segment = _new_segment(told, image)
         if closed_surface:
             surface = _surface(labels.array, told.value, boxes[told.value], matrix, first, segmentation)
             segment.AddRepresentation(SURFACE, surface)
         segmentation.AddSegment(segment, told.identifier)
+    yield 1.0
     return segmentation
+
+
+def _told_of(numbers: Sequence[int]) -> list[Segment]:
+    """What is told of the segments of these numbers."""
+    import numpy as np
+
+    from ToothTopoSegLib.imaging.segments import tooth_segments
+    from ToothTopoSegLib.imaging.volume import Volume
+
+    return tooth_segments(Volume(np.array(numbers, np.uint8).reshape(1, 1, -1)))
 
 
 def _new_segment(told: Segment, image: Any) -> Any:
@@ -474,7 +656,7 @@ def _new_segment(told: Segment, image: Any) -> Any:
     return segment
 
 
-def _boxes(array: Array) -> dict[int, Box]:
+def label_boxes(array: Array) -> dict[int, Box]:
     """The box that holds each label of an array (z, y, x)."""
     from scipy import ndimage
 
@@ -487,15 +669,21 @@ def _union(boxes: Sequence[Box]) -> Box:
 
 def _image_of(array: Array, box: Box, ijk_to_ras: Matrix, first: Sequence[int]) -> Any:
     """A box of an array (z, y, x) as a label map image; ``first`` is the VTK index (i, j, k) of voxel [0, 0, 0]."""
-    image = slicer.vtkOrientedImageData()
-    bounds = [(s.start + n, s.stop - 1 + n) for s, n in zip(box[::-1], first, strict=True)]
-    image.SetExtent([bound for pair in bounds for bound in pair])
-    image.AllocateScalars(get_vtk_array_type(array.dtype), 1)
+    start = [s.start + n for s, n in zip(box[::-1], first, strict=True)]
+    image = _new_image([s.stop - s.start for s in box], array.dtype, ijk_to_ras, start)
     _voxels(image)[...] = array[box]
+    image.Modified()
+    return image
+
+
+def _new_image(shape: Sequence[int], dtype: Any, ijk_to_ras: Matrix, first: Sequence[int]) -> Any:
+    """A label map image of a shape (z, y, x), its voxels not set; ``first`` is the VTK index (i, j, k) of the first."""
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent([bound for n, size in zip(first, shape[::-1], strict=True) for bound in (n, n + size - 1)])
+    image.AllocateScalars(get_vtk_array_type(dtype), 1)
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(ijk_to_ras.ravel())
     image.SetGeometryFromImageToWorldMatrix(matrix)
-    image.Modified()
     return image
 
 
@@ -503,8 +691,9 @@ def _surface(array: Array, value: int, box: Box, ijk_to_ras: Matrix, first: Sequ
     """The closed surface (vtkPolyData) of one value in a box of an array, with the parameters of a segmentation.
 
     It is Slicer's own conversion, but of the box alone: Slicer runs through the whole layer for each of its segments.
-    Of a very large segment, a jaw, only every second or third voxel is taken, because the surface of all of them takes
-    several times the memory of the label map. ``first`` is the VTK index (i, j, k) of voxel [0, 0, 0] of the array.
+    Of a very large segment, a jaw, only some of the voxels is taken, because the surface of all of them takes several
+    times the memory of the label map and seconds to make. ``first`` is the VTK index (i, j, k) of voxel [0, 0, 0] of
+    the array.
     """
     import numpy as np
 
@@ -540,6 +729,16 @@ def _whole_or_nothing(scene: Any, node: Any) -> Iterator[None]:
         raise
 
 
+def move_segmentation(source_node: Any, target_node: Any) -> None:
+    """Put the segments of one segmentation node in place of those of another, and take the first out of the scene."""
+    target_node.GetSegmentation().DeepCopy(source_node.GetSegmentation())
+    target_node.SetAndObserveTransformNodeID(source_node.GetTransformNodeID())
+    role = source_node.GetReferenceImageGeometryReferenceRole()
+    target_node.SetReferenceImageGeometryParameterFromVolumeNode(source_node.GetNodeReference(role))
+    target_node.CreateDefaultDisplayNodes()
+    remove_with_displays(source_node.GetScene(), source_node)
+
+
 def remove_with_displays(scene: Any, node: Any) -> None:
     """Remove a displayable node with all that belongs to it alone: display nodes, storage node, hierarchy item."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
@@ -552,10 +751,12 @@ def remove_with_displays(scene: Any, node: Any) -> None:
             scene.RemoveNode(part)
 
 
-def _show_jaws(node: Any, segments: Sequence[Segment], visible: bool) -> None:
-    for told in segments:
-        if told.value >= _FIRST_JAW:
-            node.GetDisplayNode().SetSegmentVisibility(told.identifier, visible)
+def show_jaws(segmentation_node: Any, visible: bool) -> None:
+    """Show or hide the jaws of a segmentation that :func:`show_teeth` made."""
+    segmentation, display = segmentation_node.GetSegmentation(), segmentation_node.GetDisplayNode()
+    for identifier in segmentation.GetSegmentIDs() if display is not None else ():
+        if segmentation.GetSegment(identifier).GetLabelValue() >= FIRST_JAW:
+            display.SetSegmentVisibility(identifier, visible)
 
 
 def _place_beside(node: Any, volume_node: Any) -> None:
@@ -624,12 +825,13 @@ class History:
             self._looks[identifier] = {look: getattr(display, f"GetSegment{look}")(identifier) for look in _LOOKS}
 
 
-@dataclass
-class _Layer:
-    """A label map image being changed: its voxels (z, y, x), the VTK index (k, j, i) of the first, and its segments.
+@dataclass(eq=False)
+class _EditedLayer:
+    """A layer being changed: its voxels (z, y, x), the VTK index (k, j, i) of the first, and its segments.
 
     ``shift`` is what a grid index (z, y, x) becomes by, plus the grid index, as VTK index; ``members`` the label value
-    of each segment in the layer. The voxels are the node's own until ``owned``.
+    of each segment in the layer. The voxels are those of the view until ``owned``. ``boxes`` is where each label lies
+    in them, once all is changed.
     """
 
     array: Array
@@ -638,6 +840,7 @@ class _Layer:
     matrix: Matrix
     members: dict[str, int]
     owned: bool = False
+    boxes: dict[int, Box] = field(default_factory=dict)
 
     def own(self) -> None:
         """Go on with a copy of the voxels, so that the node keeps what it has until all is done."""
@@ -670,27 +873,62 @@ def apply_labels(
     loses all its voxels is removed; closed surfaces of changed segments are made anew. With ``history`` the state
     before is saved there first. Raises InputError where the segmentation is made of surfaces or lies on another grid.
     """
+    numbering = _numbered(segmentation_node, scheme)
+    check_editable(segmentation_node)
+    edit = planned(_view(segmentation_node, numbering, labels), labels)
+    at_once(put_steps(segmentation_node, edit, history))
+    return edit.touched
+
+
+def planned(view: SegmentationView, labels: Volume) -> Edit:
+    """The change that makes the teeth of a view those of a label map on its grid; no node is touched.
+
+    Raises InputError where the label map lies on another grid than the segmentation.
+    """
     import numpy as np
 
-    numbering = _numbered(segmentation_node, scheme)
-    _check_editable(segmentation_node)
-    before = _labels_on(labels, segmentation_node, numbering).labels.array
-    where = np.argwhere(before != labels.array)
-    if not len(where):
-        return []
-    new = labels.array[tuple(where.T)]
-    touched = sorted({*np.unique(before[tuple(where.T)]).tolist(), *np.unique(new).tolist()} - {0})
-    edit = _Edit(segmentation_node, labels, numbering.numbers)
-    edit.erase(where, new)
-    edit.write(where, new)
-    put_in_place = edit.prepared()
+    edit = Edit(view, labels)
+    before = teeth_of(view).labels.array
+    differs = before != labels.array
+    if differs.any():
+        where = np.argwhere(differs)
+        new = labels.array[differs]
+        edit.touched = sorted({*np.unique(before[differs]).tolist(), *np.unique(new).tolist()} - {0})
+        edit.erase(where, new)
+        edit.write(where, new)
+        edit.measure()
+    return edit
+
+
+def put_steps(segmentation_node: Any, edit: Edit, history: History | None = None) -> Generator[None, None, None]:
+    """Put a planned change into the node, in steps between which the application may go on; all of it or nothing.
+
+    With ``history`` the state before is saved there first. Raises InputError where the node has changed since the view
+    that was planned on.
+    """
+    _check_unchanged(segmentation_node, edit)
+    if not edit.touched:
+        return
+    put_in_place = yield from edit.prepared(segmentation_node.GetSegmentation())
+    _check_unchanged(segmentation_node, edit)
     if history is not None:
         history.save()
     put_in_place()
-    return touched
 
 
-def _check_editable(node: Any) -> None:
+def _check_unchanged(node: Any, edit: Edit) -> None:
+    from ToothTopoSegLib.errors import InputError
+
+    if node.GetScene() is None:
+        raise InputError(f"The segmentation {node.GetName()!r} was removed in the meantime; nothing was changed.")
+    if stamp_of(node) != edit.view.stamp:
+        raise InputError(
+            f"The segmentation {node.GetName()!r} was changed in the meantime, so nothing was done to it; try again."
+        )
+
+
+def check_editable(node: Any) -> None:
+    """InputError unless the segments of a node are voxels first of all, which is what can be changed."""
     from ToothTopoSegLib.errors import InputError
 
     if node.GetSegmentation().GetSourceRepresentationName() != LABELMAP:
@@ -700,23 +938,25 @@ def _check_editable(node: Any) -> None:
         )
 
 
-class _Edit:
-    """Changes of the voxels of a segmentation node, made on copies of its layers and put in place together."""
+class Edit:
+    """Changes of the voxels of a segmentation, made on copies of its layers; see :func:`planned`.
 
-    def __init__(self, node: Any, grid: Volume, numbers: Mapping[str, int]) -> None:
-        import numpy as np
+    ``touched`` lists the numbers that change.
+    """
 
-        self.segmentation = node.GetSegmentation()
-        self.numbers = dict(numbers)
+    def __init__(self, view: SegmentationView, grid: Volume) -> None:
+        self.view = view
+        self.numbers = dict(view.numbering.numbers)
+        self.touched: list[int] = []
         self.added: dict[str, Segment] = {}
         self.changed: set[str] = set()
-        self.matrix = _inverse(_matrix_to_world(node, "segmentation")) @ _ijk_to_ras(grid)
-        self.layers: list[_Layer] = []
-        for image, members in _layers(self.segmentation, self.segmentation.GetSegmentIDs()):
-            if _label_values(image) and any(identifier in numbers for identifier in members):
-                matrix, first = _image_matrix(image), np.array(image.GetExtent()[4::-2])
-                shift = _shift(matrix, self.matrix, grid.array.shape, node.GetName())
-                self.layers.append(_Layer(_voxels(image), first, shift, matrix, members))
+        self.matrix = _inverse(view.to_world) @ _ijk_to_ras(grid)
+        self.layers: list[_EditedLayer] = []
+        for layer in view.layers:
+            if layer.voxels.any() and any(identifier in self.numbers for identifier in layer.members):
+                shift = _shift(layer.matrix, self.matrix, grid.array.shape, view.title)
+                held = (layer.voxels, layer.first, shift, layer.matrix, dict(layer.members))
+                self.layers.append(_EditedLayer(*held))
 
     def erase(self, where: Array, new: Array) -> None:
         """Take voxels (n, 3) from all numbered segments but the new ones; jaws may go on under teeth."""
@@ -730,7 +970,7 @@ class _Edit:
                 number = self.numbers.get(identifier)
                 if number is None:
                     continue
-                wanted = (new == number) | ((new > 0) & (new < _FIRST_JAW) & (number >= _FIRST_JAW))
+                wanted = (new == number) | ((new > 0) & (new < FIRST_JAW) & (number >= FIRST_JAW))
                 taken = local[inside][(values == value) & ~wanted[inside]]
                 if len(taken):
                     layer.own()
@@ -750,12 +990,19 @@ class _Edit:
             layer.array[layer.index(there)] = layer.members[identifier]
             self.changed.add(identifier)
 
-    def prepared(self) -> Callable[[], None]:
+    def measure(self) -> None:
+        """Note where each label lies in the layers that changed."""
+        for layer in self.layers:
+            if layer.owned:
+                layer.boxes = label_boxes(layer.array)
+
+    def prepared(self, segmentation: Any) -> Generator[None, None, Callable[[], None]]:
         """Make all images and surfaces, which may fail; what comes back puts them in place, which takes a moment."""
         layers = [layer for layer in self.layers if layer.owned]
-        images = [_layer_image(layer) for layer in layers]
-        surfaces = self._surfaces(layers)
-        emptied = self._emptied(layers)
+        images = []
+        for layer in layers:
+            images.append((yield from _layer_image_steps(layer)))
+        surfaces = yield from self._surface_steps(segmentation, layers)
 
         def put_in_place() -> None:
             # The history tells by the time of the last change whether it has saved an object already.
@@ -763,58 +1010,58 @@ class _Edit:
                 made.Modified()
             for layer, image in zip(layers, images, strict=True):
                 for identifier, value in layer.members.items():
-                    self._put(identifier, value, image, surfaces.get(identifier))
-            for identifier in emptied:
-                self.segmentation.RemoveSegment(identifier)
-            self.segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+                    self._put(segmentation, identifier, value, image, surfaces.get(identifier))
+            for identifier in self._emptied(layers):
+                # Slicer would look for its voxels in the whole layer once more.
+                segmentation.GetSegment(identifier).RemoveRepresentation(LABELMAP)
+                segmentation.RemoveSegment(identifier)
+            segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
 
         return put_in_place
 
-    def _put(self, identifier: str, value: int, image: Any, surface: Any) -> None:
-        segment = self.segmentation.GetSegment(identifier) or _new_segment(self.added[identifier], image)
+    def _put(self, segmentation: Any, identifier: str, value: int, image: Any, surface: Any) -> None:
+        segment = segmentation.GetSegment(identifier) or _new_segment(self.added[identifier], image)
         segment.SetLabelValue(value)
         if surface is not None:
             segment.AddRepresentation(SURFACE, surface)
         segment.AddRepresentation(LABELMAP, image)
         if identifier in self.added:
-            self.segmentation.AddSegment(segment, identifier, self._follower(identifier))
+            segmentation.AddSegment(segment, identifier, self._follower(segmentation, identifier))
 
-    def _surfaces(self, layers: Sequence[_Layer]) -> dict[str, Any]:
+    def _surface_steps(
+        self, segmentation: Any, layers: Sequence[_EditedLayer]
+    ) -> Generator[None, None, dict[str, Any]]:
         """New closed surfaces of the segments that changed, where the segmentation has surfaces."""
-        if not self.segmentation.ContainsRepresentation(SURFACE):
-            return {}
-        made = {}
+        made: dict[str, Any] = {}
+        if not segmentation.ContainsRepresentation(SURFACE):
+            return made
         for layer in layers:
-            boxes = _boxes(layer.array)
-            for identifier in self.changed & set(layer.members):
+            for identifier in sorted(self.changed & set(layer.members)):
                 value = layer.members[identifier]
-                if value in boxes:
-                    first = layer.first[::-1].tolist()
-                    like = self.segmentation
-                    made[identifier] = _surface(layer.array, value, boxes[value], layer.matrix, first, like)
+                if value in layer.boxes:
+                    box, first = layer.boxes[value], layer.first[::-1].tolist()
+                    made[identifier] = _surface(layer.array, value, box, layer.matrix, first, segmentation)
+                    yield
         return made
 
-    def _emptied(self, layers: Sequence[_Layer]) -> list[str]:
+    def _emptied(self, layers: Sequence[_EditedLayer]) -> list[str]:
         return [
             identifier
             for layer in layers
-            for identifier in self.changed & set(layer.members)
-            if not (layer.array == layer.members[identifier]).any()
+            for identifier in sorted(self.changed & set(layer.members))
+            if layer.members[identifier] not in layer.boxes
         ]
 
     def _add(self, number: int) -> str:
-        import numpy as np
-
-        from ToothTopoSegLib.imaging.segments import tooth_segments
-        from ToothTopoSegLib.imaging.volume import Volume
-
-        told = tooth_segments(Volume(np.full((1, 1, 1), number, np.uint8)))[0]
-        identifier = self.segmentation.GenerateUniqueSegmentID(told.identifier)
+        told = _told_of([number])[0]
+        identifier, count = told.identifier, 1
+        while identifier in self.view.names or identifier in self.added:
+            identifier, count = f"{told.identifier}_{count}", count + 1
         self.added[identifier] = told
         self.numbers[identifier] = number
         return identifier
 
-    def _layer_for(self, identifier: str, where: Array) -> _Layer:
+    def _layer_for(self, identifier: str, where: Array) -> _EditedLayer:
         """The layer a segment is in, or may be put in, where no other segment has these voxels; else one of its own."""
         import numpy as np
 
@@ -830,23 +1077,25 @@ class _Edit:
                 return layer
         return self._alone(identifier, value, home, where)
 
-    def _alone(self, identifier: str, value: int, home: _Layer | None, where: Array) -> _Layer:
+    def _alone(self, identifier: str, value: int, home: _EditedLayer | None, where: Array) -> _EditedLayer:
         import numpy as np
 
         low = where.min(axis=0)
         size = where.max(axis=0) + 1 - low
-        layer = _Layer(np.zeros(size, np.uint8), low, np.zeros(3, int), self.matrix, {identifier: value}, True)
+        layer = _EditedLayer(np.zeros(size, np.uint8), low, np.zeros(3, int), self.matrix, {identifier: value}, True)
         if home is not None:
             own = home.array == value
-            layer = _Layer(own * home.array.dtype.type(value), home.first, home.shift, home.matrix, layer.members, True)
+            layer = _EditedLayer(
+                own * home.array.dtype.type(value), home.first, home.shift, home.matrix, layer.members, True
+            )
             home.array[own] = 0
             del home.members[identifier]
         self.layers.append(layer)
         return layer
 
-    def _follower(self, identifier: str) -> str:
+    def _follower(self, segmentation: Any, identifier: str) -> str:
         """The segment before which a new one goes, so that numbers ascend; "" for the end."""
-        listed = self.segmentation.GetSegmentIDs()
+        listed = segmentation.GetSegmentIDs()
         return next((i for i in listed if self.numbers.get(i, 0) > self.numbers[identifier]), "")
 
 
@@ -865,6 +1114,12 @@ def _shift(matrix: Matrix, grid_matrix: Matrix, shape: Sequence[int], title: str
     return np.rint(into[:3, 3]).astype(int)[::-1]
 
 
-def _layer_image(layer: _Layer) -> Any:
-    box = tuple(slice(0, n) for n in layer.array.shape)
-    return _image_of(layer.array, box, layer.matrix, layer.first[::-1].tolist())
+def _layer_image_steps(layer: _EditedLayer) -> Generator[None, None, Any]:
+    image = _new_image(layer.array.shape, layer.array.dtype, layer.matrix, layer.first[::-1].tolist())
+    voxels = _voxels(image)
+    planes = max(1, _COPIED_AT_ONCE_BYTES * len(voxels) // max(voxels.nbytes, 1))
+    for start in range(0, len(voxels), planes):
+        voxels[start : start + planes] = layer.array[start : start + planes]
+        yield
+    image.Modified()
+    return image

@@ -2,7 +2,8 @@
 
 In go the report as the JSON contract has it (schema ``toothtoposeg.report/1``), the preview picture and a small picture
 of each finding's place; out comes a single HTML file with the verdict, the tooth chart, the findings, the measurements
-and the model's limits. There is no script, no network access and no markup from the data: every text is escaped.
+and the model's limits. What a person chose to ignore is listed, but not counted. There is no script, no network access
+and no markup from the data: every text is escaped.
 """
 
 from __future__ import annotations
@@ -181,6 +182,7 @@ def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, b
     """The whole page."""
     title = _title(report.get("input"))
     findings = sorted(report.get("findings") or [], key=lambda f: rank(f.get("severity")))
+    standing = [finding for finding in findings if finding.get("verdict") != "ignored"]
     teeth = list(report.get("teeth") or [])
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -193,8 +195,8 @@ def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, b
 </head>
 <body>
 <h1>{escape(title)}</h1>
-{_verdict(teeth, findings)}
-{_numbers(teeth, findings)}
+{_verdict(teeth, standing)}
+{_numbers(teeth, standing)}
 <h2>Tooth chart</h2>
 {tooth_chart.tooth_chart(teeth, findings)}
 {_overview(png)}
@@ -312,12 +314,14 @@ def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Map
     number, size = finding.get("id"), finding.get("size_mm3")
     meaning = f"<small>{_MEANING[kind]}</small>" if kind in _MEANING else ""
     png = pictures.get(number) if isinstance(number, int) else None
+    note = f": {finding['note']}" if finding.get("note") else ""
+    ignored = f"<small>Ignored{escape(note)}</small>" if finding.get("verdict") == "ignored" else ""
     cells = {
         "No.": ("short", _text(number)),
         "Severity": ("severity short", f"{badge(severity)} {_text(finding.get('severity'))}"),
         "Kind": ("", f"{_text(finding.get('kind'))}{meaning}"),
         "Teeth": ("short", _text(finding.get("teeth") or [])),
-        "Evidence": ("evidence", _text(finding.get("evidence"))),
+        "Evidence": ("evidence", _text(finding.get("evidence")) + ignored),
         "Size": ("name short", f"{_number(size)} mm³" if size else ""),
         "Place (LPS mm)": ("place", _position(finding.get("position_lps_mm"))),
         "Repair": ("", _text(finding.get("repair"))),

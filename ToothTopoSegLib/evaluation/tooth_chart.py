@@ -1,7 +1,8 @@
 """The tooth chart: both arches as a dentist draws them, each tooth coloured by what was found there.
 
-In go the teeth and findings of a report (schema ``toothtoposeg.report/1``), out comes inline SVG with its legend as
-HTML text. The patient's right is at the picture's left; teeth are seen from the cheek, drawn from the average sizes of
+In go the teeth and findings of a report (schema ``toothtoposeg.report/1``), out comes the chart as data for whoever
+draws it (:func:`lay_out`), or as inline SVG with its legend as HTML text (:func:`tooth_chart`). The patient's right is
+at the picture's left; teeth are seen from the cheek, drawn from the average sizes of
 :mod:`ToothTopoSegLib.anatomy.sizes`, upper roots up. No state is told by colour alone: each has a sign, a hatching or
 a dashed line of its own. There is no script; text of the data is escaped.
 """
@@ -17,6 +18,8 @@ from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.anatomy.sizes import ToothSize, size_of
 
 Point = tuple[float, float]
+Curve = tuple[Point, Point, Point]
+"""A cubic Bezier curve from where the one before ends: its two control points and its end."""
 SEVERITIES = ("error", "warning", "info")
 
 STYLE = """
@@ -27,6 +30,7 @@ STYLE = """
 .chart .warning .body { fill: #ffd667; }
 .chart .error .body { fill: #e8663f; }
 .chart .error .body, .chart .warning .body { stroke: #1a1d22; stroke-width: .6; }
+.chart .ignored .body { fill: #e3e6ea; }
 .chart .absent .body { fill: #fff; stroke: #8a93a0; stroke-width: .4; stroke-dasharray: 1 1; }
 .chart .absent.warning .body { stroke: #7a5200; stroke-width: .6; stroke-dasharray: 1.8 1; }
 .chart .absent.error .body { stroke: #a82a00; stroke-width: .6; stroke-dasharray: 1.8 1; }
@@ -50,6 +54,7 @@ STYLE = """
 _GAP_MM = 0.9
 _MIDDLE_MM = 2.4
 _NUMBER_MM = 6.0
+_ROW_GAP_MM = 3.0
 _LEAST_COLUMN_MM = 7.2
 _TEXT_DROP = 1.5
 _HATCH = """<defs>
@@ -68,17 +73,64 @@ _BADGES = {
 
 @dataclass(frozen=True)
 class State:
-    """What the chart tells of one tooth: whether it is there, the gravest severity, and the words for it."""
+    """What the chart tells of one tooth: whether it is there, the gravest severity, and the words for it.
+
+    ``ignored`` where all that was found there was ignored by a person; then it has no severity.
+    """
 
     present: bool
     severity: str
     words: str
     link: str
+    ignored: bool = False
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether a tooth is missing that should be there, rather than absent or out of view."""
+        return not self.present and self.severity in ("error", "warning")
 
     @property
     def classes(self) -> str:
         """Names for the style sheet and for tests."""
-        return " ".join(filter(None, ("tooth", "present" if self.present else "absent", self.severity)))
+        there = "present" if self.present else "absent"
+        return " ".join(filter(None, ("tooth", there, self.severity, "ignored" if self.ignored else "")))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed curve in mm through points of a tooth seen from the cheek; see :func:`crown_and_roots` for its axes."""
+
+    start: Point
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class ChartTooth:
+    """One tooth in its place on the chart, in mm from the chart's upper left corner.
+
+    ``outline`` is to be scaled by (``across``, ``down``) and moved to (``x``, ``edge``), the middle of the biting edge;
+    it is None where only the number is shown. The number stands about (``x``, ``number_y``), the sign about
+    (``x``, ``sign_y``).
+    """
+
+    fdi: int
+    state: State
+    x: float
+    edge: float
+    across: float
+    down: int
+    number_y: float
+    sign_y: float
+    outline: Outline | None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The laid-out chart: its size in mm and its teeth, row by row from above, each from the patient's right."""
+
+    width: float
+    height: float
+    teeth: tuple[ChartTooth, ...]
 
 
 def tooth_chart(teeth: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]) -> str:
@@ -88,18 +140,40 @@ def tooth_chart(teeth: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[s
     Deciduous rows are drawn only where a deciduous tooth is there or named.
     """
     present = {int(tooth["fdi"]) for tooth in teeth if tooth.get("present", True)}
-    states = {tooth: state_of(tooth, tooth in present, findings) for tooth in fdi.TEETH}
+    sides = '<div class="sides"><span>Patient’s right</span><span>Patient’s left</span></div>'
+    return f'<div class="chart">{sides}{_drawing(lay_out(present, findings))}{_legend()}</div>'
+
+
+def lay_out(present: Iterable[int], findings: Sequence[Mapping[str, Any]]) -> Chart:
+    """Places and states of all teeth to be drawn, from the FDI numbers that are there and the findings of a report.
+
+    Deciduous rows are there only where a deciduous tooth is there or named.
+    """
+    there = frozenset(present)
+    states = {tooth: state_of(tooth, tooth in there, findings) for tooth in fdi.TEETH}
     milk = any(fdi.is_deciduous(t) and (s.present or s.severity) for t, s in states.items())
     rows: list[tuple[int, ...]] = [fdi.UPPER_PERMANENT, fdi.LOWER_PERMANENT]
     if milk:
         rows[1:1] = [fdi.UPPER_DECIDUOUS, fdi.LOWER_DECIDUOUS]
-    sides = '<div class="sides"><span>Patient’s right</span><span>Patient’s left</span></div>'
-    return f'<div class="chart">{sides}{_drawing(rows, states)}{_legend()}</div>'
+    width = 2 * _column_left(9) + 2
+    placed, top = [], 1.0
+    for row in rows:
+        tall = max(size_of(tooth).length for tooth in row) + _NUMBER_MM
+        # The biting edges lie towards the middle of the chart, the numbers between them.
+        edge = top + tall - _NUMBER_MM if fdi.is_upper(row[0]) else top + _NUMBER_MM
+        placed += [_placed(tooth, states[tooth], width / 2, edge) for tooth in row]
+        top += tall + _ROW_GAP_MM
+    return Chart(width, top - _ROW_GAP_MM + 1, tuple(placed))
 
 
 def state_of(tooth: int, present: bool, findings: Iterable[Mapping[str, Any]]) -> State:
-    """The state of one tooth; a missing tooth told as mere information only may not be in view."""
-    naming = [f for f in findings if tooth in (f.get("teeth") or [])]
+    """The state of one tooth; a missing tooth told as mere information only may not be in view.
+
+    Findings whose ``verdict`` is that they are ignored or repaired do not count.
+    """
+    named = [f for f in findings if tooth in (f.get("teeth") or [])]
+    naming = [f for f in named if f.get("verdict", "open") == "open"]
+    ignored = not naming and any(f.get("verdict") == "ignored" for f in named)
     naming.sort(key=lambda f: rank(f.get("severity")))
     worst = str(naming[0].get("severity")) if naming and rank(naming[0].get("severity")) < len(SEVERITIES) else ""
     if present:
@@ -108,7 +182,8 @@ def state_of(tooth: int, present: bool, findings: Iterable[Mapping[str, Any]]) -
         words = "not found; absent or not in view" if worst in ("", "info") else "missing"
     evidence = "\n".join(str(f.get("evidence") or "") for f in naming)
     link = anchor(naming[0]) if naming else (f"tooth-{tooth}" if present else "")
-    return State(present, worst, f"{words}\n{evidence}".strip(), link)
+    words += ", finding ignored" if ignored else ""
+    return State(present, worst, f"{words}\n{evidence}".strip(), link, ignored)
 
 
 def anchor(finding: Mapping[str, Any]) -> str:
@@ -129,23 +204,22 @@ def badge(severity: str, em: float = 1.1) -> str:
     return f'<svg class="badge" width="{em}em" height="{em}em" viewBox="-3.4 -3.4 6.8 6.8">{_sign(severity)}</svg>'
 
 
+def sign(severity: str, pixels: int) -> str:
+    """The same sign as an SVG file of its own, so many pixels wide and high; nothing for an unknown severity."""
+    if severity not in _BADGES:
+        return ""
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{pixels}" height="{pixels}" viewBox="-3.4 -3.4 6.8 6.8"'
+    return f"<svg {size}>{_sign(severity)}</svg>"
+
+
 # --- the drawing -------------------------------------------------------------------------------------------------
 
 
-def _drawing(rows: Sequence[tuple[int, ...]], states: Mapping[int, State]) -> str:
-    width = 2 * _column_left(9) + 2
-    heights = [max(size_of(tooth).length for tooth in row) + _NUMBER_MM for row in rows]
-    height = sum(heights) + 3 * (len(rows) - 1) + 2
-    parts, top = [], 1.0
-    for row, tall in zip(rows, heights, strict=True):
-        # The biting edges lie towards the middle of the chart, the numbers between them.
-        edge = top + tall - _NUMBER_MM if fdi.is_upper(row[0]) else top + _NUMBER_MM
-        parts += [_tooth(tooth, states[tooth], width / 2, edge) for tooth in row]
-        top += tall + 3
-    lines = f'<path class="midline" d="M{width / 2:.1f} 1V{height - 1:.1f}"/>'
+def _drawing(chart: Chart) -> str:
+    middle = f'<path class="midline" d="M{chart.width / 2:.1f} 1V{chart.height - 1:.1f}"/>'
     return (
-        f'<svg viewBox="0 0 {width:.1f} {height:.1f}" role="img" aria-label="Tooth chart">'
-        f"{_HATCH}{lines}{''.join(parts)}</svg>"
+        f'<svg viewBox="0 0 {chart.width:.1f} {chart.height:.1f}" role="img" aria-label="Tooth chart">'
+        f"{_HATCH}{middle}{''.join(map(_tooth, chart.teeth))}</svg>"
     )
 
 
@@ -159,28 +233,32 @@ def _column_width(position: int) -> float:
     return max(widest, _LEAST_COLUMN_MM) + _GAP_MM
 
 
-def _tooth(tooth: int, state: State, middle: float, edge: float) -> str:
-    """One tooth with its number, sign, hover text and link; ``edge`` is the height of its biting edge."""
+def _placed(tooth: int, state: State, middle: float, edge: float) -> ChartTooth:
+    """One tooth in its column; ``edge`` is the height of its biting edge."""
     distal, down = (1 if fdi.is_left(tooth) else -1), (-1 if fdi.is_upper(tooth) else 1)
-    place = fdi.position(tooth)
+    place, size = fdi.position(tooth), size_of(tooth)
     x = middle + distal * (_column_left(place) + _column_width(place) / 2)
-    size = size_of(tooth)
     # Milk molars are wider than the premolars whose columns they share.
     across = distal * min(1.0, (_column_width(place) - 0.3) / size.md_crown)
-    outline, neck = crown_and_roots(tooth)
     # A milk tooth that has gone, or has not been looked for, leaves its number only.
-    bare = not state.present and fdi.is_deciduous(tooth) and state.severity in ("", "info")
-    shape = "" if bare else f'<path class="body" d="{outline}"/>'
+    bare = not state.present and fdi.is_deciduous(tooth) and not state.is_gap
+    number, sign = edge - down * _NUMBER_MM / 2, edge + down * size.crown_length * 0.55
+    return ChartTooth(tooth, state, x, edge, across, down, number, sign, None if bare else outline_of(tooth))
+
+
+def _tooth(tooth: ChartTooth) -> str:
+    """One tooth with its number, sign, hover text and link."""
+    state, outline, neck = tooth.state, *crown_and_roots(tooth.fdi)
+    shape = f'<path class="body" d="{outline}"/>' if tooth.outline else ""
     if state.present and state.severity in ("error", "warning"):
         shape += f'<path d="{outline}" fill="url(#hatch-{state.severity})"/>'
     shape += f'<path class="neck" d="{neck}"/>' if state.present else ""
-    middle_of_crown = edge + down * size.crown_length * 0.55
     parts = [
-        f'<g transform="translate({x:.2f} {edge:.2f}) scale({across:.3g} {down})">{shape}</g>',
-        _mark(state, x, middle_of_crown),
-        f'<text x="{x:.2f}" y="{edge - down * _NUMBER_MM / 2 + _TEXT_DROP:.2f}">{tooth}</text>',
+        f'<g transform="translate({tooth.x:.2f} {tooth.edge:.2f}) scale({tooth.across:.3g} {tooth.down})">{shape}</g>',
+        _mark(state, tooth.x, tooth.sign_y),
+        f'<text x="{tooth.x:.2f}" y="{tooth.number_y + _TEXT_DROP:.2f}">{tooth.fdi}</text>',
     ]
-    title = f"<title>{tooth} {escape(fdi.name(tooth))}: {escape(state.words)}</title>"
+    title = f"<title>{tooth.fdi} {escape(fdi.name(tooth.fdi))}: {escape(state.words)}</title>"
     inner = title + "".join(parts)
     if state.link:
         return f'<a class="{state.classes}" href="#{escape(state.link)}">{inner}</a>'
@@ -191,7 +269,7 @@ def _mark(state: State, x: float, y: float) -> str:
     """The sign on the crown: a badge, or a cross where a tooth is missing that should be there."""
     if state.present:
         return f'<g transform="translate({x:.2f} {y:.2f})">{_sign(state.severity)}</g>' if state.severity else ""
-    if state.severity not in ("error", "warning"):
+    if not state.is_gap:
         return ""
     return f'<path class="cross" d="M{x - 2:.2f} {y - 2:.2f}l4 4m0 -4l-4 4"/>'
 
@@ -236,11 +314,18 @@ def crown_and_roots(tooth: int) -> tuple[str, str]:
     The biting edge lies at y = 0, the root tip at y = length, x grows to distal, 0 is the middle of the tooth.
     """
     size = size_of(tooth)
+    half, top = size.md_cervix / 2, size.crown_length
+    neck = f"M{-half:.2f} {top:.2f}Q0 {top + 1.4:.2f} {half:.2f} {top:.2f}"
+    return _svg_path(outline_of(tooth)), neck
+
+
+def outline_of(tooth: int) -> Outline:
+    """The outline of a tooth in mm, in the axes of :func:`crown_and_roots`."""
+    size = size_of(tooth)
     crown = [(x * size.md_crown / 2, y * size.crown_length) for x, y in _CROWNS[_form(tooth)]]
     half, top = size.md_cervix / 2, size.crown_length
     roots = [(x * half, top + y * size.root_length) for x, y in _ROOTS[_roots(tooth, size)]]
-    neck = f"M{-half:.2f} {top:.2f}Q0 {top + 1.4:.2f} {half:.2f} {top:.2f}"
-    return _smooth([*crown, *roots]), neck
+    return _smooth([*crown, *roots])
 
 
 def _form(tooth: int) -> str:
@@ -254,16 +339,21 @@ def _roots(tooth: int, size: ToothSize) -> int:
     return size.roots if size.roots in _ROOTS else 1
 
 
-def _smooth(points: Sequence[Point]) -> str:
+def _smooth(points: Sequence[Point]) -> Outline:
     """A closed curve through all points (Catmull-Rom splines as cubic Bezier curves)."""
     n = len(points)
-    path = [f"M{points[0][0]:.2f} {points[0][1]:.2f}"]
+    curves = []
     for i in range(n):
         (ax, ay), (bx, by), (cx, cy), (dx, dy) = (points[(i + k) % n] for k in (-1, 0, 1, 2))
         first = bx + (cx - ax) / 6, by + (cy - ay) / 6
         second = cx - (dx - bx) / 6, cy - (dy - by) / 6
-        path.append("C" + " ".join(f"{v:.2f}" for v in (*first, *second, cx, cy)))
-    return "".join(path) + "Z"
+        curves.append((first, second, (cx, cy)))
+    return Outline(points[0], tuple(curves))
+
+
+def _svg_path(outline: Outline) -> str:
+    pieces = ("C" + " ".join(f"{v:.2f}" for point in curve for v in point) for curve in outline.curves)
+    return f"M{outline.start[0]:.2f} {outline.start[1]:.2f}{''.join(pieces)}Z"
 
 
 # From mesial to distal over the crown: x in half crown widths, y in crown lengths from the biting edge.

@@ -13,6 +13,11 @@ from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.imaging.write import Segment, write_label_map, write_segmentation
 
 
+def segment_name(value: int) -> str:
+    """What the segment of a tooth or jaw is called, such as "36 lower left first molar" or "lower jaw"."""
+    return f"{value} {label_name(value)}" if is_tooth(value) else label_name(value)
+
+
 def tooth_segments(labels: Volume) -> list[Segment]:
     """What a .seg.nrrd says about each label present in an FDI label map (teeth and jaws), ascending."""
     # Slice by slice: bincount turns what it counts into 64-bit integers.
@@ -20,7 +25,7 @@ def tooth_segments(labels: Volume) -> list[Segment]:
     return [
         Segment(
             value,
-            f"{value} {label_name(value)}" if is_tooth(value) else label_name(value),
+            segment_name(value),
             colour_of(value),
             terminology_entry(value),
             f"Segment_{value}",

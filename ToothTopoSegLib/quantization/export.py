@@ -52,7 +52,7 @@ def _calibration_patches(cases: Path, count: int, plan: Plan, progress: Progress
         except FileNotFoundError as error:
             raise UsageError(f"Training case {i % count} is not in {cases}; run the training there again.") from error
         image, _ = draw_sample(case, np.random.default_rng(CALIBRATION_SEED + i), plan.patch, plan.spacing)
-        yield image[None, None]
+        yield image[None, None].numpy()
 
 
 def _half(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -20,7 +20,7 @@ def _providers(device: str) -> list[str]:
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"The device {device!r} is unknown; use auto, cpu or cuda.")
     if device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise UsageError("No CUDA device can be used by the installed onnxruntime; use --device cpu or auto.")
+        raise UsageError("No CUDA device can be used by the installed onnxruntime; choose the device cpu or auto.")
     # The integer graph has kernels on the CPU only, so that "auto" means the CPU.
     return ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
 

@@ -114,18 +114,28 @@ def propose(mouth: Mouth, finding: Finding) -> Change | None:
     return Change(finding.repair or "", finding, indices[differs], before[differs], after[differs])
 
 
-def repair_all(labels: Volume, scan: Volume | None = None, progress: Progress = silent) -> RepairResult:
-    """Mend all that can be mended safely. ``scan`` lies on the grid of ``labels`` and helps to part merged teeth."""
-    mouth = mouth_of(labels.with_array(labels.array.astype(np.uint8)), scan)
-    findings = find_all(mouth)
+def repair_all(
+    labels: Volume,
+    scan: Volume | None = None,
+    progress: Progress = silent,
+    wanted: Callable[[Finding], bool] = lambda finding: True,
+    checked: tuple[Mouth, list[Finding]] | None = None,
+) -> RepairResult:
+    """Mend all that can be mended safely. ``scan`` lies on the grid of ``labels`` and helps to part merged teeth.
+
+    Only findings that are ``wanted`` are mended. ``checked`` spares the first look at the mouth: the mouth of these
+    very labels and its findings, where they are known.
+    """
+    mouth = checked[0] if checked else mouth_of(labels.with_array(labels.array.astype(np.uint8)), scan)
+    findings = checked[1] if checked else find_all(mouth)
     kept: list[Change] = []
     refused: dict[tuple[Any, ...], Finding] = {}
     for turn in range(ROUNDS):
         before = len(kept)
         for place, name in enumerate(ORDER):
             progress((turn + place / len(ORDER)) / ROUNDS, f"Repairing: {name}")
-            wanted = [f for f in findings if f.repair == name and _key(f) not in refused]
-            changes = _disjoint([c for f in wanted if (c := propose(mouth, f)) is not None])
+            due = [f for f in findings if f.repair == name and _key(f) not in refused and wanted(f)]
+            changes = _disjoint([c for f in due if (c := propose(mouth, f)) is not None])
             good, mouth, findings = _try(mouth, findings, changes, refused)
             kept += good
         if len(kept) == before:
@@ -164,9 +174,9 @@ def _blamed(
     mouth: Mouth, changes: Sequence[Change], before: Sequence[Finding], after: Sequence[Finding]
 ) -> list[Change]:
     """The changes whose finding still stands, and those that touch the teeth of a finding that is new."""
-    standing = [c for c in changes if any(_same(c.finding, f) for f in after)]
+    standing = [c for c in changes if any(same_finding(c.finding, f) for f in after)]
     known = [*before, *_renamed(changes, before)]
-    new = [f for f in after if f.severity != "info" and not any(_same(f, old) for old in known)]
+    new = [f for f in after if f.severity != "info" and not any(same_finding(f, old) for old in known)]
     new = [f for f in new if not (_is_crumb(f) or _uncovered(changes, f, mouth) or _gap_renamed(changes, f, before))]
     guilty = [c for c in changes if any(_touched(c) & set(f.teeth) for f in new)]
     if new and not guilty:
@@ -223,7 +233,7 @@ def _touched(change: Change) -> set[int]:
     return {value for value in values if teeth.is_tooth(value)} | set(change.finding.teeth)
 
 
-def _same(first: Finding, second: Finding) -> bool:
+def same_finding(first: Finding, second: Finding) -> bool:
     """Whether two findings tell of the same thing; that it became milder or smaller is no new finding."""
     if first.kind != second.kind or set(first.teeth) != set(second.teeth):
         return False

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CASE_SHAPE = (160, 176, 172)
-CASE_SPACING = 0.6
+CASE_SHAPE = (192, 212, 206)
+CASE_SPACING = 0.5
 CASE_CENTRE = (0.0, 8.0, 2.0)
 FIRST_CRANIUM = 1000
 """Cases with numbers from here on show parts of a head without jaws."""
@@ -23,7 +23,7 @@ TRAINING_SEED = 1_000_000
 
 
 def make_case(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Tissue and label map, uint8 (z, y, x), of training case ``number`` (0 or more) at 0.6 mm."""
+    """Tissue and label map, uint8 (z, y, x), of training case ``number`` (0 or more) at 0.5 mm."""
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.cranium import render_cranium
     from ToothTopoSegLib.phantom.head import Pose, render
@@ -31,7 +31,7 @@ def make_case(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     rng = np.random.default_rng(TRAINING_SEED + number)
     if number >= FIRST_CRANIUM:
         return render_cranium(CASE_SHAPE, CASE_SPACING, rng)
-    dentition = draw_dentition(rng, hard=bool(rng.random() < 0.4))
+    dentition = draw_dentition(rng, hard=bool(rng.random() < 0.5))
     pose = Pose(centre=CASE_CENTRE)
     return render(dentition, CASE_SHAPE, (CASE_SPACING,) * 3, rng, pose, warp=float(rng.uniform(0.2, 1.6)))
 

@@ -105,26 +105,41 @@ class _Samples:
     schedule: Schedule
     folder: Path
     start: int
+    device: str = "cpu"
+    kept: dict[int, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return max(0, self.schedule.steps - self.start) * self.schedule.batch
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        import torch
-
         step, place = self.start + item // self.schedule.batch, item % self.schedule.batch
         rng = np.random.default_rng([self.schedule.seed, step, place])
-        case = load_case(self.folder, self.schedule.case_number(step, rng))
+        case = self.case(self.schedule.case_number(step, rng))
         image, classes = draw_sample(case, rng, *self.schedule.view(step))
-        return torch.from_numpy(image)[None], torch.from_numpy(classes)
+        return image[None], classes
+
+    def case(self, number: int) -> Any:
+        """Case ``number`` where samples are made of it: in the cache's file, or on a GPU, where it stays."""
+        import torch
+
+        if self.device == "cpu":
+            return load_case(self.folder, number)
+        if number not in self.kept:
+            self.kept[number] = torch.from_numpy(np.array(load_case(self.folder, number))).to(self.device)
+        return self.kept[number]
 
 
 def _batches(samples: _Samples, workers: int) -> Iterable[tuple[Tensor, Tensor]]:
-    """Samples in batches, drawn ahead by ``workers`` processes."""
+    """Samples in batches: on a GPU drawn there, on the CPU ahead by ``workers`` processes."""
+    import torch
     from torch.utils.data import DataLoader
 
-    ahead = 4 if workers else None
-    return DataLoader(samples, samples.schedule.batch, shuffle=False, num_workers=workers, prefetch_factor=ahead)
+    batch = samples.schedule.batch
+    if samples.device == "cpu":
+        return DataLoader(samples, batch, shuffle=False, num_workers=workers, prefetch_factor=4 if workers else None)
+    firsts = range(0, len(samples), batch)
+    drawn = ([samples[first + i] for i in range(batch)] for first in firsts)
+    return ((torch.stack([image for image, _ in d]), torch.stack([classes for _, classes in d])) for d in drawn)
 
 
 def _freeze_norm(network: nn.Module) -> None:
@@ -157,8 +172,7 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     import torch
 
     with torch.no_grad():
-        for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
         for slow, fast in zip(average.buffers(), network.buffers(), strict=True):
             slow.copy_(fast)
 
@@ -222,10 +236,11 @@ def validate(
     network.eval()
     with torch.inference_mode():
         for number in numbers:
-            rng = np.random.default_rng([schedule.seed, 10**6 + number])
+            rng = np.random.default_rng([schedule.seed, 3 * 10**6 + number])
             image, classes = draw_sample(load_case(folder, number), rng, *view)
-            scores = network(torch.from_numpy(image)[None, None].to(device))
+            scores = network(image[None, None].to(device))
             found = (scores[0] if isinstance(scores, list | tuple) else scores)[0].argmax(0).cpu().numpy()
+            classes = classes.numpy()
             present = [c for c in np.unique(classes) if 1 <= c <= 32 and (classes == c).sum() > 20]
             teeth += [_overlap(found == c, classes == c) for c in present]
             any_tooth = (classes >= 1) & (classes <= 32)
@@ -293,16 +308,17 @@ def run_training(
     folder.mkdir(parents=True, exist_ok=True)
     state = load_state(schedule, folder, device)
     _rewind_log(folder, state.step)
-    losses: list[float] = []
+    losses: list[Tensor] = []
     measures: dict[str, Any] = {}
     began, before = time.monotonic(), state.seconds
-    for image, classes in _batches(_Samples(schedule, cases, state.step), workers):
+    for image, classes in _batches(_Samples(schedule, cases, state.step, device), workers):
         state.network.train()
         if state.step >= schedule.frozen_from:
             _freeze_norm(state.network)
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(schedule, state.step)
-        outputs = state.network(image.to(device, memory_format=torch.channels_last_3d))
+        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+            outputs = state.network(image.to(device, memory_format=torch.channels_last_3d))
         loss = deep_supervision_loss(outputs, classes.to(device), schedule.numbering_weight(state.step))
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -311,15 +327,16 @@ def run_training(
         # Early on the average must not drag the random initial weights along.
         _follow(state.average, state.network, min(schedule.average, state.step / (state.step + 50)))
         state.step += 1
-        losses.append(float(loss.detach()))
+        losses.append(loss.detach())  # reading it here would make a GPU wait
         state.seconds = before + time.monotonic() - began
         if state.step % 25 == 0 or state.step == schedule.steps:
             row = {"step": state.step, "rate": f"{learning_rate(schedule, state.step - 1):.2e}"}
             if len(held_out) and (state.step % schedule.check_every == 0 or state.step == schedule.steps):
                 measures = validate(state.average, schedule, cases, held_out, device, schedule.view(state.step - 1))
-            row |= {"loss": f"{np.mean(losses):.4f}", "seconds": f"{state.seconds:.0f}"}
+            mean_loss = float(torch.stack(losses).mean())
+            row |= {"loss": f"{mean_loss:.4f}", "seconds": f"{state.seconds:.0f}"}
             _log(folder, row | {k: f"{v:.4f}" for k, v in measures.items()})
-            progress(state.step / schedule.steps, f"step {state.step}: loss {np.mean(losses):.3f}")
+            progress(state.step / schedule.steps, f"step {state.step}: loss {mean_loss:.3f}")
             losses, measures = [], {} if state.step < schedule.steps else measures
         if state.step % schedule.save_every == 0 or state.step == schedule.steps:
             save_state(state, schedule, folder)

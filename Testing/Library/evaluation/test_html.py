@@ -213,3 +213,11 @@ def test_a_missing_preview_is_one_sentence(tmp_path) -> None:
 def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_html(a_report(), PNG, tmp_path / "nowhere" / "report.html")
+
+
+def test_an_ignored_finding_is_listed_with_its_note_but_not_counted(page) -> None:
+    report = a_report()
+    entries = [entry | {"verdict": "ignored", "note": "a <fused> tooth"} for entry in report["findings"]]
+    seen = page(a_report(findings=entries))
+    assert "nothing about them is anatomically impossible" in seen.text
+    assert seen.text.count("Ignored: a <fused> tooth") == len(entries)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from ToothTopoSegLib.anatomy import fdi
-from ToothTopoSegLib.evaluation.tooth_chart import badge, crown_and_roots, state_of, tooth_chart
+from ToothTopoSegLib.evaluation.tooth_chart import badge, crown_and_roots, lay_out, state_of, tooth_chart
 
 ALL_THERE = [{"fdi": tooth, "present": True} for tooth in fdi.PERMANENT]
 
@@ -100,6 +100,24 @@ def test_an_unknown_severity_is_no_state() -> None:
 
 def test_text_of_the_data_is_escaped() -> None:
     assert "<script>" not in tooth_chart(ALL_THERE, [finding(1, "error", 11) | {"evidence": "<script>"}])
+
+
+def test_ignored_and_repaired_findings_leave_no_severity_and_ignored_ones_show() -> None:
+    ignored, repaired = (finding(n, "error", 10 + n) | {"verdict": v} for n, v in ((1, "ignored"), (2, "repaired")))
+    chart = Chart(ALL_THERE, [ignored, repaired, finding(3, "info", 13) | {"verdict": "open"}])
+    assert chart.teeth[11]["classes"] == {"present", "ignored"} and "finding ignored" in chart.teeth[11]["title"]
+    assert chart.teeth[12]["classes"] == {"present"} and chart.teeth[13]["classes"] == {"present", "info"}
+    assert not state_of(11, True, [ignored, finding(2, "warning", 11)]).ignored
+
+
+def test_the_chart_as_data_stands_where_the_drawn_one_does() -> None:
+    laid = lay_out([tooth["fdi"] for tooth in ALL_THERE], [finding(1, "warning", 24)])
+    drawn = Chart(ALL_THERE, [finding(1, "warning", 24)]).teeth
+    assert [tooth.fdi for tooth in laid.teeth] == list(drawn)
+    for tooth in laid.teeth:
+        assert drawn[tooth.fdi]["at"][0] == pytest.approx(tooth.x, abs=0.01)
+        assert 0 < tooth.x < laid.width and 0 < tooth.edge < laid.height
+    assert {tooth.fdi: tooth.state.severity for tooth in laid.teeth}[24] == "warning"
 
 
 @pytest.mark.parametrize("tooth", [*fdi.PERMANENT_NUMERIC, *fdi.DECIDUOUS_NUMERIC])

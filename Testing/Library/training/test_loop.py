@@ -238,13 +238,13 @@ def test_validation_gives_a_perfect_network_a_dice_of_one(cache, monkeypatch):
     truth = {}
     real = loop.draw_sample
 
-    def remembered(*args: Any) -> tuple[np.ndarray, np.ndarray]:
+    def remembered(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         image, truth["classes"] = real(*args)
         return image, truth["classes"]
 
     class Oracle(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            classes = torch.from_numpy(truth["classes"]).long()
+            classes = truth["classes"].long()
             return nn.functional.one_hot(classes, 35).movedim(-1, 0)[None].float()
 
     monkeypatch.setattr(loop, "draw_sample", remembered)
@@ -254,7 +254,7 @@ def test_validation_gives_a_perfect_network_a_dice_of_one(cache, monkeypatch):
 
 @pytest.mark.filterwarnings("error")
 def test_validation_without_any_tooth_says_so_instead_of_a_number(cache, monkeypatch):
-    empty = (np.zeros((8, 8, 8), np.float32), np.zeros((8, 8, 8), np.uint8))
+    empty = (torch.zeros(8, 8, 8), torch.zeros(8, 8, 8, dtype=torch.uint8))
     monkeypatch.setattr(loop, "draw_sample", lambda *args: empty)
     network = load_state(replace(TINY, plan=replace(TINY.plan, patch=(8, 8, 8))), cache, "cpu").network
     found = validate(network, TINY, cache, HELD_OUT, "cpu", ((8, 8, 8), 1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -12,19 +13,22 @@ from ToothTopoSegLib.phantom import head, scanner
 from ToothTopoSegLib.segmentation.classes import CLASSES, LABELS
 from ToothTopoSegLib.training import sampling
 from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SHAPE, CASE_SPACING
-from ToothTopoSegLib.training.sampling import Window, draw_sample, draw_window
+from ToothTopoSegLib.training.sampling import Window, draw_sample, draw_window, metal_artefact
 
 PATCH = (24, 32, 40)
 CENTRE_ZYX = np.array(CASE_CENTRE[::-1])
 
 
 def sample(case: NDArray[np.uint8], seed: int, patch=PATCH, spacing: float = 1.25):
-    return draw_sample(case, np.random.default_rng(seed), patch, spacing)
+    image, classes = draw_sample(case, np.random.default_rng(seed), patch, spacing)
+    return image.numpy(), classes.numpy()
 
 
 def look_at(monkeypatch: pytest.MonkeyPatch, centre_zyx, rotation=None, spacing: float | None = None) -> None:
-    """Let every sample show this window (head mm); the spacing asked for counts unless one is given."""
+    """Let every sample show this window (head mm), straight and not mirrored; the spacing asked for by default."""
     turn = np.eye(3) if rotation is None else np.asarray(rotation)
+    monkeypatch.setattr(sampling, "BEND_SHARE", 0.0)
+    monkeypatch.setattr(sampling, "MIRROR_SHARE", 0.0)
     monkeypatch.setattr(
         sampling, "draw_window", lambda rng, step: Window(np.asarray(centre_zyx, float), turn, spacing or step, True)
     )
@@ -74,7 +78,8 @@ def test_the_same_generator_gives_the_same_sample_and_another_another(case):
     assert (image != other).any()
 
 
-def test_a_sample_shows_only_teeth_of_its_case(case):
+def test_a_sample_shows_only_teeth_of_its_case(case, monkeypatch):
+    monkeypatch.setattr(sampling, "MIRROR_SHARE", 0.0)
     there = {LABELS.index(v) for v in np.unique(case[1])}
     for seed in range(4):
         assert set(np.unique(sample(case, seed)[1])) <= there
@@ -83,7 +88,7 @@ def test_a_sample_shows_only_teeth_of_its_case(case):
 def test_windows_lie_mostly_around_the_teeth_and_keep_about_the_spacing():
     windows = [draw_window(np.random.default_rng(seed), 1.25) for seed in range(300)]
     assert 0.8 < np.mean([w.dental for w in windows]) < 0.95
-    assert np.exp(np.mean(np.log([w.spacing for w in windows]))) == pytest.approx(1.25, rel=0.03)
+    assert np.median([w.spacing for w in windows]) == pytest.approx(1.25, rel=0.03)
     for window in windows[:20]:
         assert window.rotation @ window.rotation.T == pytest.approx(np.eye(3), abs=1e-9)
         assert np.linalg.det(window.rotation) == pytest.approx(1)
@@ -189,3 +194,49 @@ def test_outside_of_a_narrow_field_of_view_there_are_no_labels_and_one_grey_valu
             cut += 1
             assert len(np.unique(image[upper])) == 1
     assert 0 < cut < 8
+
+
+def test_a_mirrored_sample_shows_the_other_side_with_its_numbers(monkeypatch):
+    """The block lies on the patient's left (26); in a mirror it lies on the right and is a 16."""
+    made = block_case((-6, -4, 10), (6, 8, 30))
+    look_at(monkeypatch, (0, 2, 0))
+    monkeypatch.setattr(sampling, "MIRROR_SHARE", 1.0)
+    classes = sample(made, 0, patch=(32, 32, 64), spacing=1.0)[1]
+    assert set(np.unique(classes)) == {0, LABELS.index(16)}
+    assert np.argwhere(classes > 0)[:, 2].max() < 32
+
+
+def test_a_bent_sample_moves_the_labels_with_the_image(monkeypatch):
+    made = block_case((-9, -14, -16), (5, 12, 10))
+    look_at(monkeypatch, (0, 0, 0))
+    straight = sample(made, 3, patch=(40, 48, 48), spacing=1.0)[1]
+    monkeypatch.setattr(sampling, "BEND_SHARE", 1.0)
+    quiet = {"texture": 0.0, "noise": 0.0, "bias": 0.0, "cupping": 0.0, "streaks": 0.0, "gamma": 1.0, "blur_mm": 0.2}
+    grey = tuple(1000.0 * (t == head.ENAMEL) for t in range(11))
+    imaging = scanner.Imaging(grey=grey, noise_grain=0.0, bits=12, saturation=1.0, **quiet)
+    monkeypatch.setattr(scanner, "draw_imaging", lambda rng, hard: imaging)
+    image, classes = sample(made, 3, patch=(40, 48, 48), spacing=1.0)
+    assert (classes != straight).any()
+    bright = image > (image.min() + image.max()) / 2
+    assert not (bright & ~ndimage.binary_dilation(classes > 0, np.ones((3, 3, 3)))).any()
+
+
+def artefact_of(metal: NDArray[np.bool_], seed: int = 0) -> NDArray[np.float32]:
+    chance = torch.Generator().manual_seed(seed)
+    return metal_artefact(torch.from_numpy(metal).float(), 0.8, np.random.default_rng(seed), chance).numpy()
+
+
+def test_slices_without_metal_have_no_artefact_and_the_others_at_most_1():
+    metal = np.zeros((6, 48, 40), bool)
+    assert not artefact_of(metal).any()
+    metal[2:4, 10:14, 10:14] = True
+    artefact = artefact_of(metal)
+    assert not artefact[[0, 1, 4, 5]].any()
+    assert 0.9 < np.abs(artefact).max() <= 1
+
+
+def test_between_two_pieces_of_metal_a_scan_is_darker_than_beside_them():
+    metal = np.zeros((3, 64, 64), bool)
+    metal[:, 30:34, 12:17] = metal[:, 30:34, 47:52] = True
+    artefact = np.mean([artefact_of(metal, seed) for seed in range(5)], axis=0)
+    assert artefact[1, 30:34, 28:36].mean() < artefact[1, [8, 56], 28:36].mean() - 0.02

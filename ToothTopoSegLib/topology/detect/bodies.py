@@ -290,19 +290,18 @@ def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Fi
     own, other = split_in_two(body.mask, labels.spacing, fine, grey)
     _, other = narrowest_cut(own, other, labels.spacing, CUT_BAND_MM, grey)
     part = body_of(other, body.box)
-    whole, size = (mm3(some.voxels * labels.voxel_volume) for some in (body, part))
+    size, whole = (b.voxels * labels.voxel_volume for b in (part, body))
     parts = f"two thick parts {pair.cores.apart_mm:.1f} mm apart"
     parts += f", each with {' and '.join(pair.signs)} of its own," if pair.signs else ""
     text = (
-        f"{named(tooth.fdi)} covers two teeth: {parts} are joined by a neck, and its {whole} are more than it can "
-        f"have; the part of {size} is probably tooth {pair.number} ({teeth.name(pair.number)})"
+        f"{named(tooth.fdi)} covers two teeth: {parts} are joined by a neck, and its {mm3(whole)} are more than "
+        f"it can have; the part of {mm3(size)} is probably tooth {pair.number} ({teeth.name(pair.number)})"
     )
     text += ", which was not found elsewhere." if missing else "; that number stands elsewhere as well."
     repair = "split merge" if missing else None
     # slices through the middle of the body show both teeth; where exactly they are joined is less sure
     place = lps(labels, np.asarray(body.centroid))
-    volume = part.voxels * labels.voxel_volume
-    return Finding(0, "merge", "error", (tooth.fdi, pair.number), place, volume, text, repair, (part,))
+    return Finding(0, "merge", "error", (tooth.fdi, pair.number), place, size, text, repair, (part,))
 
 
 def _coarse_spacing(body: Body, spacing: Vector3) -> Vector3:

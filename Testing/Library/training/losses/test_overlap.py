@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ToothTopoSegLib.training.losses import fused, overlap
 from ToothTopoSegLib.training.losses.overlap import (
+    batch_loss,
     class_dice,
     deep_supervision_loss,
     group_dice,
@@ -172,3 +173,25 @@ def test_labels_for_coarser_outputs_are_taken_from_the_middle_of_their_voxels(mo
     for step, taken in zip((1, 2, 4), seen, strict=True):
         middles = step * torch.arange(16 // step) + (step - 1) / 2
         assert (taken - middles).abs().max() <= 0.5
+
+
+@pytest.mark.parametrize("numbering", [0.0, 0.5])
+def test_the_loss_of_a_whole_batch_is_that_of_its_samples_with_the_same_gradient(numbering):
+    """One sample holds all classes, one no tooth and one nothing at all."""
+    target = labels(3, 6, 6, 6)
+    target[1] = torch.where(target[1] > 32, target[1], 0)
+    target[2] = 0
+    scores = (2 * noise(3, CLASSES, 6, 6, 6)).requires_grad_()
+    one_by_one = sum(segmentation_loss(scores[i : i + 1], target[i : i + 1], numbering) for i in range(3)) / 3
+    at_once = batch_loss(scores, target, numbering)
+    assert at_once.item() == pytest.approx(one_by_one.item(), rel=1e-5)
+    (expected,), (found,) = (torch.autograd.grad(loss, scores) for loss in (one_by_one, at_once))
+    assert torch.allclose(expected, found, atol=1e-7)
+
+
+def test_deep_supervision_weighs_a_batch_at_once_as_it_weighs_its_samples():
+    target = labels(2, 8, 8, 8)
+    outputs = [noise(2, CLASSES, n, n, n) for n in (8, 4, 2)]
+    assert float(overlap._deep_supervision_at_once(outputs, target, 0.5)) == pytest.approx(
+        float(deep_supervision_loss(outputs, target, 0.5)), rel=1e-5
+    )

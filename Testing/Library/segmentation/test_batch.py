@@ -1,0 +1,352 @@
+"""Batches: which files are scans, where their results go, what goes on when one fails, and what is not done twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputError
+from ToothTopoSegLib.evaluation import finding_pictures, preview
+from ToothTopoSegLib.quantization.bundle import load_bundle
+from ToothTopoSegLib.segmentation import pipeline
+from ToothTopoSegLib.segmentation.batch import COLUMNS, Settings, find_cases, segment_batch
+
+OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
+MAGIC = bytes(128) + b"DICM"
+
+
+def _touch(folder: Path, *names: str, content: bytes = b"x") -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """A folder of three scans in a path with a space and letters beyond ASCII."""
+    folder = tmp_path / "Köpfe 歯"
+    _touch(folder, "a.nii.gz", "b.nrrd", "deep/c.mha")
+    return folder
+
+
+@pytest.fixture
+def segmented(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the scans that were segmented, by a stand-in that writes files without looking at the scan."""
+    done: list[str] = []
+    identity = load_bundle().identity
+
+    def stand_in(scan, out, model, device, threads, progress, repair):
+        progress(0.5, "at work")
+        done.append(scan.name)
+        out.mkdir(parents=True, exist_ok=True)
+        report = {
+            "schema": "toothtoposeg.report/1",
+            "teeth": [{"fdi": 11, "present": True}, {"fdi": 12, "present": False}, {"fdi": 36, "present": True}],
+            "findings": [{"severity": "error", "kind": "merge"}, {"severity": "info", "kind": "missing"}],
+            "timing_s": {"total": 2.5},
+            "model": identity,
+            "input": {"name": scan.name},
+        } | ({"repairs": [{}]} if repair else {})
+        name = scan.name.split(".")[0]
+        for ending in OUTPUTS:
+            (out / f"{name}_{ending}").write_text(json.dumps(report), encoding="utf-8")
+        return report
+
+    monkeypatch.setattr(pipeline, "segment_to_folder", stand_in)
+    return done
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """Let the scan of this name end with an error."""
+    working = pipeline.segment_to_folder
+
+    def stand_in(scan, *rest):
+        if scan.name == name:
+            raise error
+        return working(scan, *rest)
+
+    monkeypatch.setattr(pipeline, "segment_to_folder", stand_in)
+
+
+def _summary(out: Path) -> list[dict[str, str]]:
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- which scans
+
+
+def test_scans_are_found_in_all_folders_and_keep_their_place_in_the_results(cohort: Path, tmp_path: Path) -> None:
+    cases = find_cases(cohort, tmp_path / "out")
+    assert [(case.scan.name, case.name) for case in cases] == [("a.nii.gz", "a"), ("b.nrrd", "b"), ("c.mha", "c")]
+    assert [case.folder for case in cases] == [tmp_path / "out", tmp_path / "out", tmp_path / "out" / "deep"]
+
+
+def test_label_maps_hidden_files_and_other_files_are_no_scans(cohort: Path, tmp_path: Path) -> None:
+    _touch(cohort, "a_teeth.nii.gz", "a_labels.nrrd", "a.seg.nrrd", ".d.nii.gz", ".cache/e.nii.gz", "notes.txt")
+    assert [case.name for case in find_cases(cohort, tmp_path / "out")] == ["a", "b", "c"]
+
+
+def test_a_folder_of_dicom_files_and_a_zip_are_one_scan_each(tmp_path: Path) -> None:
+    _touch(tmp_path / "in", "anna/IM1", "anna/IM2", "berta/1.dcm", "DICOMDIR", content=MAGIC)
+    _touch(tmp_path / "in", "carl.zip")
+    cases = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [(case.name, case.scan.is_dir()) for case in cases] == [("carl", False), ("anna", True), ("berta", True)]
+    assert {case.folder for case in cases} == {tmp_path / "out"}
+
+
+def test_a_folder_that_is_a_scan_itself_is_a_batch_of_one(tmp_path: Path) -> None:
+    _touch(tmp_path / "anna", "IM1", "IM2", content=MAGIC)
+    (case,) = find_cases(tmp_path / "anna", tmp_path / "out")
+    assert (case.name, case.folder) == ("anna", tmp_path / "out")
+
+
+def test_results_inside_the_folder_of_scans_are_no_scans(cohort: Path) -> None:
+    _touch(cohort / "results", "z.nii.gz")
+    assert [case.name for case in find_cases(cohort, cohort / "results")] == ["a", "b", "c"]
+
+
+def test_a_list_names_scans_relative_to_itself_and_allows_remarks(cohort: Path, tmp_path: Path) -> None:
+    lines = ["# two of three", "", f"{cohort.name}/b.nrrd", str(cohort / "deep" / "c.mha")]
+    (tmp_path / "list.txt").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    cases = find_cases(tmp_path / "list.txt", tmp_path / "out")
+    assert [case.scan for case in cases] == [cohort / "b.nrrd", cohort / "deep" / "c.mha"]
+    assert [case.folder for case in cases] == [tmp_path / "out", tmp_path / "out" / "deep"]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"# nothing\n", "holds no paths"), (bytes([0x1F, 0x8B, 0xFF]), "neither a folder of scans nor a text file")],
+    ids=["empty list", "a scan"],
+)
+def test_what_is_no_list_of_scans_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "list").write_bytes(content)
+    with pytest.raises(InputError, match=what):
+        find_cases(tmp_path / "list", tmp_path / "out")
+
+
+def test_a_folder_without_scans_and_a_place_where_nothing_is_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="in holds no scans"):
+        find_cases(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(InputError, match="nowhere"):
+        find_cases(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_of_two_scans_with_one_name_the_second_is_refused(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
+    _touch(cohort, "A.mha")
+    result = segment_batch(cohort, tmp_path / "out")
+    assert segmented == ["A.mha", "b.nrrd", "c.mha"]
+    assert [row["reason"] for row in result["cases"]] == [
+        "",
+        "The results would replace those of A.mha, which has the same name; rename one of the two.",
+        "",
+        "",
+    ]
+
+
+# ---- what goes on
+
+
+def test_every_scan_has_its_files_and_a_row_in_the_summary(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
+    out = tmp_path / "out"
+    result = segment_batch(cohort, out)
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {
+        "summary.csv",
+        *(f"{case}_{ending}" for case in ("a", "b", "deep/c") for ending in OUTPUTS),
+    }
+    rows = _summary(out)
+    assert list(rows[0]) == list(COLUMNS)
+    assert rows[2] == dict.fromkeys(COLUMNS, "0") | {
+        "case": "c",
+        "scan": "deep/c.mha",
+        "status": "done",
+        "teeth_found": "2",
+        "teeth": "11 36",
+        "error": "1",
+        "info": "1",
+        "merge": "1",
+        "missing": "1",
+        "seconds": "2.5",
+        "reason": "",
+    }
+    assert result["summary"] == {"scans": 3, "segmented": 3, "kept": 0, "failed": 0, "with_errors": 3}
+    assert json.loads(json.dumps(result)) == result
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (InputError("b.nrrd is cut\nshort; copy it again."), "b.nrrd is cut short; copy it again."),
+        (MemoryError(), "Out of memory; close other programs or use a machine with more of it."),
+        (ZeroDivisionError("by zero"), "Internal error (ZeroDivisionError: by zero); please report it."),
+    ],
+    ids=["unusable scan", "no memory", "a bug"],
+)
+def test_a_scan_that_fails_is_told_and_the_rest_go_on(
+    cohort: Path, tmp_path: Path, segmented: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    _failing(monkeypatch, "b.nrrd", error)
+    result = segment_batch(cohort, tmp_path / "out")
+    assert segmented == ["a.nii.gz", "c.mha"]
+    assert [(row["status"], row["reason"]) for row in _summary(tmp_path / "out")] == [
+        ("done", ""),
+        ("failed", reason),
+        ("done", ""),
+    ]
+    assert result["summary"]["failed"] == 1
+
+
+def test_a_missing_package_ends_the_batch_at_once(
+    cohort: Path, tmp_path: Path, segmented: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _failing(monkeypatch, "a.nii.gz", ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"))
+    with pytest.raises(ModuleNotFoundError):
+        segment_batch(cohort, tmp_path / "out")
+    assert segmented == []
+
+
+def test_a_model_or_folder_that_cannot_be_used_is_told_before_the_first_scan(
+    cohort: Path, tmp_path: Path, segmented: list[str]
+) -> None:
+    with pytest.raises(ModelError):
+        segment_batch(cohort, tmp_path / "out", Settings(model=tmp_path / "none.onnx"))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError):
+        segment_batch(cohort, tmp_path / "file")
+    assert segmented == []
+
+
+def test_progress_names_the_scan_and_only_ever_grows(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
+    told: list[tuple[float, str]] = []
+    segment_batch(cohort, tmp_path / "out", progress=lambda fraction, message: told.append((fraction, message)))
+    assert told[0] == (pytest.approx(1 / 6), "scan 1 of 3, a: at work")
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+
+
+# ---- what is not done twice
+
+
+def test_a_second_run_keeps_what_is_finished(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
+    first = segment_batch(cohort, tmp_path / "out")
+    second = segment_batch(cohort, tmp_path / "out")
+    assert len(segmented) == 3
+    assert second["cases"] == first["cases"]
+    assert second["summary"] == first["summary"] | {"segmented": 0, "kept": 3}
+
+
+def test_a_cancelled_run_goes_on_where_it_stopped(
+    cohort: Path, tmp_path: Path, segmented: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _failing(patch, "b.nrrd", Cancelled("stopped"))
+        with pytest.raises(Cancelled):
+            segment_batch(cohort, tmp_path / "out")
+    assert [row["case"] for row in _summary(tmp_path / "out")] == ["a"]
+    segment_batch(cohort, tmp_path / "out")
+    assert segmented == ["a.nii.gz", "b.nrrd", "c.mha"]
+
+
+def test_failed_scans_are_tried_again(
+    cohort: Path, tmp_path: Path, segmented: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _failing(patch, "b.nrrd", InputError("cut short"))
+        segment_batch(cohort, tmp_path / "out")
+    segment_batch(cohort, tmp_path / "out")
+    assert segmented == ["a.nii.gz", "c.mha", "b.nrrd"]
+
+
+def _age(path: Path) -> None:
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 1000))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda out, scan: (out / "a_preview.png").unlink(),
+        lambda out, scan: (out / "a_report.json").write_text("{", encoding="utf-8"),
+        lambda out, scan: _rewrite(out / "a_report.json", "model", {"sha256": "another"}),
+        lambda out, scan: _rewrite(out / "a_report.json", "input", {"name": "another.nii.gz"}),
+        lambda out, scan: _rewrite(out / "a_report.json", "schema", "another/1"),
+        lambda out, scan: _age(out / "a_report.json"),
+    ],
+    ids=["a file is missing", "damaged report", "other model", "other scan", "other schema", "scan changed since"],
+)
+def test_a_result_that_is_not_that_of_this_scan_and_model_is_made_anew(
+    cohort: Path, tmp_path: Path, segmented: list[str], spoil
+) -> None:
+    segment_batch(cohort, tmp_path / "out")
+    spoil(tmp_path / "out", cohort / "a.nii.gz")
+    segmented.clear()
+    segment_batch(cohort, tmp_path / "out")
+    assert segmented == ["a.nii.gz"]
+
+
+def _rewrite(path: Path, key: str, value: object) -> None:
+    report = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(report | {key: value}), encoding="utf-8")
+
+
+def test_a_result_without_repairs_is_not_that_of_a_run_with_them(
+    cohort: Path, tmp_path: Path, segmented: list[str]
+) -> None:
+    segment_batch(cohort, tmp_path / "out")
+    result = segment_batch(cohort, tmp_path / "out", Settings(repair=True))
+    assert len(segmented) == 6
+    assert [row["repairs"] for row in result["cases"]] == [1, 1, 1]
+
+
+def test_all_is_made_anew_when_asked_for(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
+    segment_batch(cohort, tmp_path / "out")
+    segment_batch(cohort, tmp_path / "out", Settings(again=True))
+    assert len(segmented) == 6
+
+
+def test_a_summary_that_cannot_be_written_is_told_and_leaves_nothing_of_its_own(
+    cohort: Path, tmp_path: Path, segmented: list[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "summary.csv").mkdir(parents=True)
+    with pytest.raises(OutputError, match="summary"):
+        segment_batch(cohort, out)
+    assert {p.name for p in out.iterdir()} == {"summary.csv", *(f"a_{ending}" for ending in OUTPUTS)}
+
+
+# ---- the real way of a scan
+
+
+def test_a_batch_gives_the_very_files_that_single_runs_give(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blank(scan, labels, findings, path, title):
+        Image.new("RGB", (4, 4)).save(path)
+
+    monkeypatch.setattr(preview, "draw_preview", blank)
+    monkeypatch.setattr(finding_pictures, "finding_pictures", lambda *_: {})
+    grey = gaussian_filter(np.random.default_rng(0).normal(size=(31, 18, 15)), 2.0)
+    (tmp_path / "in").mkdir()
+    image = SimpleITK.GetImageFromArray((grey / grey.std() * 500 + 400).astype(np.int16))
+    SimpleITK.WriteImage(image, str(tmp_path / "in" / "head.nrrd"))
+    _touch(tmp_path / "in", "broken.nii")
+    result = segment_batch(tmp_path / "in", tmp_path / "batch", Settings(tiny_bundle, threads=1))
+    assert [row["status"] for row in result["cases"]] == ["failed", "done"]
+    pipeline.segment_to_folder(tmp_path / "in" / "head.nrrd", tmp_path / "alone", tiny_bundle, threads=1)
+    for alone in (tmp_path / "alone").glob("*_teeth.*"):
+        assert alone.read_bytes() == (tmp_path / "batch" / alone.name).read_bytes()
+    assert {p.name for p in (tmp_path / "alone").iterdir()} | {"summary.csv"} == {
+        p.name for p in (tmp_path / "batch").iterdir()
+    }
+    again = segment_batch(tmp_path / "in", tmp_path / "batch", Settings(tiny_bundle, threads=1))
+    assert again["summary"] == result["summary"] | {"segmented": 0, "kept": 1}
+    assert [row["teeth"] for row in again["cases"]] == [row["teeth"] for row in result["cases"]]

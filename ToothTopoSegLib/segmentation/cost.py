@@ -1,0 +1,53 @@
+"""What segmenting a scan will cost, told before it starts: from the number of voxels and the size in mm.
+
+The constants were measured with the bundled model on one processor core without VNNI, on a real CBCT of 43 million
+voxels (39 s, 661 MB), its dental region (6 million voxels, 17 s, 661 MB) and that region at half the voxel size (51
+million, 20 s, 779 MB). Another computer is faster or slower by a factor, which whoever has seen a run can hand in.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ToothTopoSegLib.segmentation.region import LARGEST_MM
+
+START_S = 1.5
+NETWORK_S_PER_ML = 0.017
+LOCATE_S_PER_ML = 0.0056
+VOXEL_S_PER_MILLION = 0.06
+REGION_ML = 500.0  # the dental region that is left of a scan larger than it
+START_MB = 640.0
+VOXEL_MB_PER_MILLION = 3.0
+MEASURED_VOXEL_BYTES = 2
+SPEED_UP = 0.7  # two threads are 2 ** 0.7 = 1.6 times as fast as one; more than eight help little
+MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Expected seconds and peak memory in MB of the process that segments."""
+
+    seconds: float
+    megabytes: float
+
+
+def expected_cost(
+    shape: Sequence[int], spacing: Sequence[float], voxel_bytes: int = 2, threads: int | None = None, pace: float = 1.0
+) -> Cost:
+    """The cost of a scan of ``shape`` voxels (z, y, x) of ``spacing`` mm with ``threads`` (all unless given).
+
+    ``pace`` is how many times as long as expected a run took on this computer.
+    """
+    millions = math.prod(shape) / 1e6
+    millilitres = millions * 1e3 * math.prod(spacing)
+    seconds = START_S + VOXEL_S_PER_MILLION * millions
+    if all(n * s <= limit for n, s, limit in zip(shape, spacing, LARGEST_MM, strict=True)):
+        seconds += NETWORK_S_PER_ML * millilitres
+    else:
+        seconds += LOCATE_S_PER_ML * millilitres + NETWORK_S_PER_ML * min(millilitres, REGION_ML)
+    used = min(threads or os.cpu_count() or 1, MOST_THREADS)
+    megabytes = START_MB + (VOXEL_MB_PER_MILLION + voxel_bytes - MEASURED_VOXEL_BYTES) * millions
+    return Cost(pace * seconds / used**SPEED_UP, megabytes)
