@@ -252,13 +252,15 @@ def _key(finding: Finding) -> tuple[Any, ...]:
 
 
 def _disjoint(changes: Iterable[Change]) -> list[Change]:
-    """The changes that share no voxel with one before them; the others have their turn in the next round."""
+    """The changes that share no voxel with one before them, and give no number that one before them gives; the others
+    have their turn in the next round."""
     taken: list[Change] = []
-    seen = np.zeros(0, np.int64)
+    seen, given = np.zeros(0, np.int64), set[int]()
     for change in changes:
-        if not np.isin(change.indices, seen, assume_unique=True).any():
+        numbers = set(change.after.tolist()) if change.repair == "renumber" else set()
+        if not np.isin(change.indices, seen, assume_unique=True).any() and not numbers & given:
             taken.append(change)
-            seen = np.union1d(seen, change.indices)
+            seen, given = np.union1d(seen, change.indices), given | numbers
     return taken
 
 

@@ -20,7 +20,7 @@ from ToothTopoSegLib.imaging.volume import Vector3
 from ToothTopoSegLib.topology.arch import fit_arches
 from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology, box_around
 from ToothTopoSegLib.topology.detect.contacts import Contact, arch_place, can_touch, contact_of, contacts
-from ToothTopoSegLib.topology.detect.gaps import partner_dentition
+from ToothTopoSegLib.topology.detect.gaps import GERM_MM, partner_dentition
 from ToothTopoSegLib.topology.detect.merge_signs import two_cusp_groups, two_pulps
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
@@ -65,8 +65,6 @@ NECK_SIGNED = 0.15
 """The neck may be wider by this where each part has cusps or a pulp of its own."""
 OTHER_DENTITION = 0.5
 """Cost, in the logarithm of volumes, of a milk tooth where its mirrored partner is a permanent one, or vice versa."""
-GERM_MM = 5.0
-"""A tooth whose crown ends this far from the plane of the bite has not come through."""
 CUT_BAND_MM = 3.0
 """The cut between two merged teeth is looked for this far from the thinnest place."""
 SIDE_BY_SIDE = 0.4

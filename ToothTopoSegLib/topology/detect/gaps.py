@@ -31,6 +31,8 @@ _CORE_MM, _CORE_MM3 = 1.0, 8.0
 _SOCKET_BESIDE_MM, _SOCKET_HEIGHT_MM = 2.5, 5.0
 """How far its middle may be off what the crowns tell, across the long axis and along it."""
 _SOCKET_SHARE = 0.65
+GERM_MM = 5.0
+"""A tooth whose crown ends this far from the plane of the bite has not come through."""
 
 
 def partner_dentition(mouth: Mouth, fdi: int) -> bool | None:
