@@ -8,7 +8,7 @@ so that repairing a repaired map changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,8 +40,8 @@ ORDER = (
 """Which body is which tooth first, then its pieces, then its holes: each rests on what stands before it."""
 SAME_PLACE_MM = 3.0
 OUTSIDE_MM = 1.0
-BORE_MM = 12.0
-"""A bore is looked for this far from the plug that closes it."""
+BORE_MM, BORE_WIDER = 12.0, 1.6
+"""A bore is looked for this far from the plug that closes it, and may be so many times as wide as there."""
 ROUNDS = 3
 
 
@@ -134,7 +134,7 @@ def repair_all(
         before = len(kept)
         for place, name in enumerate(ORDER):
             progress((turn + place / len(ORDER)) / ROUNDS, f"Repairing: {name}")
-            due = [f for f in findings if f.repair == name and _key(f) not in refused and wanted(f)]
+            due = [f for f in _offered(findings, name, refused) if _key(f) not in refused and wanted(f)]
             changes = _disjoint([c for f in due if (c := propose(mouth, f)) is not None])
             good, mouth, findings = _try(mouth, findings, changes, refused)
             kept += good
@@ -143,7 +143,17 @@ def repair_all(
     progress(1.0, "Repaired")
     back = from_canonical(mouth.labels, labels)
     kept = [_stored(change, mouth.labels, labels) for change in kept]
-    return RepairResult(back, kept, list(refused.values()), findings, mouth)
+    rejected = [f for f in refused.values() if any(same_finding(f, left) for left in findings)]
+    return RepairResult(back, kept, rejected, findings, mouth)
+
+
+def _offered(findings: Iterable[Finding], name: str, refused: Mapping[tuple[Any, ...], Finding]) -> list[Finding]:
+    """The findings that offer a repair; a piece that does not fit where it would be joined offers to be dropped."""
+    offered = [f for f in findings if f.repair == name]
+    if name == "drop fragment":
+        loose = [f for f in findings if f.repair == "join fragment" and _key(f) in refused]
+        offered += [replace(f, repair=name) for f in loose]
+    return offered
 
 
 def _stored(change: Change, canonical: Volume, labels: Volume) -> Change:
@@ -177,7 +187,7 @@ def _blamed(
     standing = [c for c in changes if any(same_finding(c.finding, f) for f in after)]
     known = [*before, *_renamed(changes, before)]
     new = [f for f in after if f.severity != "info" and not any(same_finding(f, old) for old in known)]
-    new = [f for f in new if not (_is_crumb(f) or _uncovered(changes, f, mouth) or _gap_renamed(changes, f, before))]
+    new = [f for f in new if not (_is_crumb(f) or (f.kind == "missing" and _known_gap(mouth, changes, f, before)))]
     guilty = [c for c in changes if any(_touched(c) & set(f.teeth) for f in new)]
     if new and not guilty:
         return list(changes)
@@ -193,10 +203,14 @@ def _renamed(changes: Iterable[Change], findings: Iterable[Finding]) -> list[Fin
     return [replace(f, teeth=tuple(new.get(t, t) for t in f.teeth)) for f in findings] if new else []
 
 
+def _known_gap(mouth: Mouth, changes: Sequence[Change], finding: Finding, before: Sequence[Finding]) -> bool:
+    """Whether a missing tooth was missing before as well, whatever was said of its number or its gap."""
+    absent = not set(finding.teeth) & set(mouth.teeth)
+    return absent or _uncovered(changes, finding, mouth) or _gap_renamed(changes, finding, before)
+
+
 def _gap_renamed(changes: Iterable[Change], finding: Finding, before: Iterable[Finding]) -> bool:
     """Whether a gap only goes by another number, as the teeth beside it do: it is no new one."""
-    if finding.kind != "missing":
-        return False
     gaps = [f for f in before if f.kind == "missing" and len(f.teeth) == len(finding.teeth)]
     if any(_apart_mm(finding, gap) <= SAME_PLACE_MM for gap in gaps):
         return True
@@ -216,8 +230,6 @@ def _uncovered(changes: Iterable[Change], finding: Finding, mouth: Mouth) -> boo
 
     Were that part the tooth itself, the place of the missing tooth would lie in it.
     """
-    if finding.kind != "missing":
-        return False
     place = np.asarray(finding.position_lps_mm)
     for change in changes:
         given_up = set(change.before.tolist()) - set(change.after.tolist())
@@ -248,7 +260,7 @@ def _apart_mm(first: Finding, second: Finding) -> float:
 
 
 def _key(finding: Finding) -> tuple[Any, ...]:
-    return (finding.kind, finding.teeth, tuple(round(v, 1) for v in finding.position_lps_mm))
+    return (finding.kind, finding.repair, finding.teeth, tuple(round(v, 1) for v in finding.position_lps_mm))
 
 
 def _disjoint(changes: Iterable[Change]) -> list[Change]:
@@ -295,7 +307,7 @@ def _fill_bore(mouth: Mouth, finding: Finding) -> Plan:
 
 
 def _bore(labels: Volume, fdi: int, plug: Body) -> NDArray[np.int64]:
-    """Flat indices of the free voxels beside a plug that its tooth encloses as narrowly as the plug is wide."""
+    """Flat indices of the free voxels beside a plug that its tooth encloses nearly as narrowly as the plug."""
     from scipy import ndimage
 
     step = np.asarray(labels.spacing)
@@ -305,7 +317,7 @@ def _bore(labels: Volume, fdi: int, plug: Body) -> NDArray[np.int64]:
     box = (z, y, x)
     own, mask = labels.array[box] == fdi, plug.in_box(box)
     to_own = ndimage.distance_transform_edt(~own, sampling=step)
-    radius = float(to_own[mask].max()) + float(step.max()) / 2
+    radius = BORE_WIDER * (float(to_own[mask].max()) + float(step.max()) / 2)
     pits = closed(own | mask, labels.spacing, radius) & ~own & (labels.array[box] == 0)
     numbered, _ = ndimage.label(pits | mask)
     touching = np.isin(numbered, np.unique(numbered[mask]))
@@ -344,9 +356,10 @@ def _join(mouth: Mouth, finding: Finding) -> Plan:
     free = (labels.array[box] == 0) | (labels.array[box] >= teeth.LOWER_JAW)
     to_own, to_part = (ndimage.distance_transform_edt(~mask, sampling=step) for mask in (own, part))
     gap, alone = to_own[part].min(), betti_numbers(own)
-    # Voxels that lie between the two, on no detour from one to the other; slanted cuts need a little more.
-    for slack in (0.3, 0.8, 1.5):
-        bridge = free & ~own & ~part & (to_own + to_part <= gap + slack * step.max())
+    between = closed(own | part, labels.spacing, gap) & free & ~own & ~part
+    # voxels on no long detour from one to the other; a bridge should be as wide as what it joins
+    for slack in (1.5, 0.8, 0.3):
+        bridge = between & (to_own + to_part <= gap + slack * step.max())
         if all(now <= before for now, before in zip(betti_numbers(own | part | bridge), alone, strict=True)):
             start = np.array([s.start for s in box])
             indices = np.ravel_multi_index(tuple((np.argwhere(bridge) + start).T), size).astype(np.int64)

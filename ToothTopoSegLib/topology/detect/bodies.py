@@ -61,6 +61,8 @@ NECK_SHARE, NECK_SHARE_COMPLETE = 0.95, 0.75
 """The neck of a merge relative to the sections beside it."""
 TWICE, NECK_SHARE_TWICE = 1.6, 1.15
 """From this relative volume on, and with a neighbour missing, two teeth may have grown together over a wide face."""
+REST = 0.7
+"""As much speaks for the number of a tooth of which something is left and touches the body."""
 NECK_SIGNED = 0.15
 """The neck may be wider by this where each part has cusps or a pulp of its own."""
 OTHER_DENTITION = 0.5
@@ -234,6 +236,8 @@ def _numbered(
             cost += _misplaced(mouth, {tooth.fdi: centres[one], other: centres[two]})
             cost += OTHER_DENTITION * _of_other_dentition(mouth, other)
             cost += OTHER_DENTITION * _rest_numbered_otherwise(mouth, other)
+            # what is left of a tooth lies at the part that was taken from it
+            cost -= REST * ((min(tooth.fdi, other), max(tooth.fdi, other)) in contacts(mouth))
             if cost < best_cost:
                 best, best_cost = (parts[one], parts[two], other), cost
     if best is None:
