@@ -260,12 +260,16 @@ def run_test(args: argparse.Namespace, progress: Progress) -> Outcome:
     root = Path(__file__).resolve().parent.parent
     if not (root / "Testing" / "Library").is_dir():
         raise UsageError("an installed package has no tests: get the source checkout and run ./toothtopo test there.")
-    if subprocess.run([sys.executable, "-c", "import pytest"], capture_output=True).returncode:
+    if subprocess.run([sys.executable, "-c", "import pytest, xdist"], capture_output=True).returncode:
         raise UsageError("the tests need pytest, which is not installed: run ./toothtopo test in the source checkout.")
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "junit.xml"
-        command = [sys.executable, "-m", "pytest", f"--junitxml={results}", *args.pytest_args]
-        code = subprocess.run(command, cwd=root, stdout=sys.stderr if args.json else None).returncode
+        # A process for each core, files kept whole for their fixtures; threads within them would only be in the way.
+        spread = ["--numprocesses=auto", "--dist=loadfile"]
+        command = [sys.executable, "-m", "pytest", f"--junitxml={results}", *spread, *args.pytest_args]
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        output = sys.stderr if args.json else None
+        code = subprocess.run(command, cwd=root, stdout=output, env=environment).returncode
         return Outcome({"exit_code": code, **junit_counts(results)}, "", code)
 
 

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 _SAMPLE_MM = 0.7
 _TOOTH_SHARE, _TOOTH_MM3 = 0.3, 30.0
 """A further body of a number counts as a tooth from this share of the largest one and this volume on ..."""
-_WHOLE_TOOTH_MM3, _WHOLE_MILK_TOOTH_MM3 = 75.0, 65.0
+_WHOLE_TOOTH_MM3, _WHOLE_MILK_TOOTH_MM3 = 85.0, 65.0
 """... or if it is as large as the smallest teeth of its dentition, however large the other body is."""
 _FEWEST = 3
 """Fewer teeth in view do not show an arch."""
