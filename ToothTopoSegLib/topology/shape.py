@@ -241,17 +241,14 @@ def branches_mm(body: Body, spacing: Vector3, crownwards: Floats) -> list[tuple[
         # the blunt end of a root has no direction
         aside = far >= _LONG_MM and float(np.linalg.norm(turn)) >= _TIP_MM / 3
         sideways = far >= _BRANCH_MM and _across(turn, axes) and (aside or _across(out, axes))
-        if sideways and not _makes_ring(numbered == number, mask & ~thin):
+        if sideways and not _makes_ring(numbered == number, mask):
             found.append((end + corner, far))
     return found
 
 
-def _makes_ring(branch: Mask, trunk: Mask) -> bool:
-    """Whether a branch and where it leaves the trunk, disjoint masks (z, y, x), close around a hole."""
-    from scipy import ndimage
-
-    foot = ndimage.binary_dilation(branch, np.ones((3, 3, 3))) & trunk
-    return betti_numbers(branch | foot)[1] > 0
+def _makes_ring(branch: Mask, tooth: Mask) -> bool:
+    """Whether a hole of a tooth (z, y, x) goes through the ring that a branch of it makes with the rest."""
+    return betti_numbers(tooth)[1] > betti_numbers(tooth & ~branch)[1]
 
 
 def _across(way: Floats, axes: Floats) -> bool:
