@@ -25,10 +25,11 @@ from ToothTopoSegLib.topology.detect.order import namesakes, renumbering
 from ToothTopoSegLib.topology.detect.pieces import CRUMB_MM3, adhering_to, around_it, lost_number
 from ToothTopoSegLib.topology.findings import Finding
 from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
-from ToothTopoSegLib.topology.shape import closed
+from ToothTopoSegLib.topology.shape import Mask, closed, narrowest_cut
 
 ORDER = (
     "split merge",
+    "split and trim merge",
     "join split",
     "renumber",
     "join fragment",
@@ -38,10 +39,14 @@ ORDER = (
     "fill cavity",
 )
 """Which body is which tooth first, then its pieces, then its holes: each rests on what stands before it."""
+INSTEAD = {"split and trim merge": "split merge", "drop fragment": "join fragment"}
+"""What is tried where another repair of the same finding was refused."""
 SAME_PLACE_MM = 3.0
 OUTSIDE_MM = 1.0
 BORE_MM, BORE_WIDER = 12.0, 1.6
 """A bore is looked for this far from the plug that closes it, and may be so many times as wide as there."""
+STUMP_MM, JOINT_MM = 1.0, 3.0
+"""What joined two teeth reaches at least so far from the cut, and at most the second farther."""
 ROUNDS = 3
 
 
@@ -148,12 +153,10 @@ def repair_all(
 
 
 def _offered(findings: Iterable[Finding], name: str, refused: Mapping[tuple[Any, ...], Finding]) -> list[Finding]:
-    """The findings that offer a repair; a piece that does not fit where it would be joined offers to be dropped."""
-    offered = [f for f in findings if f.repair == name]
-    if name == "drop fragment":
-        loose = [f for f in findings if f.repair == "join fragment" and _key(f) in refused]
-        offered += [replace(f, repair=name) for f in loose]
-    return offered
+    """The findings that offer a repair, and those whose own one was refused and has this one instead."""
+    first = INSTEAD.get(name)
+    again = [replace(f, repair=name) for f in findings if f.repair == first and first and _key(f) in refused]
+    return [f for f in findings if f.repair == name] + again
 
 
 def _stored(change: Change, canonical: Volume, labels: Volume) -> Change:
@@ -172,7 +175,7 @@ def _try(
     while changes:
         tried = Mouth(applied(mouth.labels, changes), mouth.scan)
         found = find_all(tried)
-        bad = _blamed(mouth, changes, findings, found)
+        bad = _blamed(mouth, tried, changes, findings, found)
         if not bad:
             return changes, tried, found
         refused |= {_key(change.finding): change.finding for change in bad}
@@ -181,13 +184,15 @@ def _try(
 
 
 def _blamed(
-    mouth: Mouth, changes: Sequence[Change], before: Sequence[Finding], after: Sequence[Finding]
+    mouth: Mouth, tried: Mouth, changes: Sequence[Change], before: Sequence[Finding], after: Sequence[Finding]
 ) -> list[Change]:
-    """The changes whose finding still stands, and those that touch the teeth of a finding that is new."""
+    """The changes from ``mouth`` to ``tried`` whose finding still stands, and those that touch the teeth of a finding
+    that is new."""
     standing = [c for c in changes if any(same_finding(c.finding, f) for f in after)]
     known = [*before, *_renamed(changes, before)]
     new = [f for f in after if f.severity != "info" and not any(same_finding(f, old) for old in known)]
-    new = [f for f in new if not (_is_crumb(f) or (f.kind == "missing" and _known_gap(mouth, changes, f, before)))]
+    new = [f for f in new if not (_is_crumb(f) or _known_contact(mouth, tried, f))]
+    new = [f for f in new if not _known_gap(mouth, changes, f, before)]
     guilty = [c for c in changes if any(_touched(c) & set(f.teeth) for f in new)]
     if new and not guilty:
         return list(changes)
@@ -205,8 +210,23 @@ def _renamed(changes: Iterable[Change], findings: Iterable[Finding]) -> list[Fin
 
 def _known_gap(mouth: Mouth, changes: Sequence[Change], finding: Finding, before: Sequence[Finding]) -> bool:
     """Whether a missing tooth was missing before as well, whatever was said of its number or its gap."""
+    if finding.kind != "missing":
+        return False
     absent = not set(finding.teeth) & set(mouth.teeth)
     return absent or _uncovered(changes, finding, mouth) or _gap_renamed(changes, finding, before)
+
+
+def _known_contact(mouth: Mouth, tried: Mouth, finding: Finding) -> bool:
+    """Whether two teeth that touch over much in ``tried`` met there before, too, under whatever numbers.
+
+    Of a tooth in two pieces, neither may have touched the other tooth over as much as both do.
+    """
+    if finding.kind != "contact" or finding.severity == "error":
+        return False
+    layer = _flat(mouth.labels, finding.voxels)
+    before, after = (some.labels.array.reshape(-1)[layer] for some in (mouth, tried))
+    one, two = (set(before[after == fdi].tolist()) for fdi in finding.teeth)
+    return not one & two and one | two <= teeth.TEETH
 
 
 def _gap_renamed(changes: Iterable[Change], finding: Finding, before: Iterable[Finding]) -> bool:
@@ -382,14 +402,39 @@ def _part_teeth(mouth: Mouth, finding: Finding) -> Plan:
     """
     from scipy import ndimage
 
-    part, labels = finding.voxels[0], mouth.labels
-    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in part.box)
-    own = (labels.array[box] == finding.teeth[0]) & ~part.in_box(box)
-    away = part.in_box(box) & ~ndimage.binary_dilation(own)
-    start = np.array([s.start for s in box])
-    indices = _flat(labels, [part])
-    kept = np.ravel_multi_index(tuple((np.argwhere(away) + start).T), labels.array.shape)
-    return indices, np.where(np.isin(indices, kept), finding.teeth[1], 0)
+    box, own, part = _merged(mouth, finding)
+    return _parted(mouth, finding, box, part & ~ndimage.binary_dilation(own), np.zeros_like(part))
+
+
+def _part_and_trim(mouth: Mouth, finding: Finding) -> Plan:
+    """As :func:`_part_teeth`, but what joined the two goes as well: it must not stay behind as a stump on either.
+
+    A stump is what lies between the cut and the narrowest place near by.
+    """
+    from scipy import ndimage
+
+    spacing = mouth.labels.spacing
+    box, own, part = _merged(mouth, finding)
+    stumps = []
+    for side, other in ((own, part), (part, own)):
+        end = side & (ndimage.distance_transform_edt(~other, sampling=spacing) <= STUMP_MM)
+        stumps.append(narrowest_cut(end, side & ~end, spacing, JOINT_MM)[0])
+    return _parted(mouth, finding, box, part & ~stumps[1], stumps[0])
+
+
+def _merged(mouth: Mouth, finding: Finding) -> tuple[Box, Mask, Mask]:
+    """The body of a merge in its box: what keeps the number, and the part that the finding shows."""
+    body = mouth.teeth[finding.teeth[0]].bodies[0]
+    part = finding.voxels[0].in_box(body.box)
+    return body.box, body.mask & ~part, part
+
+
+def _parted(mouth: Mouth, finding: Finding, box: Box, kept: Mask, lost: Mask) -> Plan:
+    """Of a merge, ``kept`` becomes the second tooth; the rest of its part and what the first one has ``lost`` are 0."""
+    size, start = mouth.labels.array.shape, np.array([side.start for side in box])
+    second, gone = (np.ravel_multi_index(tuple((np.argwhere(some) + start).T), size) for some in (kept, lost))
+    indices = np.union1d(_flat(mouth.labels, finding.voxels), gone).astype(np.int64)
+    return indices, np.where(np.isin(indices, second), finding.teeth[1], 0)
 
 
 def _renumber(mouth: Mouth, finding: Finding) -> Plan:
@@ -415,6 +460,7 @@ PLANNERS: dict[str, Callable[[Mouth, Finding], Plan]] = {
     "drop fragment": _dissolve,
     "join fragment": _join,
     "split merge": _part_teeth,
+    "split and trim merge": _part_and_trim,
     "join split": _hand_over,
     "renumber": _renumber,
 }

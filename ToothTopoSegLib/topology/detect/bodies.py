@@ -20,7 +20,7 @@ from ToothTopoSegLib.imaging.volume import Vector3
 from ToothTopoSegLib.topology.arch import fit_arches
 from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology, box_around
 from ToothTopoSegLib.topology.detect.contacts import Contact, arch_place, can_touch, contact_of, contacts
-from ToothTopoSegLib.topology.detect.gaps import GERM_MM, partner_dentition
+from ToothTopoSegLib.topology.detect.gaps import GERM_MM, opposing_dentition, partner_dentition
 from ToothTopoSegLib.topology.detect.merge_signs import two_cusp_groups, two_pulps
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
@@ -199,8 +199,13 @@ def _signs(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3) ->
 
 
 def _of_other_dentition(mouth: Mouth, fdi: int) -> bool:
-    """Whether this is a milk tooth and the one in the mirrored place a permanent tooth, or the other way round."""
-    return partner_dentition(mouth, fdi) == (not teeth.is_deciduous(fdi))
+    """Whether this is a milk tooth and the one in the mirrored place a permanent tooth, or the other way round.
+
+    Where that place is not in view or empty, the tooth it bites on tells.
+    """
+    beside = partner_dentition(mouth, fdi)
+    beside = opposing_dentition(mouth, fdi) if beside is None else beside
+    return beside == (not teeth.is_deciduous(fdi))
 
 
 def _rest_numbered_otherwise(mouth: Mouth, fdi: int) -> bool:

@@ -40,8 +40,16 @@ def partner_dentition(mouth: Mouth, fdi: int) -> bool | None:
 
     Both sides of a mouth change their teeth at about the same time.
     """
-    mirrored = teeth.mirrored(fdi)
-    permanent = mirrored - 40 if teeth.is_deciduous(mirrored) else mirrored
+    return _dentition_at(mouth, teeth.mirrored(fdi))
+
+
+def opposing_dentition(mouth: Mouth, fdi: int) -> bool | None:
+    """The same of the place in the other jaw, where teeth change within a year or so as well."""
+    return _dentition_at(mouth, teeth.opposite_jaw(fdi))
+
+
+def _dentition_at(mouth: Mouth, fdi: int) -> bool | None:
+    permanent = fdi - 40 if teeth.is_deciduous(fdi) else fdi
     if permanent + 40 in mouth.teeth:
         return True
     return False if permanent in mouth.teeth else None

@@ -18,7 +18,7 @@ from ToothTopoSegLib.topology.detect.contacts import arch_place
 from ToothTopoSegLib.topology.detect.gaps import GERM_MM, partner_dentition
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
-from ToothTopoSegLib.topology.shape import remembered
+from ToothTopoSegLib.topology.shape import patient_scale, relative_volume, remembered
 
 CRUMB_MM3 = 1.0
 """Voids and pieces below this are told in one finding for each tooth, and are no errors."""
@@ -175,7 +175,7 @@ def lost_number(mouth: Mouth, fdi: int, body: Body) -> tuple[Body, int] | None:
     if numbers.count(fdi) != 1:
         return None
     other = numbers.index(fdi) ^ 1
-    number = _of_its_dentition(mouth, numbers[other]) if numbers[other] else 0
+    number = _of_its_dentition(mouth, numbers[other], both[other]) if numbers[other] else 0
     return (both[other], number) if number and number not in mouth.teeth else None
 
 
@@ -194,7 +194,7 @@ def _number_between(mouth: Mouth, body: Body) -> int:
     if last - first != 2:
         return 0
     number = _of_place((first + last) / 2, own.upper)
-    return _of_its_dentition(mouth, number + 40 if all(map(teeth.is_deciduous, beside)) else number)
+    return _of_its_dentition(mouth, number + 40 if all(map(teeth.is_deciduous, beside)) else number, body)
 
 
 def _of_place(place: float, upper: bool) -> int:
@@ -203,13 +203,18 @@ def _of_place(place: float, upper: bool) -> int:
     return 10 * quadrant + round(abs(place) + 0.5)
 
 
-def _of_its_dentition(mouth: Mouth, number: int) -> int:
-    """A number by place, of the dentition that stands in the mirrored place: the place alone does not tell which."""
-    deciduous = partner_dentition(mouth, number)
-    if deciduous is None or deciduous == teeth.is_deciduous(number):
+def _of_its_dentition(mouth: Mouth, number: int, body: Body) -> int:
+    """A number by place, of the dentition that stands in the mirrored place or, where nothing does, that fits the size
+    of the body: the place alone does not tell which."""
+    other, deciduous = number + (-40 if teeth.is_deciduous(number) else 40), partner_dentition(mouth, number)
+    if not teeth.is_tooth(other) or deciduous == teeth.is_deciduous(number):
         return number
-    other = number + (40 if deciduous else -40)
-    return other if teeth.is_tooth(other) else number
+    if deciduous is not None:
+        return other
+    if body.reaches_border(mouth.labels.array.shape):
+        return number
+    scale = patient_scale(mouth)
+    return min(number, other, key=lambda fdi: abs(float(np.log(relative_volume(mouth, fdi, [body]) / scale))))
 
 
 def _duplicate(mouth: Mouth, tooth: ToothTopology, body: Body) -> Finding:
