@@ -66,11 +66,15 @@ class Cores:
 @dataclass(frozen=True, eq=False)
 class Lump:
     """A lump on a body: ``place`` in mm along the array's axes (z, y, x) of its middle, ``radius_mm`` of the ball that
-    fits there, and by how much the ball that passes its neck is smaller than the thinner side (``neck_mm``)."""
+    fits there, and by how much the ball that passes its neck is smaller than the thinner side (``neck_mm``).
+
+    ``beside`` and ``beside_mm`` are the place and the radius of the thick place on the other side of the neck."""
 
     place: Floats
     radius_mm: float
     neck_mm: float
+    beside: Floats
+    beside_mm: float
 
 
 def remembered(measure: Callable[[Mouth], T]) -> Callable[[Mouth], T]:
@@ -291,9 +295,9 @@ def find_lump(body: Body, spacing: Vector3, tunnels: bool = False, voids: bool =
     apart, joined = (ndimage.label(depth > low)[0] for low in (level, level - _NECK_STEP_MM))
     ends = next(other for other in peaks if joined[other] == joined[peaks[at]]), peaks[at]
     lengths = [long_axis(np.argwhere(apart == apart[end]) * np.asarray(step))[1][0] for end in ends]
-    lump = ends[int(np.argmin(lengths))]
-    place = np.asarray(lump) * step + coarse_corner_mm(body, spacing, step)
-    return Lump(place, float(depth[lump]), necks[at])
+    lump, other = (ends[k] for k in np.argsort(lengths, kind="stable"))
+    place, beside = (np.asarray(end) * step + coarse_corner_mm(body, spacing, step) for end in (lump, other))
+    return Lump(place, float(depth[lump]), necks[at], beside, float(depth[other]))
 
 
 def _peaks(depth: Floats) -> NDArray[np.int64]:

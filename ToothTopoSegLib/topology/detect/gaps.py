@@ -20,7 +20,7 @@ from ToothTopoSegLib.topology.mouth import Mouth
 
 _RIM = 2.0
 """Percentage of a crown's points that may lie beyond what counts as its side."""
-_TO_ARCH, _MOST_TO_ARCH_MM = 0.5, 1.0
+_TO_ARCH, _MOST_TO_ARCH_MM = 0.75, 2.0
 """How much of what the neighbours stand off the arch a tooth between them does not."""
 _DEEPER = 0.65
 """The place is this share of the way from the middle of the crown to that of the tooth."""
