@@ -221,7 +221,7 @@ def _usual_places(row: Sequence[_Placed], numbers: Sequence[int], at: int) -> tu
     number = numbers[at]
     usual = places(teeth.is_upper(number))[number]
     before = at + (-1 if teeth.is_left(number) else 1)
-    if not 0 <= before < len(row) or not 1 < abs(_key(number)) - abs(_key(numbers[before])):
+    if not 0 <= before < len(row) or not abs(_key(number)) - abs(_key(numbers[before])) > 1:
         return usual, usual
     if teeth.is_left(numbers[before]) != teeth.is_left(number):
         return usual, usual

@@ -143,10 +143,10 @@ def test_a_molar_of_two_roots_and_full_length_is_no_wider_than_a_quarter_more_th
 
 
 def test_of_a_thin_tooth_and_a_thick_ball_on_it_the_ball_is_the_lump() -> None:
-    labels = _standing(41, lambda z, y, x: (np.hypot(y, x) <= 2.2) & (z >= 4) & (z <= 24), lump(20, 4.8, 3.4))
+    labels = _standing(41, lambda z, y, x: (np.hypot(y, x) <= 1.7) & (z >= 6) & (z <= 24), lump(20, 4, 3))
     (finding,) = find_outliers(Mouth(labels))
     assert "beyond a neck" in finding.evidence
-    assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(41, 20, 4.8, 0))) < 1
+    assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(41, 20, 4, 0))) < 1
 
 
 def test_the_holes_of_a_tooth_are_no_necks() -> None:
