@@ -53,8 +53,10 @@ MERGED_FROM, MERGED_FROM_COMPLETE = 1.0, 1.4
 APART_SHARE = 0.6
 """Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
 PART_LENGTH, PART_LENGTH_MILK, PART_LENGTH_COMPLETE = 0.55, 0.45, 0.75
-"""Either part of a merge has this share of the length of its tooth, at least; a lump is round. Milk teeth lose their
-roots. If the second tooth stands elsewhere as well, its part must be as long as a tooth."""
+"""Either part of a merge has this share of the length of its tooth, at least; milk teeth lose their roots. If the second
+tooth stands elsewhere as well, its part must be as long as a tooth."""
+PART_ELONGATED = 1.2
+"""A lump is round: a part of a permanent tooth that is not this many times longer than wide must be as long as well."""
 PART_SHARE = 0.35
 """Each part of a merge has at least this share of the volume of its tooth."""
 NECK_SHARE, NECK_SHARE_COMPLETE = 0.95, 0.75
@@ -281,9 +283,7 @@ def _side_by_side(pair: _Pair, spacing: Vector3, up: Floats) -> bool:
     return bool(shared >= SIDE_BY_SIDE * min(np.ptp(h) for h in heights))
 
 
-def _both_long(
-    mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3, scale: float, missing: bool
-) -> bool:
+def _both_long(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3, scale: float, missing: bool) -> bool:
     """Whether both parts have about the length of their teeth; of a body that the border of the view cuts it is open.
 
     ``missing`` tells that the second tooth stands nowhere else.
@@ -291,10 +291,11 @@ def _both_long(
     if tooth.bodies[0].reaches_border(mouth.labels.array.shape):
         return True
     for part, fdi in ((pair.own, tooth.fdi), (pair.other, pair.number)):
-        least = PART_LENGTH_MILK if teeth.is_deciduous(fdi) else PART_LENGTH
-        if part is pair.other and not missing:
-            least = PART_LENGTH_COMPLETE
         _, extents = long_axis(np.argwhere(part) * np.asarray(spacing))
+        least = PART_LENGTH_MILK if teeth.is_deciduous(fdi) else PART_LENGTH
+        is_round = not teeth.is_deciduous(fdi) and extents[0] < PART_ELONGATED * extents[1]
+        if is_round or (part is pair.other and not missing):
+            least = PART_LENGTH_COMPLETE
         if extents[0] < least * size_of(fdi).length * min(scale, 1.0) ** (1 / 3):
             return False
     return True

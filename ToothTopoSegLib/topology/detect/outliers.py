@@ -101,14 +101,14 @@ def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     axes, (length, width, _) = long_axis(points)
     wide, enlarged = max(size.md_crown, size.bl_crown), scale ** (1 / 3)
     spread = SPREAD_ROOTS if size.roots > 2 else 1.0
-    whole = length >= WHOLE_LENGTH * size.length * enlarged
-    wide_from = WIDE_TWO_ROOTS if size.roots == 2 and whole else WIDE_WARNING
+    slender = size.roots == 2 and length >= WHOLE_LENGTH * size.length * enlarged
+    usual_width = wide * spread * (enlarged if slender else max(1.0, enlarged))
     by_volume = _worst(
         _low(fdi, min(share, share / scale)) if not cut else "",
         _high(max(share, share / scale), HIGH_WARNING, HIGH_ERROR),
     )
     by_length = _high(length / size.length / enlarged, LONG_WARNING, LONG_ERROR)
-    by_width = _high(width / wide / spread / enlarged, wide_from, WIDE_ERROR)
+    by_width = _high(width / usual_width, WIDE_TWO_ROOTS if slender else WIDE_WARNING, WIDE_ERROR)
     severity = _worst(by_volume, by_length, by_width)
     if not severity:
         return None
