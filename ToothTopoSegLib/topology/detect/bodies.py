@@ -53,8 +53,8 @@ MERGED_FROM, MERGED_FROM_COMPLETE = 1.0, 1.4
 APART_SHARE = 0.6
 """Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
 PART_LENGTH, PART_LENGTH_MILK, PART_LENGTH_COMPLETE = 0.55, 0.45, 0.75
-"""Either part of a merge has this share of the length of its tooth, at least; milk teeth lose their roots. If the second
-tooth stands elsewhere as well, its part must be as long as a tooth."""
+"""Either part of a merge has this share of the length of its tooth, at least; milk teeth lose their roots. If the
+second tooth stands elsewhere as well, its part must be as long as a tooth."""
 PART_ELONGATED = 1.2
 """A lump is round: a part of a permanent tooth that is not this many times longer than wide must be as long as well."""
 PART_SHARE = 0.35
