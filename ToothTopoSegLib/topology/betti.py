@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.fdi import is_tooth
+from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, is_tooth
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
@@ -90,11 +90,14 @@ def betti_numbers(mask: Mask, connectivity: int = 26) -> Betti:
 
 def tooth_topology(labels: NDArray[Any], connectivity: int = 26) -> dict[int, ToothTopology]:
     """Topology of every tooth (FDI number) in an integer label map (z, y, x), ascending; other labels are left out."""
-    return {
-        value: _topology(value, labels[box] == value, _offset(box), connectivity)
-        for value, box in label_boxes(labels).items()
-        if is_tooth(value)
-    }
+    around = _teeth_box(labels)
+    near, (z, y, x) = labels[around], _offset(around)
+    found = {}
+    for value, box in label_boxes(near).items():
+        if is_tooth(value):
+            k, j, i = _offset(box)
+            found[value] = _topology(value, near[box] == value, (z + k, y + j, x + i), connectivity)
+    return found
 
 
 def body_at(indices: NDArray[np.int64]) -> Body:
@@ -111,6 +114,18 @@ def box_around(parts: Iterable[Body], margin: int = 0) -> Box:
     boxes = [body.box for body in parts] or [(slice(0, 0), slice(0, 0), slice(0, 0))]
     ends = [(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(3)]
     z, y, x = (slice(start - margin, stop + margin) for start, stop in ends)
+    return z, y, x
+
+
+def _teeth_box(labels: NDArray[Any]) -> Box:
+    """The box around all teeth of a label map: where the jaws are labelled, most of the map is not worth a look."""
+    planes, lines = np.zeros(labels.shape[0], dtype=bool), np.zeros(labels.shape[1:], dtype=bool)
+    for at, plane in enumerate(labels):
+        teeth = (plane > 0) & (plane < LOWER_JAW)
+        planes[at] = teeth.any()
+        lines |= teeth
+    used = [np.flatnonzero(some) for some in (planes, lines.any(axis=1), lines.any(axis=0))]
+    z, y, x = (slice(int(some[0]), int(some[-1]) + 1) if len(some) else slice(0, 0) for some in used)
     return z, y, x
 
 
