@@ -133,7 +133,7 @@ def label_boxes(labels: NDArray[Any]) -> dict[int, Box]:
     """Bounding box (slices z, y, x) of every label but 0 of an integer label map, in one pass over it."""
     from scipy import ndimage
 
-    boxes = ndimage.find_objects(labels)
+    boxes = ndimage.find_objects(labels) if labels.size else []
     return {value: box for value, box in enumerate(boxes, start=1) if box is not None}
 
 
