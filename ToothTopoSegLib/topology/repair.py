@@ -8,7 +8,7 @@ so that repairing a repaired map changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,10 +25,11 @@ from ToothTopoSegLib.topology.detect.order import namesakes, renumbering
 from ToothTopoSegLib.topology.detect.pieces import CRUMB_MM3, adhering_to, around_it, lost_number
 from ToothTopoSegLib.topology.findings import Finding
 from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
-from ToothTopoSegLib.topology.shape import closed
+from ToothTopoSegLib.topology.shape import Mask, closed, narrowest_cut
 
 ORDER = (
     "split merge",
+    "split and trim merge",
     "join split",
     "renumber",
     "join fragment",
@@ -38,10 +39,14 @@ ORDER = (
     "fill cavity",
 )
 """Which body is which tooth first, then its pieces, then its holes: each rests on what stands before it."""
+INSTEAD = {"split and trim merge": "split merge", "drop fragment": "join fragment"}
+"""What is tried where another repair of the same finding was refused."""
 SAME_PLACE_MM = 3.0
 OUTSIDE_MM = 1.0
-BORE_MM = 12.0
-"""A bore is looked for this far from the plug that closes it."""
+BORE_MM, BORE_WIDER = 12.0, 1.6
+"""A bore is looked for this far from the plug that closes it, and may be so many times as wide as there."""
+STUMP_MM, JOINT_MM = 1.0, 3.0
+"""What joined two teeth reaches at least so far from the cut, and at most the second farther."""
 ROUNDS = 3
 
 
@@ -134,7 +139,7 @@ def repair_all(
         before = len(kept)
         for place, name in enumerate(ORDER):
             progress((turn + place / len(ORDER)) / ROUNDS, f"Repairing: {name}")
-            due = [f for f in findings if f.repair == name and _key(f) not in refused and wanted(f)]
+            due = [f for f in _offered(findings, name, refused) if _key(f) not in refused and wanted(f)]
             changes = _disjoint([c for f in due if (c := propose(mouth, f)) is not None])
             good, mouth, findings = _try(mouth, findings, changes, refused)
             kept += good
@@ -143,7 +148,15 @@ def repair_all(
     progress(1.0, "Repaired")
     back = from_canonical(mouth.labels, labels)
     kept = [_stored(change, mouth.labels, labels) for change in kept]
-    return RepairResult(back, kept, list(refused.values()), findings, mouth)
+    rejected = [f for f in refused.values() if any(same_finding(f, left) for left in findings)]
+    return RepairResult(back, kept, rejected, findings, mouth)
+
+
+def _offered(findings: Iterable[Finding], name: str, refused: Mapping[tuple[Any, ...], Finding]) -> list[Finding]:
+    """The findings that offer a repair, and those whose own one was refused and has this one instead."""
+    first = INSTEAD.get(name)
+    again = [replace(f, repair=name) for f in findings if f.repair == first and first and _key(f) in refused]
+    return [f for f in findings if f.repair == name] + again
 
 
 def _stored(change: Change, canonical: Volume, labels: Volume) -> Change:
@@ -162,7 +175,7 @@ def _try(
     while changes:
         tried = Mouth(applied(mouth.labels, changes), mouth.scan)
         found = find_all(tried)
-        bad = _blamed(mouth, changes, findings, found)
+        bad = _blamed(mouth, tried, changes, findings, found)
         if not bad:
             return changes, tried, found
         refused |= {_key(change.finding): change.finding for change in bad}
@@ -171,15 +184,18 @@ def _try(
 
 
 def _blamed(
-    mouth: Mouth, changes: Sequence[Change], before: Sequence[Finding], after: Sequence[Finding]
+    mouth: Mouth, tried: Mouth, changes: Sequence[Change], before: Sequence[Finding], after: Sequence[Finding]
 ) -> list[Change]:
-    """The changes whose finding still stands, and those that touch the teeth of a finding that is new."""
+    """The changes from ``mouth`` to ``tried`` whose finding still stands, and those that touch the teeth of a finding
+    that is new."""
     standing = [c for c in changes if any(same_finding(c.finding, f) for f in after)]
     known = [*before, *_renamed(changes, before)]
     new = [f for f in after if f.severity != "info" and not any(same_finding(f, old) for old in known)]
-    new = [f for f in new if not (_is_crumb(f) or _uncovered(changes, f, mouth) or _gap_renamed(changes, f, before))]
+    new = [f for f in new if not (_is_crumb(f) or _known_contact(mouth, tried, f))]
+    new = [f for f in new if not _known_gap(mouth, changes, f, before)]
     guilty = [c for c in changes if any(_touched(c) & set(f.teeth) for f in new)]
-    if new and not guilty:
+    if not guilty and any(f.severity == "error" for f in new):
+        # a warning on teeth that nothing has touched is one of the measures that rest on all teeth, near its limit
         return list(changes)
     return [c for c in changes if c in standing or c in guilty]
 
@@ -193,10 +209,29 @@ def _renamed(changes: Iterable[Change], findings: Iterable[Finding]) -> list[Fin
     return [replace(f, teeth=tuple(new.get(t, t) for t in f.teeth)) for f in findings] if new else []
 
 
-def _gap_renamed(changes: Iterable[Change], finding: Finding, before: Iterable[Finding]) -> bool:
-    """Whether a gap only goes by another number, as the teeth beside it do: it is no new one."""
+def _known_gap(mouth: Mouth, changes: Sequence[Change], finding: Finding, before: Sequence[Finding]) -> bool:
+    """Whether a missing tooth was missing before as well, whatever was said of its number or its gap."""
     if finding.kind != "missing":
         return False
+    absent = not set(finding.teeth) & set(mouth.teeth)
+    return absent or _uncovered(changes, finding, mouth) or _gap_renamed(changes, finding, before)
+
+
+def _known_contact(mouth: Mouth, tried: Mouth, finding: Finding) -> bool:
+    """Whether two teeth that touch over much in ``tried`` met there before, too, under whatever numbers.
+
+    Of a tooth in two pieces, neither may have touched the other tooth over as much as both do.
+    """
+    if finding.kind != "contact" or finding.severity == "error":
+        return False
+    layer = _flat(mouth.labels, finding.voxels)
+    before, after = (some.labels.array.reshape(-1)[layer] for some in (mouth, tried))
+    one, two = (set(before[after == fdi].tolist()) for fdi in finding.teeth)
+    return not one & two and one | two <= teeth.TEETH
+
+
+def _gap_renamed(changes: Iterable[Change], finding: Finding, before: Iterable[Finding]) -> bool:
+    """Whether a gap only goes by another number, as the teeth beside it do: it is no new one."""
     gaps = [f for f in before if f.kind == "missing" and len(f.teeth) == len(finding.teeth)]
     if any(_apart_mm(finding, gap) <= SAME_PLACE_MM for gap in gaps):
         return True
@@ -216,8 +251,6 @@ def _uncovered(changes: Iterable[Change], finding: Finding, mouth: Mouth) -> boo
 
     Were that part the tooth itself, the place of the missing tooth would lie in it.
     """
-    if finding.kind != "missing":
-        return False
     place = np.asarray(finding.position_lps_mm)
     for change in changes:
         given_up = set(change.before.tolist()) - set(change.after.tolist())
@@ -248,17 +281,19 @@ def _apart_mm(first: Finding, second: Finding) -> float:
 
 
 def _key(finding: Finding) -> tuple[Any, ...]:
-    return (finding.kind, finding.teeth, tuple(round(v, 1) for v in finding.position_lps_mm))
+    return (finding.kind, finding.repair, finding.teeth, tuple(round(v, 1) for v in finding.position_lps_mm))
 
 
 def _disjoint(changes: Iterable[Change]) -> list[Change]:
-    """The changes that share no voxel with one before them; the others have their turn in the next round."""
+    """The changes that share no voxel with one before them, and give no number that one before them gives; the others
+    have their turn in the next round."""
     taken: list[Change] = []
-    seen = np.zeros(0, np.int64)
+    seen, given = np.zeros(0, np.int64), set[int]()
     for change in changes:
-        if not np.isin(change.indices, seen, assume_unique=True).any():
+        numbers = set(change.after.tolist()) if change.repair == "renumber" else set()
+        if not np.isin(change.indices, seen, assume_unique=True).any() and not numbers & given:
             taken.append(change)
-            seen = np.union1d(seen, change.indices)
+            seen, given = np.union1d(seen, change.indices), given | numbers
     return taken
 
 
@@ -278,12 +313,12 @@ def _fill(mouth: Mouth, finding: Finding) -> Plan:
 
 
 def _fill_bore(mouth: Mouth, finding: Finding) -> Plan:
-    """The plugs of tunnels become tooth, and with them what is left of each bore on both sides, where that adds no
-    hole: a mere membrane would leave two pits."""
+    """The plug of a tunnel becomes tooth, and with it what is left of the bore on both sides, where that adds no hole:
+    a mere membrane would leave two pits. The many tiny tunnels of a ragged edge need no more than their plugs."""
     labels, fdi = mouth.labels, finding.teeth[0]
-    plugs = _flat(labels, finding.voxels)
-    bores = [_bore(labels, fdi, plug) for plug in finding.voxels]
-    indices = np.unique(np.concatenate([plugs, *bores]))
+    plugs = indices = _flat(labels, finding.voxels)
+    if len(finding.voxels) == 1:
+        indices = np.union1d(plugs, _bore(labels, fdi, finding.voxels[0]))
     tooth = mouth.teeth[fdi].bodies[0]
     box = box_around([tooth, *finding.voxels])
     filled = [_with(labels, box, fdi, some) for some in (plugs, indices)]
@@ -293,7 +328,7 @@ def _fill_bore(mouth: Mouth, finding: Finding) -> Plan:
 
 
 def _bore(labels: Volume, fdi: int, plug: Body) -> NDArray[np.int64]:
-    """Flat indices of the free voxels beside a plug that its tooth encloses as narrowly as the plug is wide."""
+    """Flat indices of the free voxels beside a plug that its tooth encloses nearly as narrowly as the plug."""
     from scipy import ndimage
 
     step = np.asarray(labels.spacing)
@@ -303,7 +338,7 @@ def _bore(labels: Volume, fdi: int, plug: Body) -> NDArray[np.int64]:
     box = (z, y, x)
     own, mask = labels.array[box] == fdi, plug.in_box(box)
     to_own = ndimage.distance_transform_edt(~own, sampling=step)
-    radius = float(to_own[mask].max()) + float(step.max()) / 2
+    radius = BORE_WIDER * (float(to_own[mask].max()) + float(step.max()) / 2)
     pits = closed(own | mask, labels.spacing, radius) & ~own & (labels.array[box] == 0)
     numbered, _ = ndimage.label(pits | mask)
     touching = np.isin(numbered, np.unique(numbered[mask]))
@@ -342,9 +377,10 @@ def _join(mouth: Mouth, finding: Finding) -> Plan:
     free = (labels.array[box] == 0) | (labels.array[box] >= teeth.LOWER_JAW)
     to_own, to_part = (ndimage.distance_transform_edt(~mask, sampling=step) for mask in (own, part))
     gap, alone = to_own[part].min(), betti_numbers(own)
-    # Voxels that lie between the two, on no detour from one to the other; slanted cuts need a little more.
-    for slack in (0.3, 0.8, 1.5):
-        bridge = free & ~own & ~part & (to_own + to_part <= gap + slack * step.max())
+    between = closed(own | part, labels.spacing, gap) & free & ~own & ~part
+    # voxels on no long detour from one to the other; a bridge should be as wide as what it joins
+    for slack in (1.5, 0.8, 0.3):
+        bridge = between & (to_own + to_part <= gap + slack * step.max())
         if all(now <= before for now, before in zip(betti_numbers(own | part | bridge), alone, strict=True)):
             start = np.array([s.start for s in box])
             indices = np.ravel_multi_index(tuple((np.argwhere(bridge) + start).T), size).astype(np.int64)
@@ -367,14 +403,39 @@ def _part_teeth(mouth: Mouth, finding: Finding) -> Plan:
     """
     from scipy import ndimage
 
-    part, labels = finding.voxels[0], mouth.labels
-    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in part.box)
-    own = (labels.array[box] == finding.teeth[0]) & ~part.in_box(box)
-    away = part.in_box(box) & ~ndimage.binary_dilation(own)
-    start = np.array([s.start for s in box])
-    indices = _flat(labels, [part])
-    kept = np.ravel_multi_index(tuple((np.argwhere(away) + start).T), labels.array.shape)
-    return indices, np.where(np.isin(indices, kept), finding.teeth[1], 0)
+    box, own, part = _merged(mouth, finding)
+    return _parted(mouth, finding, box, part & ~ndimage.binary_dilation(own), np.zeros_like(part))
+
+
+def _part_and_trim(mouth: Mouth, finding: Finding) -> Plan:
+    """As :func:`_part_teeth`, but what joined the two goes as well: it must not stay behind as a stump on either.
+
+    A stump is what lies between the cut and the narrowest place near by.
+    """
+    from scipy import ndimage
+
+    spacing = mouth.labels.spacing
+    box, own, part = _merged(mouth, finding)
+    stumps = []
+    for side, other in ((own, part), (part, own)):
+        end = side & (ndimage.distance_transform_edt(~other, sampling=spacing) <= STUMP_MM)
+        stumps.append(narrowest_cut(end, side & ~end, spacing, JOINT_MM)[0])
+    return _parted(mouth, finding, box, part & ~stumps[1], stumps[0])
+
+
+def _merged(mouth: Mouth, finding: Finding) -> tuple[Box, Mask, Mask]:
+    """The body of a merge in its box: what keeps the number, and the part that the finding shows."""
+    body = mouth.teeth[finding.teeth[0]].bodies[0]
+    part = finding.voxels[0].in_box(body.box)
+    return body.box, body.mask & ~part, part
+
+
+def _parted(mouth: Mouth, finding: Finding, box: Box, kept: Mask, lost: Mask) -> Plan:
+    """Of a merge, ``kept`` becomes the second tooth; the rest of its part and what the first one has ``lost`` are 0."""
+    size, start = mouth.labels.array.shape, np.array([side.start for side in box])
+    second, gone = (np.ravel_multi_index(tuple((np.argwhere(some) + start).T), size) for some in (kept, lost))
+    indices = np.union1d(_flat(mouth.labels, finding.voxels), gone).astype(np.int64)
+    return indices, np.where(np.isin(indices, second), finding.teeth[1], 0)
 
 
 def _renumber(mouth: Mouth, finding: Finding) -> Plan:
@@ -400,6 +461,7 @@ PLANNERS: dict[str, Callable[[Mouth, Finding], Plan]] = {
     "drop fragment": _dissolve,
     "join fragment": _join,
     "split merge": _part_teeth,
+    "split and trim merge": _part_and_trim,
     "join split": _hand_over,
     "renumber": _renumber,
 }

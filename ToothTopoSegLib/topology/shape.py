@@ -44,6 +44,7 @@ _TURNS = np.linspace(0, np.pi, 8, endpoint=False)
 _DIRECTIONS = np.stack([np.cos(_TURNS), np.sin(_TURNS)])
 """Unit vectors (2, 8) along which the width of a slice is taken."""
 _ROOT_FROM, _ROOT_STEP_MM, _END_MM = -0.05, 1.0, 2.0
+_CLOSING_MM = 1.5
 _CORE_FROM_MM, _LEAST_NECK_MM, _NECK_STEP_MM = 1.0, 0.3, 0.1
 """A core has this radius at least, and a neck this much smaller, which is followed down in steps of the third."""
 _DARK = 0.2
@@ -65,11 +66,15 @@ class Cores:
 @dataclass(frozen=True, eq=False)
 class Lump:
     """A lump on a body: ``place`` in mm along the array's axes (z, y, x) of its middle, ``radius_mm`` of the ball that
-    fits there, and by how much the ball that passes its neck is smaller than the thinner side (``neck_mm``)."""
+    fits there, and by how much the ball that passes its neck is smaller than the thinner side (``neck_mm``).
+
+    ``beside`` and ``beside_mm`` are the place and the radius of the thick place on the other side of the neck."""
 
     place: Floats
     radius_mm: float
     neck_mm: float
+    beside: Floats
+    beside_mm: float
 
 
 def remembered(measure: Callable[[Mouth], T]) -> Callable[[Mouth], T]:
@@ -128,6 +133,20 @@ def coarse_corner_mm(body: Body, spacing: Vector3, large: Vector3) -> Floats:
     """Place in mm along the array's axes of voxel 0 of the :func:`coarse` mask, of spacing ``large``, of a body."""
     start = np.array([side.start for side in body.box]) * np.asarray(spacing)
     return np.asarray(start - np.multiply(spacing, 0.5) - np.multiply(large, 0.5))
+
+
+_DEPTHS: WeakKeyDictionary[Body, dict[Vector3, tuple[Mask, Vector3, Floats]]] = WeakKeyDictionary()
+
+
+def coarse_depth(body: Body, spacing: Vector3) -> tuple[Mask, Vector3, Floats]:
+    """The :func:`coarse` mask of a body, its spacing, and how deep each voxel lies in it in mm; measured once."""
+    from scipy import ndimage
+
+    known = _DEPTHS.setdefault(body, {})
+    if spacing not in known:
+        mask, step = coarse(body.mask, spacing)
+        known[spacing] = mask, step, ndimage.distance_transform_edt(mask, sampling=step)
+    return known[spacing]
 
 
 @remembered
@@ -202,8 +221,7 @@ def branches_mm(body: Body, spacing: Vector3, crownwards: Floats) -> list[tuple[
     """
     from scipy import ndimage
 
-    mask, step = coarse(body.mask, spacing)
-    depth = ndimage.distance_transform_edt(mask, sampling=step)
+    mask, step, depth = coarse_depth(body, spacing)
     if not (depth > _THICK_MM).any():
         return []
     away, core = ndimage.distance_transform_edt(depth <= _THICK_MM, sampling=step, return_indices=True)
@@ -227,17 +245,14 @@ def branches_mm(body: Body, spacing: Vector3, crownwards: Floats) -> list[tuple[
         # the blunt end of a root has no direction
         aside = far >= _LONG_MM and float(np.linalg.norm(turn)) >= _TIP_MM / 3
         sideways = far >= _BRANCH_MM and _across(turn, axes) and (aside or _across(out, axes))
-        if sideways and not _makes_ring(numbered == number, mask & ~thin):
+        if sideways and not _makes_ring(numbered == number, mask):
             found.append((end + corner, far))
     return found
 
 
-def _makes_ring(branch: Mask, trunk: Mask) -> bool:
-    """Whether a branch and where it leaves the trunk, disjoint masks (z, y, x), close around a hole."""
-    from scipy import ndimage
-
-    foot = ndimage.binary_dilation(branch, np.ones((3, 3, 3))) & trunk
-    return betti_numbers(branch | foot)[1] > 0
+def _makes_ring(branch: Mask, tooth: Mask) -> bool:
+    """Whether a hole of a tooth (z, y, x) goes through the ring that a branch of it makes with the rest."""
+    return betti_numbers(tooth)[1] > betti_numbers(tooth & ~branch)[1]
 
 
 def _across(way: Floats, axes: Floats) -> bool:
@@ -255,20 +270,22 @@ def closed(mask: Mask, spacing: Vector3, radius_mm: float) -> Mask:
     return mask | filled[tuple(slice(n, size - n) for n, size in zip(room, filled.shape, strict=True))]
 
 
-def find_lump(body: Body, spacing: Vector3, closing_mm: float = 0.0) -> Lump | None:
+def find_lump(body: Body, spacing: Vector3, tunnels: bool = False, voids: bool = False) -> Lump | None:
     """The lump on a tooth's body: a thick place that the narrowest neck parts from the rest.
 
     A sound tooth tapers from its thickest place to its tips, so that the distance transform has no second maximum worth
     mentioning; the neck is told by the persistence of the maxima. Of the two thick places that a neck joins the more
-    compact one is the lump, for a lump may be thicker than the tooth. None without a neck. A hole makes a neck as well:
-    voids do not count, and of a body with tunnels those that a ball of ``closing_mm`` does not enter need not.
+    compact one is the lump, for a lump may be thicker than the tooth. None without a neck. Holes make necks as well:
+    of a body that has ``voids`` or ``tunnels`` they are filled first, tunnels that a ball of :data:`_CLOSING_MM` does
+    not enter.
     """
     from scipy import ndimage
 
-    mask, step = coarse(body.mask, spacing)
-    solid = ndimage.binary_fill_holes(closed(mask, step, closing_mm) if closing_mm else mask)
-    depth = ndimage.distance_transform_edt(solid, sampling=step)
-    places = np.argwhere((depth == ndimage.maximum_filter(depth, 3)) & (depth > _CORE_FROM_MM))
+    _, step, depth = coarse_depth(body, spacing)
+    if tunnels or voids:
+        solid = ndimage.binary_fill_holes(closed(depth > 0, step, _CLOSING_MM) if tunnels else depth > 0)
+        depth = ndimage.distance_transform_edt(solid, sampling=step)
+    places = _peaks(depth)
     peaks = [tuple(place) for place in places[np.argsort(-depth[tuple(places.T)], kind="stable")]]
     necks = [_neck_mm(depth, peaks[: at + 1]) for at in range(len(peaks))]
     if not any(necks):
@@ -278,9 +295,19 @@ def find_lump(body: Body, spacing: Vector3, closing_mm: float = 0.0) -> Lump | N
     apart, joined = (ndimage.label(depth > low)[0] for low in (level, level - _NECK_STEP_MM))
     ends = next(other for other in peaks if joined[other] == joined[peaks[at]]), peaks[at]
     lengths = [long_axis(np.argwhere(apart == apart[end]) * np.asarray(step))[1][0] for end in ends]
-    lump = ends[int(np.argmin(lengths))]
-    place = np.asarray(lump) * step + coarse_corner_mm(body, spacing, step)
-    return Lump(place, float(depth[lump]), necks[at])
+    lump, other = (ends[k] for k in np.argsort(lengths, kind="stable"))
+    place, beside = (np.asarray(end) * step + coarse_corner_mm(body, spacing, step) for end in (lump, other))
+    return Lump(place, float(depth[lump]), necks[at], beside, float(depth[other]))
+
+
+def _peaks(depth: Floats) -> NDArray[np.int64]:
+    """Voxels (n, 3) deeper than :data:`_CORE_FROM_MM` and than all beside them, one of each plateau."""
+    from scipy import ndimage
+
+    highest = (depth == ndimage.maximum_filter(depth, 3)) & (depth > _CORE_FROM_MM)
+    plateaus, count = ndimage.label(highest, np.ones((3, 3, 3)))
+    found = ndimage.maximum_position(highest, plateaus, np.arange(1, count + 1)) if count else []
+    return np.array(found, dtype=np.int64).reshape(-1, 3)
 
 
 def _neck_mm(depth: Floats, peaks: Sequence[tuple[int, ...]]) -> float:
@@ -307,7 +334,7 @@ def root_spread_mm(body: Body, spacing: Vector3, crownwards: Floats, each_way: b
     ``each_way`` compares the widths along each direction, where a flat root that gets thicker is seen as well; several
     roots that spread are wider in some direction always.
     """
-    mask, step = coarse(body.mask, spacing)
+    mask, step, _ = coarse_depth(body, spacing)
     index = np.argwhere(mask)
     points = index * np.asarray(step)
     if len(points) < 2:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from Testing.Library.topology.drawings import Mask, ball, double_ring, linked_rings, ring
+from ToothTopoSegLib.anatomy.fdi import LOWER_JAW
 from ToothTopoSegLib.topology import betti
 from ToothTopoSegLib.topology.betti import betti_numbers, bodies, body_at, box_around, tooth_topology, voids
 
@@ -205,3 +206,18 @@ def test_wrong_arguments_are_refused() -> None:
         betti_numbers(np.zeros((3, 3), dtype=bool))
     with pytest.raises(ValueError, match="26 or 6"):
         betti_numbers(np.zeros((3, 3, 3), dtype=bool), connectivity=18)
+
+
+def test_teeth_have_the_same_topology_and_places_with_and_without_the_jaws_around_them() -> None:
+    labels = np.zeros((12, 14, 16), dtype=np.uint8)
+    labels[3:8, 4:9, 5:10], labels[5, 6, 7], labels[9:11, 11, 12] = 36, 0, 47
+    jaws = np.where(labels == 0, np.uint8(LOWER_JAW), labels)
+    jaws[0, :, 3] = 0
+    plain, among = tooth_topology(labels), tooth_topology(jaws)
+    assert list(plain) == list(among) == [36, 47]
+    for fdi, tooth in plain.items():
+        assert (among[fdi].betti, among[fdi].centroid) == (tooth.betti, tooth.centroid)
+        assert [body.box for body in (*among[fdi].bodies, *among[fdi].voids)] == [
+            body.box for body in (*tooth.bodies, *tooth.voids)
+        ]
+    assert tooth_topology(np.full((3, 3, 3), LOWER_JAW, np.uint8)) == {}

@@ -137,6 +137,17 @@ def test_a_duplicate_is_told_by_its_place_which_tooth_it_is(place: int) -> None:
     assert np.linalg.norm(np.array(found.position_lps_mm) - middle[::-1]) < 2.0
 
 
+@pytest.mark.parametrize(("place", "number"), [(43, 83), (14, 54), (14, 14)])
+def test_a_duplicate_without_a_partner_on_the_other_side_is_of_the_dentition_that_fits_its_size(
+    place: int, number: int
+) -> None:
+    labels = dentition(absent=(fdi.mirrored(place),), also={place: number})
+    borne = place - 2
+    labels.array[labels.array == number] = borne
+    (found,) = (f for f in _find(labels) if f.kind == "duplicate")
+    assert found.repair == "renumber" and f"this one is tooth {number}" in found.evidence
+
+
 def test_a_duplicate_stays_open_where_the_arch_or_a_free_number_is_not_known() -> None:
     labels = _block()
     labels.array[18:24, 18:24, 18:24] = 36

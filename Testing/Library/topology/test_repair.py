@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from Testing.Library.topology.drawings import dentition, drawn, place_of, shape_of
+from Testing.Library.topology.drawings import Field, dentition, drawn, lump, place_of, shape_of
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.errors import InputError, UsageError
 from ToothTopoSegLib.imaging.read import read_label_map
@@ -22,7 +23,7 @@ from ToothTopoSegLib.topology.detect import find_all
 from ToothTopoSegLib.topology.detect.contacts import contact_areas
 from ToothTopoSegLib.topology.detect.missing import find_missing
 from ToothTopoSegLib.topology.mouth import Mouth
-from ToothTopoSegLib.topology.repair import SAME_PLACE_MM, RepairResult, applied, repair_all, undone
+from ToothTopoSegLib.topology.repair import SAME_PLACE_MM, RepairResult, applied, propose, repair_all, undone
 from ToothTopoSegLib.topology.repair_file import repair_file
 
 MM = 0.5
@@ -50,6 +51,14 @@ def test_a_sound_tooth_is_left_alone() -> None:
     labels = molar()
     result = repaired(labels, set())
     assert np.array_equal(result.labels.array, labels.array)
+
+
+@pytest.mark.parametrize("bore", [2, 4])
+def test_a_bore_is_filled_from_one_mouth_to_the_other(bore: int) -> None:
+    labels = molar()
+    labels.array[20 : 20 + bore, :, 22 : 22 + bore] *= labels.array[20 : 20 + bore, :, 22 : 22 + bore] != 36
+    filled, sound = (labels.array == 36 for labels in (repaired(labels, {"close tunnel"}).labels, molar()))
+    assert not (filled & ~sound).any() and np.count_nonzero(filled) > 0.99 * np.count_nonzero(sound)
 
 
 @pytest.mark.parametrize("filling", (0, fdi.LOWER_JAW))
@@ -137,6 +146,56 @@ def test_two_teeth_that_were_parted_do_not_touch_and_keep_all_but_the_cut(apart:
     assert not (array[merged.array == 0] > 0).any()
 
 
+def _joined(apart: float, joint: float) -> tuple[Volume, Volume]:
+    """Two round teeth of 8 mm that a ball of this radius between them joins under one number; and as they were."""
+
+    def tooth(side: int) -> Field:
+        return lambda z, y, x: (np.hypot(y, x - side * apart / 2) <= 4) & (z >= 6) & (z <= 22)
+
+    first, second = (drawn(MM, tooth(side)) for side in (-1, 1))
+    sound = first.astype(np.uint8) * np.uint8(36) + second.astype(np.uint8) * np.uint8(37)
+    ball = drawn(MM, lump(20, 0, joint))
+    return Volume(((sound > 0) | ball).astype(np.uint8) * np.uint8(36), (MM,) * 3), Volume(sound, (MM,) * 3)
+
+
+@pytest.mark.parametrize("apart", [9.0, 10.0])
+def test_what_joined_two_teeth_can_be_taken_off_both(apart: float) -> None:
+    merged, sound = _joined(apart, 2.5)
+    mouth = Mouth(merged)
+    (finding,) = (f for f in find_all(mouth) if f.kind == "merge")
+    added = {}
+    for name in ("split merge", "split and trim merge"):
+        change = propose(mouth, replace(finding, repair=name))
+        assert change is not None and change.repair == name
+        array = applied(merged, [change]).array
+        assert set(np.unique(array).tolist()) == {0, 36, 37}
+        added[name] = np.count_nonzero((array > 0) & (sound.array == 0))
+        kept = np.count_nonzero((array > 0) & (array == sound.array))
+        assert kept > 0.95 * np.count_nonzero(sound.array)
+    assert added["split and trim merge"] < 0.3 * added["split merge"], "a stump is left by the mere cut"
+
+
+def test_a_merge_whose_mere_cut_leaves_a_stump_is_cut_and_trimmed() -> None:
+    merged, _ = _joined(10.0, 2.5)
+    result = repaired(merged, {"split and trim merge"})
+    assert all(betti_numbers(result.labels.array == number) == (1, 0, 0) for number in (36, 37))
+    assert not [f for f in result.findings if f.severity != "info"] and result.rejected == []
+
+
+def test_a_contact_that_a_tooth_in_two_pieces_had_already_is_no_new_finding() -> None:
+    array = np.zeros((26, 30, 24), np.uint8)
+    array[3:21, 3:9, 3:8], array[3:23, 6:14, 8:15] = 35, 36
+    whole = Volume(array, (1.0,) * 3)
+    assert [(f.kind, f.severity) for f in find_all(Mouth(whole)) if f.severity != "info"] == [("contact", "warning")]
+    array = array.copy()
+    array[3:12][array[3:12] == 35] = 75
+    split = Volume(array, (1.0,) * 3)
+    assert [f.kind for f in find_all(Mouth(split)) if f.severity != "info"] == ["split"]
+    result = repaired(split, {"join split"})
+    assert len(np.unique(result.labels.array)) == len(np.unique(whole.array)), "one number is left of the two"
+    assert [(f.kind, f.severity) for f in result.findings if f.severity != "info"] == [("contact", "warning")]
+
+
 def _swapped(labels: Volume, first: int, second: int) -> Volume:
     """The teeth with each other's numbers."""
     array = labels.array.copy()
@@ -174,6 +233,16 @@ def test_a_tooth_that_bears_the_number_of_another_one_gets_its_own(place: int) -
     assert [change.repair for change in result.repaired] == ["renumber"]
     assert place in result.mouth.teeth and len(result.mouth.teeth[place - 1].bodies) == 1
     assert result.findings == []
+
+
+@pytest.mark.parametrize(("place", "number"), [(41, 55), (32, 65)])
+def test_a_permanent_tooth_that_bears_the_number_of_a_milk_tooth_gets_that_of_its_own_dentition(
+    place: int, number: int
+) -> None:
+    sound = dentition(also={number - 40: number})
+    labels = sound.with_array(np.where(sound.array == place, number, sound.array).astype(np.uint8))
+    result = repair_all(labels)
+    assert np.array_equal(result.labels.array == place, sound.array == place)
 
 
 @pytest.mark.parametrize(("absent", "pair"), [(36, (34, 35)), (26, (22, 25)), (33, (31, 32))])

@@ -337,12 +337,13 @@ def test_two_bars_are_two_branches_and_a_short_one_is_none() -> None:
     assert branches_mm(_drawn(0.5, stump), (0.5,) * 3, UP) == []
 
 
-def _root(lean: float, side: int) -> Field:
-    """A root of 11 mm below the crown that tapers to a round tip of 1 mm and leans sideways by this slope."""
+def _root(lean: float, side: int, off: float = 2.0) -> Field:
+    """A root of 11 mm below the crown, ``off`` mm beside its axis, that tapers to a round tip of 1 mm and leans
+    sideways by this slope."""
 
     def inside(z: Any, y: Any, x: Any) -> Any:
         down, out = np.array([1.0, lean]) / np.hypot(1, lean)
-        deep, aside = 12 - z, x * side - 2
+        deep, aside = 12 - z, x * side - off
         along, across = deep * down + aside * out, deep * out - aside * down
         core = np.clip(along, 0, 10)
         return across**2 + y**2 + (along - core) ** 2 <= (1.5 - core / 20) ** 2
@@ -366,16 +367,19 @@ def test_a_body_that_is_thin_everywhere_has_no_branches() -> None:
     assert branches_mm(body, (0.5,) * 3, UP) == []
 
 
-def _bridge(deep: float, lean: float) -> Field:
+def _bridge(deep: float, lean: float, off: float = 2.0) -> Field:
     """A rod of 1.8 mm between a straight root and one that leans, at this height."""
-    end = -(2 + (12 - deep) * lean)
-    return lambda z, y, x: (z - deep) ** 2 + y**2 + np.maximum(np.maximum(end - x, x - 2), 0) ** 2 <= 0.9**2
+    end = -(off + (12 - deep) * lean)
+    return lambda z, y, x: (z - deep) ** 2 + y**2 + np.maximum(np.maximum(end - x, x - off), 0) ** 2 <= 0.9**2
 
 
+@pytest.mark.parametrize(("off", "lean", "deep"), [(2.0, 0.5, 5.0), (2.5, 0.6, 2.0)])
 @pytest.mark.parametrize("spacing", [0.3, 0.4, 0.5])
-def test_roots_that_meet_again_are_no_branch_and_a_bar_from_one_of_them_is(spacing: float) -> None:
-    roots = _root(0.0, 1), _root(0.5, -1)
-    assert branches_mm(_drawn(spacing, stump, *roots, _bridge(5, 0.5)), (spacing,) * 3, UP) == []
+def test_roots_that_meet_again_are_no_branch_and_a_bar_from_one_of_them_is(
+    spacing: float, off: float, lean: float, deep: float
+) -> None:
+    roots = _root(0.0, 1, off), _root(lean, -1, off)
+    assert branches_mm(_drawn(spacing, stump, *roots, _bridge(deep, lean, off)), (spacing,) * 3, UP) == []
     assert len(branches_mm(_drawn(spacing, stump, *roots, bar(9)), (spacing,) * 3, UP)) == 1
 
 

@@ -20,7 +20,7 @@ from ToothTopoSegLib.imaging.volume import Vector3
 from ToothTopoSegLib.topology.arch import fit_arches
 from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology, box_around
 from ToothTopoSegLib.topology.detect.contacts import Contact, arch_place, can_touch, contact_of, contacts
-from ToothTopoSegLib.topology.detect.gaps import partner_dentition
+from ToothTopoSegLib.topology.detect.gaps import GERM_MM, opposing_dentition, partner_dentition
 from ToothTopoSegLib.topology.detect.merge_signs import two_cusp_groups, two_pulps
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
@@ -52,21 +52,23 @@ MERGED_FROM, MERGED_FROM_COMPLETE = 1.0, 1.4
 """Relative volume from which a body is looked at: with a neighbour missing, and with none missing."""
 APART_SHARE = 0.6
 """Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
-PART_LENGTH, PART_LENGTH_COMPLETE = 0.45, 0.75
-"""The second part of a merge has this share of the length of its tooth, at least; a lump is round. If that tooth stands
-elsewhere as well, the part must be as long as a tooth."""
+PART_LENGTH, PART_LENGTH_MILK, PART_LENGTH_COMPLETE = 0.55, 0.45, 0.75
+"""Either part of a merge has this share of the length of its tooth, at least; milk teeth lose their roots. If the
+second tooth stands elsewhere as well, its part must be as long as a tooth."""
+PART_ELONGATED = 1.2
+"""A lump is round: a part of a permanent tooth that is not this many times longer than wide must be as long as well."""
 PART_SHARE = 0.35
 """Each part of a merge has at least this share of the volume of its tooth."""
 NECK_SHARE, NECK_SHARE_COMPLETE = 0.95, 0.75
 """The neck of a merge relative to the sections beside it."""
 TWICE, NECK_SHARE_TWICE = 1.6, 1.15
 """From this relative volume on, and with a neighbour missing, two teeth may have grown together over a wide face."""
+REST = 0.7
+"""As much speaks for the number of a tooth of which something is left and touches the body."""
 NECK_SIGNED = 0.15
 """The neck may be wider by this where each part has cusps or a pulp of its own."""
 OTHER_DENTITION = 0.5
 """Cost, in the logarithm of volumes, of a milk tooth where its mirrored partner is a permanent one, or vice versa."""
-GERM_MM = 5.0
-"""A tooth whose crown ends this far from the plane of the bite has not come through."""
 CUT_BAND_MM = 3.0
 """The cut between two merged teeth is looked for this far from the thinnest place."""
 SIDE_BY_SIDE = 0.4
@@ -125,10 +127,10 @@ def find_merges(mouth: Mouth) -> list[Finding]:
         pair = None
         if gone and size >= MERGED_FROM:
             limit = NECK_SHARE if size < TWICE else NECK_SHARE_TWICE
-            pair = _two_teeth(mouth, tooth, gone, scale, limit, PART_LENGTH)
+            pair = _two_teeth(mouth, tooth, gone, scale, limit, missing=True)
         if pair is None and size >= MERGED_FROM_COMPLETE:
             others = [t for t in beside if t not in gone]
-            pair = _two_teeth(mouth, tooth, others, scale, NECK_SHARE_COMPLETE, PART_LENGTH_COMPLETE)
+            pair = _two_teeth(mouth, tooth, others, scale, NECK_SHARE_COMPLETE, missing=False)
         if pair is not None:
             found.append(_merge(mouth, tooth, pair, missing=pair.number in gone))
     return found
@@ -165,7 +167,7 @@ def _is_germ(mouth: Mouth, fdi: int) -> bool:
 
 
 def _two_teeth(
-    mouth: Mouth, tooth: ToothTopology, others: Sequence[int], scale: float, neck_limit: float, length: float
+    mouth: Mouth, tooth: ToothTopology, others: Sequence[int], scale: float, neck_limit: float, missing: bool
 ) -> _Pair | None:
     """The largest body of a tooth as two teeth, the second being one of ``others``; None if it is one tooth."""
     if not others:
@@ -181,7 +183,7 @@ def _two_teeth(
     pair = _numbered(mouth, tooth, others, parts, spacing, cores, scale)
     if pair is None or pair.neck_share > neck_limit + NECK_SIGNED or cores.apart_mm < APART_SHARE * widths[pair.number]:
         return None
-    if not _side_by_side(pair, spacing, up) or _length(mouth, tooth, pair, spacing, scale) < length:
+    if not _side_by_side(pair, spacing, up) or not _both_long(mouth, tooth, pair, spacing, scale, missing):
         return None
     pair = replace(pair, signs=_signs(mouth, tooth, pair, spacing))
     return pair if pair.signs or pair.neck_share <= neck_limit else None
@@ -199,8 +201,13 @@ def _signs(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3) ->
 
 
 def _of_other_dentition(mouth: Mouth, fdi: int) -> bool:
-    """Whether this is a milk tooth and the one in the mirrored place a permanent tooth, or the other way round."""
-    return partner_dentition(mouth, fdi) == (not teeth.is_deciduous(fdi))
+    """Whether this is a milk tooth and the one in the mirrored place a permanent tooth, or the other way round.
+
+    Where that place is not in view or empty, the tooth it bites on tells.
+    """
+    beside = partner_dentition(mouth, fdi)
+    beside = opposing_dentition(mouth, fdi) if beside is None else beside
+    return beside == (not teeth.is_deciduous(fdi))
 
 
 def _rest_numbered_otherwise(mouth: Mouth, fdi: int) -> bool:
@@ -236,6 +243,8 @@ def _numbered(
             cost += _misplaced(mouth, {tooth.fdi: centres[one], other: centres[two]})
             cost += OTHER_DENTITION * _of_other_dentition(mouth, other)
             cost += OTHER_DENTITION * _rest_numbered_otherwise(mouth, other)
+            # what is left of a tooth lies at the part that was taken from it
+            cost -= REST * ((min(tooth.fdi, other), max(tooth.fdi, other)) in contacts(mouth))
             if cost < best_cost:
                 best, best_cost = (parts[one], parts[two], other), cost
     if best is None:
@@ -274,12 +283,22 @@ def _side_by_side(pair: _Pair, spacing: Vector3, up: Floats) -> bool:
     return bool(shared >= SIDE_BY_SIDE * min(np.ptp(h) for h in heights))
 
 
-def _length(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3, scale: float) -> float:
-    """Length of the second part relative to that of its tooth; of one that the border of the view cuts it is open."""
+def _both_long(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3, scale: float, missing: bool) -> bool:
+    """Whether both parts have about the length of their teeth; of a body that the border of the view cuts it is open.
+
+    ``missing`` tells that the second tooth stands nowhere else.
+    """
     if tooth.bodies[0].reaches_border(mouth.labels.array.shape):
-        return np.inf
-    _, extents = long_axis(np.argwhere(pair.other) * np.asarray(spacing))
-    return float(extents[0] / (size_of(pair.number).length * min(scale, 1.0) ** (1 / 3)))
+        return True
+    for part, fdi in ((pair.own, tooth.fdi), (pair.other, pair.number)):
+        _, extents = long_axis(np.argwhere(part) * np.asarray(spacing))
+        least = PART_LENGTH_MILK if teeth.is_deciduous(fdi) else PART_LENGTH
+        is_round = not teeth.is_deciduous(fdi) and extents[0] < PART_ELONGATED * extents[1]
+        if is_round or (part is pair.other and not missing):
+            least = PART_LENGTH_COMPLETE
+        if extents[0] < least * size_of(fdi).length * min(scale, 1.0) ** (1 / 3):
+            return False
+    return True
 
 
 def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Finding:

@@ -20,7 +20,7 @@ from ToothTopoSegLib.topology.mouth import Mouth
 
 _RIM = 2.0
 """Percentage of a crown's points that may lie beyond what counts as its side."""
-_TO_ARCH, _MOST_TO_ARCH_MM = 0.5, 1.0
+_TO_ARCH, _MOST_TO_ARCH_MM = 0.75, 2.0
 """How much of what the neighbours stand off the arch a tooth between them does not."""
 _DEEPER = 0.65
 """The place is this share of the way from the middle of the crown to that of the tooth."""
@@ -31,6 +31,8 @@ _CORE_MM, _CORE_MM3 = 1.0, 8.0
 _SOCKET_BESIDE_MM, _SOCKET_HEIGHT_MM = 2.5, 5.0
 """How far its middle may be off what the crowns tell, across the long axis and along it."""
 _SOCKET_SHARE = 0.65
+GERM_MM = 5.0
+"""A tooth whose crown ends this far from the plane of the bite has not come through."""
 
 
 def partner_dentition(mouth: Mouth, fdi: int) -> bool | None:
@@ -38,8 +40,16 @@ def partner_dentition(mouth: Mouth, fdi: int) -> bool | None:
 
     Both sides of a mouth change their teeth at about the same time.
     """
-    mirrored = teeth.mirrored(fdi)
-    permanent = mirrored - 40 if teeth.is_deciduous(mirrored) else mirrored
+    return _dentition_at(mouth, teeth.mirrored(fdi))
+
+
+def opposing_dentition(mouth: Mouth, fdi: int) -> bool | None:
+    """The same of the place in the other jaw, where teeth change within a year or so as well."""
+    return _dentition_at(mouth, teeth.opposite_jaw(fdi))
+
+
+def _dentition_at(mouth: Mouth, fdi: int) -> bool | None:
+    permanent = fdi - 40 if teeth.is_deciduous(fdi) else fdi
     if permanent + 40 in mouth.teeth:
         return True
     return False if permanent in mouth.teeth else None

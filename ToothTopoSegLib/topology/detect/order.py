@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.topology.arch import Arches, Floats, Standing, fit_arches, numbers_on, places, root_evidence
 from ToothTopoSegLib.topology.betti import Body
 from ToothTopoSegLib.topology.findings import Finding, lps
@@ -35,7 +36,8 @@ _MOST = 0.8
 _MANY_SHARE, _MANY = 0.85, 4
 _QUADRANT_SHARE, _QUADRANT = 0.7, 3
 _MOST_NEAR = 5
-_TWICE_COST, _BEYOND_COST = 1.5, 3.0
+_TWICE_COST, _FRESH_COST, _BEYOND_COST = 1.5, 0.5, 3.0
+"""Of a number given twice, of one that no tooth of the row bears, of a tooth beyond the midline."""
 _OFF_MM, _OFF_COST_PER_MM, _MOST_OFF_COST = 4.0, 0.1, 2.0
 
 
@@ -198,18 +200,34 @@ def _price(row: Sequence[_Placed], base: Sequence[int], groups: Sequence[tuple[_
     )
     price = 2 + 0.05 * len(turned) if together else float(len(turned))
     price += sum(number != old for number, old in zip(after, base, strict=True))
+    price += _FRESH_COST * len(set(after) - set(base))
     if together:
         # a mistake of a whole quadrant does not leave out the teeth beside the midline
         left_out = [p for p, number in zip(row, base, strict=True) if number == p.own]
         sides = {teeth.is_left(p.own) for p in left_out if abs(p.along) > _BEYOND_MM}
         price += 0.5 * sum(teeth.is_left(p.own) not in sides for p in left_out)
     price += _TWICE_COST * (len(after) - len(set(after))) + 4 * len(_blocks(row, after))
-    for p, number in zip(row, after, strict=True):
+    for at, (p, number) in enumerate(zip(row, after, strict=True)):
         beyond = p.beyond if teeth.is_left(number) == teeth.is_left(p.own) else -p.beyond
         price += _BEYOND_COST * (beyond > p.limit) + 0.02 * max(beyond, 0.0)
-        off = abs(p.along - places(teeth.is_upper(number))[number])
+        off = abs(p.along - float(np.clip(p.along, *_usual_places(row, after, at))))
         price += min(_OFF_COST_PER_MM * max(off - _OFF_MM, 0.0), _MOST_OFF_COST)
     return float(price)
+
+
+def _usual_places(row: Sequence[_Placed], numbers: Sequence[int], at: int) -> tuple[float, float]:
+    """From where to where along the arch (mm) a tooth of a row with these numbers may stand: at its average place, or
+    nearer to the midline as far as the teeth that are absent before it left room."""
+    number = numbers[at]
+    usual = places(teeth.is_upper(number))[number]
+    before = at + (-1 if teeth.is_left(number) else 1)
+    if not 0 <= before < len(row) or not abs(_key(number)) - abs(_key(numbers[before])) > 1:
+        return usual, usual
+    if teeth.is_left(numbers[before]) != teeth.is_left(number):
+        return usual, usual
+    beside = (size_of(number).md_crown + size_of(numbers[before]).md_crown) / 2
+    drifted = row[before].along + (beside if teeth.is_left(number) else -beside)
+    return min(usual, drifted), max(usual, drifted)
 
 
 def _ordered(row: Sequence[_Placed], numbers: Sequence[int], given: dict[Body, int]) -> list[tuple[_Group, bool]]:

@@ -35,13 +35,15 @@ from ToothTopoSegLib.topology.shape import (
 
 LOW_ERROR, LOW_WARNING, LOW_ERROR_VARIABLE, LOW_WARNING_VARIABLE = 0.3, 0.45, 0.12, 0.22
 LONG_ERROR, LONG_WARNING = 1.5, 1.3
-WIDE_ERROR, WIDE_WARNING = 1.5, 1.42
+WIDE_ERROR, WIDE_WARNING, WIDE_TWO_ROOTS = 1.5, 1.42, 1.27
 SPREAD_ROOTS = 1.15
-"""Three roots may spread so much wider than the crown that stands on them."""
+"""Three roots may spread so much wider than the crown that stands on them; two roots hardly do."""
+WHOLE_LENGTH = 0.85
+"""A tooth shorter than this share of its length, as milk teeth and germs are, has no sure axis to be wide across."""
+END_MM = 1.5
+"""What lies this near to the point that reaches farthest is the end of what makes a tooth too long or too wide."""
 SPUR_MM, SPUR_ERROR_MM, SPUR_MM3, SPUR_FROM_MM = 1.25, 2.5, 4.0, 0.5
 """A lump sticks out this far (an error from the second on) and has this volume farther out than the last."""
-HOLED_CLOSING_MM = 1.5
-"""A hole of less than twice this is no neck."""
 TOUCHING_MM2 = 14.0
 """A section at the border of the view up to this is that of a root's tip or of a lump, not of a tooth cut in two."""
 SPUR_SINGLE_MM, SPUR_SINGLE_MM3 = 0.9, 2.0
@@ -57,6 +59,8 @@ LUMP_MM, THIN_LUMP_MM = 1.3, 1.75
 LUMP_NECK_MM, LUMP_NECK_ROOTS_MM, LUMP_ERROR_MM = 0.38, 0.53, 1.0
 """A tooth tapers from its thickest place on; a thick place beyond a neck so much narrower (radius) is a lump, an error
 from the last on. Where several roots leave the trunk, each may get a little thicker again."""
+LARGEST_BALL = 1.15
+"""No ball thicker than the crown is wide, by so much, fits into a tooth: where one does is the lump."""
 BRANCH_ERROR_MM = 4.0
 """A thin branch across the tooth that reaches this far is an error, a shorter one a warning."""
 
@@ -94,19 +98,18 @@ def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     cut = body.reaches_border(labels.array.shape)
     share = relative_volume(mouth, fdi, [body])
     points = points_mm(body, labels.spacing)
-    _, (length, width, _) = long_axis(points)
-    wide = max(size.md_crown, size.bl_crown)
+    axes, (length, width, _) = long_axis(points)
+    wide, enlarged = max(size.md_crown, size.bl_crown), scale ** (1 / 3)
     spread = SPREAD_ROOTS if size.roots > 2 else 1.0
-    grow = max(1.0, scale ** (1 / 3))
+    slender = size.roots == 2 and length >= WHOLE_LENGTH * size.length * enlarged
+    usual_width = wide * spread * (enlarged if slender else max(1.0, enlarged))
     by_volume = _worst(
         _low(fdi, min(share, share / scale)) if not cut else "",
         _high(max(share, share / scale), HIGH_WARNING, HIGH_ERROR),
     )
-    by_extent = _worst(
-        _high(length / size.length / grow, LONG_WARNING, LONG_ERROR),
-        _high(width / wide / spread / grow, WIDE_WARNING, WIDE_ERROR),
-    )
-    severity = _worst(by_volume, by_extent)
+    by_length = _high(length / size.length / enlarged, LONG_WARNING, LONG_ERROR)
+    by_width = _high(width / usual_width, WIDE_TWO_ROOTS if slender else WIDE_WARNING, WIDE_ERROR)
+    severity = _worst(by_volume, by_length, by_width)
     if not severity:
         return None
     volume = body.voxels * labels.voxel_volume
@@ -115,13 +118,27 @@ def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
         f"{size.volume * scale:.0f} mm3 and {size.length:.0f} by {wide:.0f} mm."
     )
     # what makes a tooth of usual volume too long or wide is where it reaches farthest
-    place = np.asarray(body.centroid) if by_volume else _farthest(points) / np.asarray(labels.spacing)
+    far = _farthest(points, axes[0]) if by_length else _widest(mouth, tooth, points, axes[1])
+    place = np.asarray(body.centroid) if by_volume else far / np.asarray(labels.spacing)
     return Finding(0, "outlier", severity, (fdi,), lps(labels, place), volume, text, None, (body,))
 
 
-def _farthest(points: Floats) -> Floats:
-    """The one of points (n, 3) that lies farthest from their middle."""
-    return np.asarray(points[int(np.argmax(np.linalg.norm(points - points.mean(axis=0), axis=1)))])
+def _farthest(points: Floats, axis: Floats) -> Floats:
+    """The middle of the end of points (n, 3) that reaches farther from their middle along an axis."""
+    along = (points - np.median(points, axis=0)) @ axis
+    tip = points[int(np.argmax(np.abs(along)))]
+    return np.asarray(points[np.linalg.norm(points - tip, axis=1) <= END_MM].mean(axis=0))
+
+
+def _widest(mouth: Mouth, tooth: ToothTopology, points: Floats, axis: Floats) -> Floats:
+    """Where a tooth is wide: on one side of its crown or at its root, whichever tells more, or else its farther end."""
+    body, spacing, crownwards = tooth.bodies[0], mouth.labels.spacing, _crownwards(mouth, tooth.fdi)
+    excess = one_sided_mm(points, crownwards)
+    place, grown = root_spread_mm(body, spacing, crownwards, each_way=size_of(tooth.fdi).roots == 1)
+    if max(float(excess.max()), grown) <= SPUR_FROM_MM:
+        return _farthest(points, axis)
+    size = np.count_nonzero(excess > SPUR_FROM_MM) * float(np.prod(sampled(spacing)))
+    return _middle_of_lump(points, excess, size) if excess.max() > grown else place
 
 
 def _low(fdi: int, share: float) -> str:
@@ -175,19 +192,21 @@ def _lump(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     labels, body = mouth.labels, tooth.bodies[0]
     if _is_cut(labels, body):
         return None
-    lump = find_lump(body, labels.spacing, HOLED_CLOSING_MM if tooth.betti[1] else 0.0)
+    lump = find_lump(body, labels.spacing, tunnels=tooth.betti[1] > 0, voids=tooth.betti[2] > 0)
     least = LUMP_NECK_MM if size_of(tooth.fdi).roots == 1 else LUMP_NECK_ROOTS_MM
     if lump is None or lump.neck_mm < least or lump.radius_mm < LUMP_MM:
         return None
-    size = 4 / 3 * np.pi * lump.radius_mm**3
+    widest = LARGEST_BALL * min(size_of(tooth.fdi).md_crown, size_of(tooth.fdi).bl_crown) / 2
+    place, radius = (lump.beside, lump.beside_mm) if lump.beside_mm > widest else (lump.place, lump.radius_mm)
+    size = 4 / 3 * np.pi * radius**3
     text = (
         f"{named(tooth.fdi)} has a lump of about {mm3(size)}: the tooth gets {2 * lump.neck_mm:.1f} mm thicker again "
         "beyond a neck, where teeth taper."
     )
-    place = lps(labels, lump.place / np.asarray(labels.spacing))
-    branch = _branch(mouth, tooth) if lump.radius_mm < THIN_LUMP_MM else None
+    where = lps(labels, place / np.asarray(labels.spacing))
+    branch = _branch(mouth, tooth) if radius < THIN_LUMP_MM else None
     severity = "error" if lump.neck_mm >= LUMP_ERROR_MM else "warning"
-    return branch or Finding(0, "outlier", severity, (tooth.fdi,), place, size, text, None, (body,))
+    return branch or Finding(0, "outlier", severity, (tooth.fdi,), where, size, text, None, (body,))
 
 
 class _Reach(NamedTuple):

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.topology.arch import assign_numbers, tooth_bodies
+from ToothTopoSegLib.topology.arch import assign_numbers, fit_arches, tooth_bodies
 from ToothTopoSegLib.topology.betti import Body, ToothTopology
-from ToothTopoSegLib.topology.detect.gaps import partner_dentition
+from ToothTopoSegLib.topology.detect.contacts import arch_place
+from ToothTopoSegLib.topology.detect.gaps import GERM_MM, partner_dentition
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
-from ToothTopoSegLib.topology.shape import remembered
+from ToothTopoSegLib.topology.shape import patient_scale, relative_volume, remembered
 
 CRUMB_MM3 = 1.0
 """Voids and pieces below this are told in one finding for each tooth, and are no errors."""
@@ -160,27 +161,60 @@ def _numbers_by_place(mouth: Mouth) -> dict[Body, int]:
 
 
 def lost_number(mouth: Mouth, fdi: int, body: Body) -> tuple[Body, int] | None:
-    """Which of two bodies of one number is another tooth, and which: where the arch gives one of them a free number.
+    """Which of two bodies of one number is another tooth, and which: where the teeth beside it or the arch tell.
 
-    ``body`` is one of the further bodies of tooth ``fdi``. None where the arch does not tell.
+    ``body`` is one of the further bodies of tooth ``fdi``. None where neither gives one of them a free number.
     """
-    by_place = _numbers_by_place(mouth)
     both = mouth.teeth[fdi].bodies[0], body
+    beside = zip(both, (_number_between(mouth, one) for one in both), strict=True)
+    lost = [(one, number) for one, number in beside if number and number not in {*mouth.teeth, fdi - 40, fdi + 40}]
+    if len(lost) == 1:
+        return lost[0]
+    by_place = _numbers_by_place(mouth)
     numbers = [by_place.get(one, 0) for one in both]
     if numbers.count(fdi) != 1:
         return None
     other = numbers.index(fdi) ^ 1
-    number = _of_its_dentition(mouth, numbers[other]) if numbers[other] else 0
+    number = _of_its_dentition(mouth, numbers[other], both[other]) if numbers[other] else 0
     return (both[other], number) if number and number not in mouth.teeth else None
 
 
-def _of_its_dentition(mouth: Mouth, number: int) -> int:
-    """A number by place, of the dentition that stands in the mirrored place: the place alone does not tell which."""
-    deciduous = partner_dentition(mouth, number)
-    if deciduous is None or deciduous == teeth.is_deciduous(number):
+def _number_between(mouth: Mouth, body: Body) -> int:
+    """The number of the one place between the teeth that stand beside a body in its row; 0 if there is not just one."""
+    arches = fit_arches(mouth)
+    own = next((s for s in arches.standing if s.tooth.body is body), None) if arches is not None else None
+    if arches is None or own is None:
+        return 0
+    row = [s for s in arches.of(own.upper) if s.depth <= GERM_MM or s is own]
+    at = row.index(own)
+    beside = [s.tooth.fdi for s in (*row[max(at - 1, 0) : at], *row[at + 1 : at + 2])]
+    if len(beside) < 2 or any(teeth.is_upper(fdi) != own.upper for fdi in beside):
+        return 0
+    first, last = (arch_place(fdi) for fdi in beside)
+    if last - first != 2:
+        return 0
+    number = _of_place((first + last) / 2, own.upper)
+    return _of_its_dentition(mouth, number + 40 if all(map(teeth.is_deciduous, beside)) else number, body)
+
+
+def _of_place(place: float, upper: bool) -> int:
+    """The permanent tooth of a place along the arch as :func:`arch_place` counts them."""
+    quadrant = (2 if place > 0 else 1) if upper else (3 if place > 0 else 4)
+    return 10 * quadrant + round(abs(place) + 0.5)
+
+
+def _of_its_dentition(mouth: Mouth, number: int, body: Body) -> int:
+    """A number by place, of the dentition that stands in the mirrored place or, where nothing does, that fits the size
+    of the body: the place alone does not tell which."""
+    other, deciduous = number + (-40 if teeth.is_deciduous(number) else 40), partner_dentition(mouth, number)
+    if not teeth.is_tooth(other) or deciduous == teeth.is_deciduous(number):
         return number
-    other = number + (40 if deciduous else -40)
-    return other if teeth.is_tooth(other) else number
+    if deciduous is not None:
+        return other
+    if body.reaches_border(mouth.labels.array.shape):
+        return number
+    scale = patient_scale(mouth)
+    return min(number, other, key=lambda fdi: abs(float(np.log(relative_volume(mouth, fdi, [body]) / scale))))
 
 
 def _duplicate(mouth: Mouth, tooth: ToothTopology, body: Body) -> Finding:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from Testing.Library.topology.detect.test_order import GERMS, MIXED
 from Testing.Library.topology.drawings import Field, copied, dentition, drawn, phantom_teeth, place_of, shape_of
+from Testing.Library.topology.test_arch import drawn as drawn_teeth
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Vector3, Volume
 from ToothTopoSegLib.topology.detect.bodies import find_merges, find_splits
@@ -216,3 +218,21 @@ def test_a_split_tooth_keeps_the_number_of_the_jaw_and_the_side_it_stands_on(
     assert set(labels.array[part.box][part.mask].tolist()) == {other}, "the part that is to become the other number"
     assert finding.evidence.startswith(f"Tooth {fdi} (")
     assert finding.position_lps_mm == pytest.approx(tuple((first + (shape - 1) / 2)[::-1]))
+
+
+@pytest.mark.parametrize(("fdi", "number"), [(34, 74), (45, 85), (35, 15)])
+def test_two_halves_of_a_tooth_are_a_split_although_the_number_is_that_of_a_smaller_tooth(
+    fdi: int, number: int
+) -> None:
+    labels = dentition(absent=(number,) if number in teeth.PERMANENT else ())
+    index = np.argwhere(labels.array == fdi)
+    half = index[index[:, 2] >= np.median(index[:, 2])]
+    labels.array[tuple(half.T)] = number
+    assert (min(fdi, number), max(fdi, number)) in [f.teeth for f in find_splits(Mouth(labels))]
+
+
+def test_a_milk_molar_swallowed_above_its_germ_is_told_and_not_the_molar_that_has_not_come() -> None:
+    numbers = sorted(MIXED + GERMS, key=lambda fdi: fdi in GERMS)
+    labels = drawn_teeth([fdi for fdi in numbers if teeth.position(fdi) != 7], deep={fdi: 12.0 for fdi in GERMS})
+    (finding,) = find_merges(Mouth(_bridged(labels, 46, 85)))
+    assert finding.teeth == (46, 85)

@@ -113,6 +113,16 @@ def test_a_gap_that_closed_on_the_one_side_in_view_does_not_move_the_midline() -
     assert _find(drawn(row, moved={35: -6.0, 36: -6.0, 37: -6.0, 38: -6.0})) == []
 
 
+@pytest.mark.parametrize("place", [17, 47])
+def test_a_molar_that_has_drifted_over_a_gap_with_the_number_of_the_other_side_is_mirrored(place: int) -> None:
+    absent = {fdi.mirrored(place), *range(place - 3, place)}
+    row = drawn(tuple(f for f in FULL if f not in absent), moved={place: -12.0})
+    assert _find(row) == []
+    finding = _one(renamed(row, {place: fdi.mirrored(place)}), "mirrored")
+    assert finding.teeth == (fdi.mirrored(place),) and f"in the place of tooth {place}" in finding.evidence
+    assert finding.repair == "renumber"
+
+
 def test_too_few_teeth_have_no_findings() -> None:
     assert _find(drawn((11, 21))) == []
 

@@ -132,6 +132,23 @@ def test_a_tooth_that_is_too_long_is_told_at_the_end_that_reaches_too_far() -> N
     assert "measures" in finding.evidence and abs(finding.position_lps_mm[2] - low * 0.5) < 1
 
 
+@pytest.mark.parametrize(("fdi", "low", "told"), [(36, 4, True), (16, 4, False), (36, 13, False)])
+def test_a_molar_of_two_roots_and_full_length_is_no_wider_than_a_quarter_more_than_usual(
+    fdi: int, low: int, told: bool
+) -> None:
+    labels = _standing(fdi, lambda z, y, x: ((x / 7.5) ** 2 + (y / 3) ** 2 <= 1) & (z >= low) & (z <= 24))
+    found = find_outliers(Mouth(labels))
+    assert [f.severity for f in found] == ["warning"] * told
+    assert all("by 14" in f.evidence for f in found)
+
+
+def test_of_a_thin_tooth_and_a_thick_ball_on_it_the_ball_is_the_lump() -> None:
+    labels = _standing(41, lambda z, y, x: (np.hypot(y, x) <= 1.7) & (z >= 6) & (z <= 24), lump(20, 4, 3))
+    (finding,) = find_outliers(Mouth(labels))
+    assert "beyond a neck" in finding.evidence
+    assert np.linalg.norm(np.subtract(finding.position_lps_mm, _place_in(41, 20, 4, 0))) < 1
+
+
 def test_the_holes_of_a_tooth_are_no_necks() -> None:
     labels = _standing(34, tapering)
     drilled = copied(labels)
