@@ -88,22 +88,17 @@ class Settings:
         qat = replace(
             plain, quantization=self.quantization, ranges_frozen_from=self.steps // 2, grid=self.grid, calibration=16
         )
-        alone = {name: dict.fromkeys(("components", "adjacency", "holes"), 0.0) for name in _TERMS}
-        for name, weights in alone.items():
-            weights[name] = getattr(self.topology, name)
-        return {
-            "fp32": plain,
-            "qat": qat,
-            "qat_scnp": replace(qat, objective=Objective(scnp=3)),
-            "qat_topology": replace(qat, objective=Objective(topology=self.topology)),
-            **{
-                f"qat_{name}": replace(qat, objective=Objective(topology=replace(self.topology, **weights)))
-                for name, weights in alone.items()
-            },
+        whole = self.topology
+        topologies = {
+            "topology": whole,
+            "components": replace(whole, adjacency=0.0, holes=0.0),
+            "adjacency": replace(whole, components=0.0, holes=0.0),
+            "holes": replace(whole, components=0.0, adjacency=0.0),
         }
-
-
-_TERMS = ("components", "adjacency", "holes")
+        constrained = {
+            f"qat_{name}": replace(qat, objective=Objective(topology=topology)) for name, topology in topologies.items()
+        }
+        return {"fp32": plain, "qat": qat, "qat_scnp": replace(qat, objective=Objective(scnp=3)), **constrained}
 
 
 def run(
