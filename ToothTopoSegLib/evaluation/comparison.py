@@ -1,7 +1,7 @@
 """Models side by side on held-out hard scans: what each says of every tooth, raw and after the usual tidying up.
 
 In: bundles and seeds. Out: plain rows, one for each model, scan and treatment, which
-:mod:`ToothTopoSegLib.evaluation.comparison_table` sums up. Scans show both jaws in one tile of the network, so that
+:mod:`ToothTopoSegLib.training.experiment_table` sums up. Scans show both jaws in one tile of the network, so that
 hundreds of pairs of model and scan can be measured. *Raw* is the best class of the blended scores, without the
 decisions on whole teeth that :mod:`ToothTopoSegLib.segmentation.pipeline` takes after the network and that would hide
 how models differ; *tidied* is what people do to such a result: keep the largest piece of each tooth, fill its voids.

@@ -298,8 +298,8 @@ def _on_a_real_scan(folder: Path, settings: Settings, scan: Path, progress: Prog
 def _evidence(
     folder: Path, settings: Settings, bundle: Bundle, rows: list[Row], real: Mapping[str, Mapping[str, int]]
 ) -> dict[str, Any]:
-    from ToothTopoSegLib.evaluation.comparison_table import draw, fewer_wrong, write_csv
     from ToothTopoSegLib.imaging.write import output_folder
+    from ToothTopoSegLib.training.experiment_table import draw, fewer_wrong, write_csv
 
     fewer = {
         than: {t: fewer_wrong(rows, "qat_topology", than, t) for t in ("raw", "tidied")} for than in ("ptq", "qat")
@@ -348,7 +348,7 @@ def _page(
     costs: Mapping[str, Mapping[str, float]],
     real: Mapping[str, Mapping[str, int]],
 ) -> str:
-    from ToothTopoSegLib.evaluation.comparison_table import markdown
+    from ToothTopoSegLib.training.experiment_table import markdown
 
     z, y, x = (round(n * bundle.spacing) for n in bundle.patch)
     lines = [
