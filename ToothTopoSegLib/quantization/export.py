@@ -22,6 +22,7 @@ from ToothTopoSegLib.quantization.bundle import CARD_SCHEMA, Bundle
 from ToothTopoSegLib.quantization.config import QuantConfig
 
 if TYPE_CHECKING:
+    from ToothTopoSegLib.quantization.fake_quant import QatNetwork
     from ToothTopoSegLib.quantization.graph import Graph
     from ToothTopoSegLib.training.network import Plan
 
@@ -111,6 +112,16 @@ def quantized(
     scores = activations[graph.scores]
     affine = {"scale": scores.scale, "zero_point": scores.zero_point}
     return integer_model(graph, activations, config, plan.patch), affine
+
+
+def trained_in_integers(network: QatNetwork, plan: Plan) -> tuple[bytes, dict[str, Any]]:
+    """The integer ONNX model of a network trained in fake quantization, with its own scales; else as ``quantized``."""
+    from ToothTopoSegLib.quantization.onnx_graph import integer_model
+
+    found = network.exported()
+    scores = found.activations[found.graph.scores]
+    affine = {"scale": scores.scale, "zero_point": scores.zero_point}
+    return integer_model(found.graph, found.activations, network.config, plan.patch, found.weight_scales), affine
 
 
 def export_run(
