@@ -114,14 +114,14 @@ def quantized(
     return integer_model(graph, activations, config, plan.patch), affine
 
 
-def integer_twin(network: QatNetwork, plan: Plan) -> tuple[bytes, dict[str, Any]]:
-    """The integer ONNX model that a network in fake quantization stands for, and what makes its scores real ones."""
+def trained_in_integers(network: QatNetwork, plan: Plan) -> tuple[bytes, dict[str, Any]]:
+    """The integer ONNX model of a network trained in fake quantization, with its own scales; else as ``quantized``."""
     from ToothTopoSegLib.quantization.onnx_graph import integer_model
 
     found = network.exported()
     scores = found.activations[found.graph.scores]
-    model = integer_model(found.graph, found.activations, network.config, plan.patch, found.weight_scales)
-    return model, {"scale": scores.scale, "zero_point": scores.zero_point}
+    affine = {"scale": scores.scale, "zero_point": scores.zero_point}
+    return integer_model(found.graph, found.activations, network.config, plan.patch, found.weight_scales), affine
 
 
 def export_run(
@@ -148,7 +148,7 @@ def export_run(
     trained = schedule.get("quantization")
     if trained:
         config = QuantConfig(**trained)
-        model, scores = integer_twin(_trained_network(run_folder, weights, plan, config), plan)
+        model, scores = trained_in_integers(_trained_network(run_folder, weights, plan, config), plan)
     else:
         config = config or QuantConfig()
         patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan, part(progress, 0.1, 0.8))

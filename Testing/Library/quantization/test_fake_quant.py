@@ -13,11 +13,10 @@ from Testing.Library.quantization.tiny import TINY, WIDE, smooth_patches, tiny_n
 from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.quantization.calibrate import run_float
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.quantization.export import float_weights_path
+from ToothTopoSegLib.quantization.export import float_weights_path, trained_in_integers
 from ToothTopoSegLib.quantization.fake_quant import QatNetwork, quantized_network
 from ToothTopoSegLib.quantization.fold import fold, read_weights, supervision_heads, unfold
 from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, Shuffle
-from ToothTopoSegLib.quantization.onnx_graph import integer_model
 from ToothTopoSegLib.training.losses.overlap import deep_supervision_loss
 from ToothTopoSegLib.training.network import Plan, build_network
 
@@ -45,13 +44,11 @@ def _levels(network: QatNetwork, image: np.ndarray) -> np.ndarray:
 
 
 def _exported_levels(network: QatNetwork, patch: tuple[int, int, int], image: np.ndarray) -> np.ndarray:
-    exported = network.exported()
-    model = integer_model(exported.graph, exported.activations, network.config, patch, exported.weight_scales)
+    model, _ = trained_in_integers(network, Plan(patch=patch))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, {"image": image})[
-        0
-    ]
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image})[0]
 
 
 def _trained(network: QatNetwork, plan: Plan, steps: int = 3) -> list[float]:
