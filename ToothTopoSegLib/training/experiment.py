@@ -60,7 +60,7 @@ class Settings:
     batch: int = 1
     rate: float = 2e-4
     quantization: QuantConfig = field(default_factory=QuantConfig)
-    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(ramp_steps=20))
+    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(0.15, 0.15, 0.15, ramp_steps=30))
     grid: float = 0.01
 
     @property
