@@ -71,6 +71,14 @@ class ActivationQuantizer(nn.Module):
         steps = values / scale if unit is None else values * (unit / scale)[:, None, None, None]
         return torch.clamp(straight_round(steps), -zero_point, self.limit - zero_point), scale
 
+    def get_extra_state(self) -> dict[str, bool]:
+        """Whether the range is still observed, for checkpoints."""
+        return {"observing": self.observing}
+
+    def set_extra_state(self, state: dict[str, bool]) -> None:
+        """Take over what :meth:`get_extra_state` gave."""
+        self.observing = state["observing"]
+
     @torch.no_grad()
     def stop_observing(self) -> None:
         """Keep the range as it is from now on; a learned range starts from what was observed."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Testing.Library.quantization.tiny import TINY, Tiny, smooth_patches
-from ToothTopoSegLib.quantization.calibrate import affine_of, calibrate, quantize_weights
+from ToothTopoSegLib.quantization.calibrate import affine_of, calibrate, quantize_weights, rounded_weights
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.graph import Graph, LeakyRelu
 
@@ -94,3 +94,37 @@ def test_one_voxel_of_metal_does_not_set_the_range() -> None:
     patch[0, 0, 0, 0, 0] = 1000.0
     robust, whole = (calibrate(graph, [patch], QuantConfig(percentile=p))["image"].scale for p in (99.99, 100.0))
     assert robust == pytest.approx(2 / 255, rel=0.01) and whole > 3.9
+
+
+def test_weights_of_least_error_have_less_error_than_the_widest_range() -> None:
+    weight = np.random.default_rng(0).standard_t(3, (4, 30, 3, 3, 3)).astype(np.float32)  # heavy tails
+    error = {}
+    for observer in ("minmax", "mse"):
+        found = quantize_weights(weight, QuantConfig(weight_bits=4, weight_observer=observer))
+        back = found.values * found.scales[:, None, None, None, None]
+        error[observer] = np.square(back - weight).mean((1, 2, 3, 4))
+    assert (error["mse"] < error["minmax"]).all()
+
+
+def test_weights_per_tensor_share_the_scale_of_the_largest() -> None:
+    weight = np.array([6.3, 0.1], np.float32).reshape(2, 1, 1, 1, 1)
+    found = quantize_weights(weight, QuantConfig(weights_per_channel=False))
+    np.testing.assert_allclose(found.scales, [0.1, 0.1], rtol=1e-6)
+    np.testing.assert_array_equal(found.values.ravel(), [63, 1])
+
+
+def test_given_scales_are_taken_as_they_are() -> None:
+    weight = np.array([1.0, 100.0], np.float32).reshape(2, 1, 1, 1, 1)
+    found = rounded_weights(weight, np.array([0.5, 0.5], np.float32), CONFIG)
+    np.testing.assert_array_equal(found.values.ravel(), [2, 63])
+
+
+def test_symmetric_activations_have_zero_point_128() -> None:
+    found = affine_of(-0.5, 1.27, QuantConfig(symmetric_activations=True))
+    assert found.zero_point == 128 and found.scale == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "mse"])
+def test_every_observer_calibrates_every_activation(tiny: Tiny, observer: str) -> None:
+    found = calibrate(tiny.graph, smooth_patches(TINY, 1), QuantConfig(observer=observer))
+    assert set(found) == set(tiny.graph.tensors) and all(a.scale > 0 for a in found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -193,12 +194,30 @@ def test_calibration_needs_a_patch() -> None:
         quantized_network(tiny_network().weights, TINY, QuantConfig(), [])
 
 
-def test_a_checkpoint_restores_the_network_with_its_ranges() -> None:
-    network = _network(TINY, CONFIGS["learned"])
+@pytest.mark.parametrize("name", ["default", "learned"])
+def test_a_checkpoint_restores_the_network_with_its_ranges(name: str, tmp_path: Path) -> None:
+    network = _network(TINY, CONFIGS[name])
     _trained(network, TINY)
-    twin = _network(TINY, CONFIGS["learned"])
-    twin.load_state_dict(network.state_dict())
-    assert twin.exported().activations == network.exported().activations
+    network.freeze_ranges()
+    torch.save(network.state_dict(), tmp_path / "checkpoint.pt")
+    weights = tiny_network(TINY).weights
+    twin = QatNetwork(fold(weights, TINY), CONFIGS[name], supervision_heads(weights, TINY))
+    twin.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    image = smooth_patches(TINY, 1, seed=8)[0]
+    np.testing.assert_array_equal(_levels(twin, image), _levels(network, image))
+    twin.train()(torch.from_numpy(5 * image))
+    assert twin.exported().activations == network.exported().activations  # still frozen
+
+
+def test_a_copy_follows_the_network_as_moving_averages_of_weights_do() -> None:
+    network = _network(TINY)
+    twin = copy.deepcopy(network).eval()
+    _trained(network, TINY)
+    with torch.no_grad():
+        for slow, fast in zip(twin.parameters(), network.parameters(), strict=True):
+            slow.lerp_(fast, 1.0)
+        for slow, fast in zip(twin.buffers(), network.buffers(), strict=True):
+            slow.copy_(fast)
     image = smooth_patches(TINY, 1, seed=8)[0]
     np.testing.assert_array_equal(_levels(twin, image), _levels(network, image))
 
