@@ -52,11 +52,20 @@ MERGED_FROM, MERGED_FROM_COMPLETE = 1.0, 1.4
 """Relative volume from which a body is looked at: with a neighbour missing, and with none missing."""
 APART_SHARE = 0.6
 """Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
+PART_LENGTH, PART_LENGTH_WORN, PART_LENGTH_COMPLETE = 0.55, 0.45, 0.75
+"""The second part of a merge has this share of the length of its tooth, at least; the first one may be worn and milk
+teeth lose their roots. If the second tooth stands elsewhere as well, both parts must be as long as teeth."""
+PART_ELONGATED = 1.2
+"""A lump is round: a second part, of a permanent tooth, that is not this many times longer than wide must be as long as
+well."""
+PART_SHARE = 0.6
+"""Two teeth stand apart by half the sum of their widths; the two halves of one tooth by half of its width."""
 PART_LENGTH, PART_LENGTH_MILK, PART_LENGTH_COMPLETE = 0.55, 0.45, 0.75
 """Either part of a merge has this share of the length of its tooth, at least; milk teeth lose their roots. If the
 second tooth stands elsewhere as well, its part must be as long as a tooth."""
 PART_ELONGATED = 1.2
-"""A lump is round: a part of a permanent tooth that is not this many times longer than wide must be as long as well."""
+"""A lump is round: a second part, of a permanent tooth, that is not this many times longer than wide must be as long as
+well."""
 PART_SHARE = 0.35
 """Each part of a merge has at least this share of the volume of its tooth."""
 NECK_SHARE, NECK_SHARE_COMPLETE = 0.95, 0.75
@@ -290,15 +299,19 @@ def _both_long(mouth: Mouth, tooth: ToothTopology, pair: _Pair, spacing: Vector3
     """
     if tooth.bodies[0].reaches_border(mouth.labels.array.shape):
         return True
-    for part, fdi in ((pair.own, tooth.fdi), (pair.other, pair.number)):
-        _, extents = long_axis(np.argwhere(part) * np.asarray(spacing))
-        least = PART_LENGTH_MILK if teeth.is_deciduous(fdi) else PART_LENGTH
-        is_round = not teeth.is_deciduous(fdi) and extents[0] < PART_ELONGATED * extents[1]
-        if is_round or (part is pair.other and not missing):
-            least = PART_LENGTH_COMPLETE
-        if extents[0] < least * size_of(fdi).length * min(scale, 1.0) ** (1 / 3):
-            return False
-    return True
+    own, _ = _slenderness(pair.own, tooth.fdi, spacing, scale)
+    other, elongated = _slenderness(pair.other, pair.number, spacing, scale)
+    if not missing:
+        return min(own, other) >= PART_LENGTH_COMPLETE
+    usual = PART_LENGTH if elongated >= PART_ELONGATED else PART_LENGTH_COMPLETE
+    return own >= PART_LENGTH_WORN and other >= (PART_LENGTH_WORN if teeth.is_deciduous(pair.number) else usual)
+
+
+def _slenderness(part: Mask, fdi: int, spacing: Vector3, scale: float) -> tuple[float, float]:
+    """The length of a part relative to that of a tooth, and relative to its own width."""
+    _, extents = long_axis(np.argwhere(part) * np.asarray(spacing))
+    length = float(extents[0])
+    return length / (size_of(fdi).length * min(scale, 1.0) ** (1 / 3)), length / max(float(extents[1]), min(spacing))
 
 
 def _merge(mouth: Mouth, tooth: ToothTopology, pair: _Pair, missing: bool) -> Finding:

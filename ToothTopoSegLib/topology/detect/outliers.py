@@ -94,33 +94,46 @@ def _outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
 def _size_outlier(mouth: Mouth, tooth: ToothTopology) -> Finding | None:
     """A volume, length or width no such tooth has."""
     labels, fdi, body = mouth.labels, tooth.fdi, tooth.bodies[0]
-    scale, size = patient_scale(mouth), size_of(fdi)
-    cut = body.reaches_border(labels.array.shape)
-    share = relative_volume(mouth, fdi, [body])
-    points = points_mm(body, labels.spacing)
+    points, size = points_mm(body, labels.spacing), size_of(fdi)
     axes, (length, width, _) = long_axis(points)
-    wide, enlarged = max(size.md_crown, size.bl_crown), scale ** (1 / 3)
-    spread = SPREAD_ROOTS if size.roots > 2 else 1.0
-    slender = size.roots == 2 and length >= WHOLE_LENGTH * size.length * enlarged
-    usual_width = wide * spread * (enlarged if slender else max(1.0, enlarged))
-    by_volume = _worst(
-        _low(fdi, min(share, share / scale)) if not cut else "",
-        _high(max(share, share / scale), HIGH_WARNING, HIGH_ERROR),
-    )
-    by_length = _high(length / size.length / enlarged, LONG_WARNING, LONG_ERROR)
-    by_width = _high(width / usual_width, WIDE_TWO_ROOTS if slender else WIDE_WARNING, WIDE_ERROR)
+    by_volume = _by_volume(mouth, tooth)
+    by_length, by_width = _by_extents(fdi, length, width, patient_scale(mouth) ** (1 / 3))
     severity = _worst(by_volume, by_length, by_width)
     if not severity:
         return None
     volume = body.voxels * labels.voxel_volume
     text = (
         f"{named(fdi)} has {mm3(volume)} and measures {length:.1f} by {width:.1f} mm; such a tooth has about "
-        f"{size.volume * scale:.0f} mm3 and {size.length:.0f} by {wide:.0f} mm."
+        f"{size.volume * patient_scale(mouth):.0f} mm3 and {size.length:.0f} by {_crown_width(fdi):.0f} mm."
     )
     # what makes a tooth of usual volume too long or wide is where it reaches farthest
     far = _farthest(points, axes[0]) if by_length else _widest(mouth, tooth, points, axes[1])
     place = np.asarray(body.centroid) if by_volume else far / np.asarray(labels.spacing)
     return Finding(0, "outlier", severity, (fdi,), lps(labels, place), volume, text, None, (body,))
+
+
+def _by_volume(mouth: Mouth, tooth: ToothTopology) -> str:
+    """How severe the volume of a tooth is; one that the border of the view cuts may be as small as it likes."""
+    body, scale = tooth.bodies[0], patient_scale(mouth)
+    share = relative_volume(mouth, tooth.fdi, [body])
+    return _worst(
+        "" if body.reaches_border(mouth.labels.array.shape) else _low(tooth.fdi, min(share, share / scale)),
+        _high(max(share, share / scale), HIGH_WARNING, HIGH_ERROR),
+    )
+
+
+def _by_extents(fdi: int, length: float, width: float, enlarged: float) -> tuple[str, str]:
+    """How severe length and width (mm) of a tooth are in a patient whose teeth are ``enlarged`` times as long."""
+    size = size_of(fdi)
+    usual = size.length * enlarged
+    slender = size.roots == 2 and length >= WHOLE_LENGTH * usual
+    wide = _crown_width(fdi) * (SPREAD_ROOTS if size.roots > 2 else 1.0) * (enlarged if slender else max(1.0, enlarged))
+    by_width = _high(width / wide, WIDE_TWO_ROOTS if slender else WIDE_WARNING, WIDE_ERROR)
+    return _high(length / usual, LONG_WARNING, LONG_ERROR), by_width
+
+
+def _crown_width(fdi: int) -> float:
+    return max(size_of(fdi).md_crown, size_of(fdi).bl_crown)
 
 
 def _farthest(points: Floats, axis: Floats) -> Floats:
