@@ -20,6 +20,8 @@ from ToothTopoSegLib.phantom.tooth import MOLAR, tooth_distance
 Array = NDArray[Any]
 
 AIR, SOFT, MUSCLE, FAT, TRABECULAR, CORTICAL, DENTINE, ENAMEL, PULP, METAL, GUTTA = range(11)
+NO_BONE_MM, BAND_MM = 3.2, 0.3
+"""An alveolar process reaches less far than this from a root; the metal of an orthodontic band is so thick."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class _Canvas:
     distance: Array
 
 
-def _paint_tooth(canvas: _Canvas, points: Array, tooth: PlacedTooth, box: tuple[slice, ...]) -> None:
+def _paint_tooth(canvas: _Canvas, points: Array, tooth: PlacedTooth, box: tuple[slice, ...], enveloped: bool) -> None:
     """Paint one tooth with its restoration and bracket; where teeth overlap, the voxel goes to the deeper one."""
     local = [
         np.tensordot(axis.astype(np.float32), points[(slice(None), *box)], 1) - np.float32(axis @ tooth.cervix)
@@ -138,14 +140,22 @@ def _paint_tooth(canvas: _Canvas, points: Array, tooth: PlacedTooth, box: tuple[
     canvas.tissue[box][own] = tissue[own]
     canvas.label[box][own] = tooth.fdi
     # The crest of the alveolar bone ends 1 to 2 mm below the cervix: only roots count as near for bone.
-    reach = np.where(w < -1.5, distance, np.maximum(distance, 0.9))
+    reach = np.where(w < -1.5, distance, np.maximum(distance, NO_BONE_MM if enveloped else 0.9))
     np.minimum(nearest, np.where(own, distance, np.maximum(reach, 0)), out=nearest)
     if tooth.bracket:
-        height, wall = 0.5 * tooth.shape.crown_height, tooth.shape.crown[1]
-        pad = (np.abs(u) < 1.6) & (np.abs(w - height) < 1.5) & (v > 0.5 * wall) & (v < wall + 1.6) & (distance > 0)
-        wire = (np.abs(w - height) < 0.3) & (np.abs(v - wall - 0.9) < 0.3) & (np.abs(u) < tooth.shape.crown[0] + 0.6)
-        free = canvas.label[box] == 0
-        canvas.tissue[box][(pad | (wire & (distance > 0))) & free] = METAL
+        metal = _bracket(tooth, u, v, w)
+        if enveloped and tooth.shape.form == MOLAR:
+            high = np.abs(w - 0.8 * tooth.shape.crown_height) < 0.3 * tooth.shape.crown_height
+            metal |= (distance < BAND_MM) & high
+        canvas.tissue[box][metal & (distance > 0) & (canvas.label[box] == 0)] = METAL
+
+
+def _bracket(tooth: PlacedTooth, u: Array, v: Array, w: Array) -> Array:
+    """Where the bracket of a tooth and its piece of the wire are, in the frame of the tooth (mm)."""
+    height, wall = 0.5 * tooth.shape.crown_height, tooth.shape.crown[1]
+    pad = (np.abs(u) < 1.6) & (np.abs(w - height) < 1.5) & (v > 0.5 * wall) & (v < wall + 1.6)
+    wire = (np.abs(w - height) < 0.3) & (np.abs(v - wall - 0.9) < 0.3) & (np.abs(u) < tooth.shape.crown[0] + 0.6)
+    return np.asarray(pad | wire)
 
 
 def _shell(depth: Array, thickness: float, texture: Array) -> Array:
@@ -251,10 +261,12 @@ def render(
     rng: np.random.Generator,
     pose: Pose | None = None,
     warp: float = 0.8,
+    enveloped: bool = False,
 ) -> tuple[Array, Array]:
     """Tissue and label maps, both uint8 (z, y, x), of a head on a grid with ``spacing`` (z, y, x) in mm.
 
-    ``warp`` is the size in mm of the smooth deformation that makes heads individual.
+    ``warp`` is the size in mm of the smooth deformation that makes heads individual. With ``enveloped`` the alveolar
+    process follows each root, however far it lies from the body of its jaw, and molars with brackets bear bands.
     """
     pose = pose or Pose()
     step = np.asarray(spacing, dtype=np.float32)
@@ -275,8 +287,11 @@ def render(
     for tooth in dentition.teeth:
         box = _tooth_box(tooth, shape, step, pose, 3.0)
         if all(s.stop > s.start for s in box):
-            _paint_tooth(canvas, points, tooth, box)
-    _paint_sockets(canvas, points, rng)
+            _paint_tooth(canvas, points, tooth, box, enveloped)
+    if enveloped:
+        _paint_alveolar_process(canvas, points, rng)
+    else:
+        _paint_sockets(canvas, points, rng)
     return canvas.tissue, canvas.label
 
 
@@ -300,4 +315,19 @@ def _paint_sockets(canvas: _Canvas, points: Array, rng: np.random.Generator) -> 
     canvas.tissue[bony] = CORTICAL
     canvas.label[bony & (points[2] > 0)] = UPPER_JAW
     canvas.label[bony & (points[2] <= 0)] = LOWER_JAW
+    canvas.tissue[free & (d_tooth > 0) & (d_tooth < gap) & (canvas.tissue != METAL)] = SOFT
+
+
+def _paint_alveolar_process(canvas: _Canvas, points: Array, rng: np.random.Generator) -> None:
+    """Periodontal gap, lamina dura, and bone that envelops the roots wherever the body of the jaw ends."""
+    d_tooth = canvas.distance
+    gap, lamina = float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.3, 1.0))
+    plate, cortex = float(rng.uniform(0.7, NO_BONE_MM - 0.2)), float(rng.uniform(0.4, 1.0))
+    free = (canvas.label == 0) | (canvas.label >= LOWER_JAW)
+    near = free & (d_tooth > 0) & (d_tooth < max(plate, lamina)) & (canvas.tissue != METAL)
+    added = near & (canvas.label == 0) & (d_tooth < plate)
+    canvas.tissue[added] = TRABECULAR
+    canvas.tissue[(near & (d_tooth < lamina)) | (added & (d_tooth > plate - cortex))] = CORTICAL
+    canvas.label[added & (points[2] > 0)] = UPPER_JAW
+    canvas.label[added & (points[2] <= 0)] = LOWER_JAW
     canvas.tissue[free & (d_tooth > 0) & (d_tooth < gap) & (canvas.tissue != METAL)] = SOFT

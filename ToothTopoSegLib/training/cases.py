@@ -23,7 +23,10 @@ TRAINING_SEED = 1_000_000
 
 
 def make_case(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Tissue and label map, uint8 (z, y, x), of training case ``number`` (0 or more) at 0.5 mm."""
+    """Tissue and label map, uint8 (z, y, x), of training case ``number`` (0 or more) at 0.5 mm.
+
+    Every other head has an alveolar process that envelops its roots.
+    """
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.cranium import render_cranium
     from ToothTopoSegLib.phantom.head import Pose, render
@@ -33,7 +36,8 @@ def make_case(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return render_cranium(CASE_SHAPE, CASE_SPACING, rng)
     dentition = draw_dentition(rng, hard=bool(rng.random() < 0.5))
     pose = Pose(centre=CASE_CENTRE)
-    return render(dentition, CASE_SHAPE, (CASE_SPACING,) * 3, rng, pose, warp=float(rng.uniform(0.2, 1.6)))
+    spacing, warp = (CASE_SPACING,) * 3, float(rng.uniform(0.2, 1.6))
+    return render(dentition, CASE_SHAPE, spacing, rng, pose, warp, enveloped=number % 2 == 1)
 
 
 def case_path(folder: Path, number: int) -> Path:

@@ -16,11 +16,11 @@ from ToothTopoSegLib.phantom.head import Pose, render
 from ToothTopoSegLib.phantom.tooth import tooth_distance
 
 
-def close_up(tooth: PlacedTooth, dentition: Dentition) -> tuple[np.ndarray, np.ndarray]:
+def close_up(tooth: PlacedTooth, dentition: Dentition, enveloped: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Tissue and labels of a head with this one tooth, in a box around it at 0.6 mm."""
     alone = replace(dentition, teeth=(tooth,))
     centre = tuple(float(c) for c in tooth.cervix)
-    return render(alone, (56, 32, 32), (0.6,) * 3, np.random.default_rng(0), Pose(centre), warp=0.0)
+    return render(alone, (56, 32, 32), (0.6,) * 3, np.random.default_rng(0), Pose(centre), 0.0, enveloped)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,25 @@ def test_a_bracket_is_metal_outside_the_tooth(dentition, molar):
     tissue, labels = close_up(replace(molar, bracket=True), dentition)
     assert (tissue == tissues.METAL).any()
     assert not (tissue[labels == 46] == tissues.METAL).any()
+
+
+def test_an_alveolar_process_envelops_a_root_that_stands_outside_of_the_jaw(dentition, molar):
+    outside = replace(molar, cervix=molar.cervix + 16 * molar.axes[1])  # beyond the cheek's side of the mandible
+
+    def bone(enveloped: bool, reach: float) -> np.ndarray:
+        """Whether the voxels around the root, up to ``reach`` mm, belong to the jaw."""
+        _, labels = close_up(outside, dentition, enveloped)
+        near = ndimage.distance_transform_edt(labels != 46, sampling=0.6)[:22]  # below the crest of the bone
+        return labels[:22][(near > 0) & (near < reach)] == fdi.LOWER_JAW
+
+    assert bone(True, 0.7).all()
+    assert bone(True, 3.0).sum() > 1.2 * bone(False, 3.0).sum()
+
+
+def test_a_molar_in_an_alveolar_process_bears_its_bracket_on_a_band(dentition, molar):
+    braced = replace(molar, bracket=True)
+    metal = [(close_up(braced, dentition, enveloped)[0] == tissues.METAL).sum() for enveloped in (False, True)]
+    assert metal[1] > 1.2 * metal[0]
 
 
 def test_moving_the_grid_moves_the_teeth_the_other_way(dentition):
