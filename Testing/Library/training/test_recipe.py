@@ -42,7 +42,7 @@ def test_the_tiny_recipe_runs_from_nothing_and_writes_a_model(cheap_cases, tmp_p
     result = train(tmp_path / "run", "tiny", "cpu", lambda fraction, message: fractions.append(fraction))
     assert result["steps"] == RECIPES["tiny"].steps
     names = {p.name for p in (tmp_path / "run").iterdir()}
-    assert names == {"schedule.json", "cases", "checkpoint.pt", "weights.safetensors", "log.csv"}
+    assert names == {"schedule.json", "cases", "checkpoint.pt", "weights.safetensors", "log.csv", "tensorboard"}
     assert sorted(cheap_cases) == [0, 1, 900, 1000]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
