@@ -288,10 +288,7 @@ def render(
         box = _tooth_box(tooth, shape, step, pose, 3.0)
         if all(s.stop > s.start for s in box):
             _paint_tooth(canvas, points, tooth, box, enveloped)
-    if enveloped:
-        _paint_alveolar_process(canvas, points, rng)
-    else:
-        _paint_sockets(canvas, points, rng)
+    _paint_sockets(canvas, points, rng, enveloped)
     return canvas.tissue, canvas.label
 
 
@@ -305,29 +302,28 @@ def _paint_nerve_canal(
     canvas.tissue[canal & mandible & (along > 28)] = SOFT
 
 
-def _paint_sockets(canvas: _Canvas, points: Array, rng: np.random.Generator) -> None:
-    """Periodontal gap and lamina dura around roots; bone is added where a root would stick out of the jaw."""
-    d_tooth = canvas.distance
-    gap, plate = float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.6, 1.3))
-    free = (canvas.label == 0) | (canvas.label >= LOWER_JAW)
-    near = free & (d_tooth > 0) & (d_tooth < plate) & (canvas.tissue != METAL)
-    bony = near & (d_tooth < 0.89)
-    canvas.tissue[bony] = CORTICAL
-    canvas.label[bony & (points[2] > 0)] = UPPER_JAW
-    canvas.label[bony & (points[2] <= 0)] = LOWER_JAW
-    canvas.tissue[free & (d_tooth > 0) & (d_tooth < gap) & (canvas.tissue != METAL)] = SOFT
-
-
-def _paint_alveolar_process(canvas: _Canvas, points: Array, rng: np.random.Generator) -> None:
-    """Periodontal gap, lamina dura, and bone that envelops the roots wherever the body of the jaw ends."""
-    d_tooth = canvas.distance
-    gap, lamina = float(rng.uniform(0.15, 0.35)), float(rng.uniform(0.3, 1.0))
-    plate, cortex = float(rng.uniform(0.7, NO_BONE_MM - 0.2)), float(rng.uniform(0.4, 1.0))
-    free = (canvas.label == 0) | (canvas.label >= LOWER_JAW)
-    near = free & (d_tooth > 0) & (d_tooth < max(plate, lamina)) & (canvas.tissue != METAL)
-    added = near & (canvas.label == 0) & (d_tooth < plate)
-    canvas.tissue[added] = TRABECULAR
-    canvas.tissue[(near & (d_tooth < lamina)) | (added & (d_tooth > plate - cortex))] = CORTICAL
+def _paint_sockets(canvas: _Canvas, points: Array, rng: np.random.Generator, enveloped: bool) -> None:
+    """Periodontal gap and bone around roots, also where a root would stick out of the jaw."""
+    gap = float(rng.uniform(0.15, 0.35))
+    free = ((canvas.label == 0) | (canvas.label >= LOWER_JAW)) & (canvas.distance > 0) & (canvas.tissue != METAL)
+    added = _alveolar_process(canvas, free, rng) if enveloped else _thin_plates(canvas, free, rng)
     canvas.label[added & (points[2] > 0)] = UPPER_JAW
     canvas.label[added & (points[2] <= 0)] = LOWER_JAW
-    canvas.tissue[free & (d_tooth > 0) & (d_tooth < gap) & (canvas.tissue != METAL)] = SOFT
+    canvas.tissue[free & (canvas.distance < gap)] = SOFT
+
+
+def _thin_plates(canvas: _Canvas, free: Array, rng: np.random.Generator) -> Array:
+    """Paint compact bone close to roots and return where it is."""
+    bony = free & (canvas.distance < min(float(rng.uniform(0.6, 1.3)), 0.89))
+    canvas.tissue[bony] = CORTICAL
+    return np.asarray(bony)
+
+
+def _alveolar_process(canvas: _Canvas, free: Array, rng: np.random.Generator) -> Array:
+    """Paint lamina dura and the bone that envelops the roots beyond the body of the jaw; return where that is."""
+    lamina, plate = float(rng.uniform(0.3, 1.0)), float(rng.uniform(0.7, NO_BONE_MM - 0.2))
+    cortex = float(rng.uniform(0.4, 1.0))
+    added = free & (canvas.label == 0) & (canvas.distance < plate)
+    canvas.tissue[added] = TRABECULAR
+    canvas.tissue[(free & (canvas.distance < lamina)) | (added & (canvas.distance > plate - cortex))] = CORTICAL
+    return np.asarray(added)
