@@ -199,7 +199,7 @@ def run_phantom(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Synthetic scans with exact labels."""
     from ToothTopoSegLib.phantom.write import write_phantoms
 
-    report = write_phantoms(args.output, args.count, args.seed, args.hard, progress)
+    report = write_phantoms(args.output, args.count, args.seed, args.hard, progress, args.setting)
     return Outcome(report, listing(report))
 
 
@@ -467,6 +467,8 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("--count", type=positive, default=1, metavar="N", help="how many (default: 1)")
     add("--seed", type=natural, default=0, metavar="S", help="seed of the first one (default: 0)")
     add("--hard", action="store_true", help="with metal, missing teeth, noise and cut fields of view")
+    text = "how heads and scanners are drawn; nothing is trained on foreign ones (default: plain)"
+    add("--setting", choices=("plain", "natural", "foreign"), default="plain", help=text)
 
 
 def _add_segment_options(add: Adder) -> None:

@@ -21,6 +21,7 @@ from ToothTopoSegLib.progress import Progress, silent
 if TYPE_CHECKING:
     from ToothTopoSegLib.phantom.arch import Dentition
     from ToothTopoSegLib.phantom.head import Pose
+    from ToothTopoSegLib.phantom.views import View
 
 LARGEST_VOXELS = 16_000_000
 
@@ -55,14 +56,21 @@ def _view(rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], tuple[float, 
     return size, (float(centre[0]), float(centre[1]), float(centre[2])), kind
 
 
-def make_phantom(seed: int, hard: bool = False) -> Phantom:
-    """The phantom of a seed: random head, view, spacing 0.2 to 0.5 mm and scanner; ``hard`` makes all of them worse.
+def make_phantom(seed: int, hard: bool = False, setting: str = "plain") -> Phantom:
+    """The phantom of a seed: random head, view, spacing and scanner; ``hard`` makes all of them worse.
 
-    Raises ValueError for a negative seed.
+    ``setting`` is one of :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`. Raises ValueError for a negative seed,
+    UsageError for another setting.
     """
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.head import Pose
 
+    _check_setting(setting)
+    if setting != "plain":
+        from ToothTopoSegLib.phantom.views import draw_view
+
+        rng = np.random.default_rng(seed)
+        return _acquired(rng, draw_view(rng, LARGEST_VOXELS, hard), hard, setting, {"seed": seed})
     rng = np.random.default_rng(seed)
     dentition = draw_dentition(rng, hard)
     size, centre, kind = _view(rng)
@@ -98,14 +106,64 @@ def _scanned(
     return Phantom(grid, grid.with_array(labels), made)
 
 
-def make_hard_view(seed: int, size_mm: tuple[float, float, float], spacing: float = 0.45) -> Phantom:
-    """A hard phantom that shows ``size_mm`` (z, y, x) of both jaws, in voxels of ``spacing`` mm."""
+def _acquired(rng: np.random.Generator, view: View, hard: bool, setting: str, made: dict[str, Any]) -> Phantom:
+    """A natural head in a field of view as a random cone-beam scanner of a setting shows it.
+
+    Outside the cylinder that the scanner sees, the scan holds one grey value and nothing is labelled.
+    """
+    from ToothTopoSegLib.phantom.acquisition import draw_acquisition
+    from ToothTopoSegLib.phantom.arch import draw_dentition
+    from ToothTopoSegLib.phantom.arrays import numpy_library
+    from ToothTopoSegLib.phantom.cone_beam import acquire
+    from ToothTopoSegLib.phantom.head import render
+    from ToothTopoSegLib.phantom.views import most_frequent, outside_value
+
+    dentition = draw_dentition(rng, hard, natural=True)
+    finer = 2 if 8 * np.prod(view.shape) <= LARGEST_VOXELS else 1
+    z, y, x = (n * finer for n in view.shape)
+    step = (view.spacing,) * 3
+    fine = (view.spacing / finer,) * 3
+    tissue, labels = render(dentition, (z, y, x), fine, rng, view.pose, warp=float(rng.uniform(0.2, 1.2)), natural=True)
+    labels = most_frequent(labels, finer) if finer > 1 else labels
+    acquisition = draw_acquisition(rng, hard, setting)
+    grey = acquire(tissue, finer, step, acquisition, view.field, numpy_library(rng))
+    seen = view.field.seen(view.shape, step)
+    if view.outside is not None:
+        grey = np.where(seen, grey, outside_value(grey, seen, view.outside))
+        labels = np.where(seen, labels, 0).astype(np.uint8)
+    x0, y0, z0 = (c - (n - 1) / 2 * view.spacing for c, n in zip(view.pose.centre, view.shape[::-1], strict=True))
+    grid = Volume(np.rint(grey).astype(np.int16), step, (x0, y0, z0))
+    made = made | {"hard": hard, "setting": setting, "view": view.kind, "outside": view.outside}
+    made |= {"spacing_mm": view.spacing, "shape_zyx": list(view.shape)}
+    made |= {"teeth": sorted(int(v) for v in np.unique(labels) if 0 < v < 100), "imaging": asdict(acquisition)}
+    return Phantom(grid, grid.with_array(labels), made)
+
+
+def _check_setting(setting: str) -> None:
+    from ToothTopoSegLib.phantom.acquisition import SETTINGS
+
+    if setting not in SETTINGS:
+        raise UsageError(f"There is no setting {setting!r} of phantoms; choose one of {', '.join(SETTINGS)}.")
+
+
+def make_hard_view(
+    seed: int, size_mm: tuple[float, float, float], spacing: float = 0.45, setting: str = "plain"
+) -> Phantom:
+    """A hard phantom that shows ``size_mm`` (z, y, x) of both jaws, in voxels of ``spacing`` mm.
+
+    Raises UsageError for a setting that is none of :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`.
+    """
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.head import Pose
 
+    _check_setting(setting)
     rng = np.random.default_rng(seed)
-    dentition = draw_dentition(rng, hard=True)
     z, y, x = (int(n / spacing) for n in size_mm)
+    if setting != "plain":
+        from ToothTopoSegLib.phantom.views import view_of_jaws
+
+        return _acquired(rng, view_of_jaws(rng, (z, y, x), spacing), True, setting, {"seed": seed})
+    dentition = draw_dentition(rng, hard=True)
     centre = (float(rng.normal(0, 2)), float(rng.uniform(2, 8)), float(rng.normal(0, 3)))
     return _scanned(rng, dentition, (z, y, x), spacing, Pose(centre, _tilt(rng, 6)), True, {"seed": seed, "hard": True})
 
@@ -136,20 +194,27 @@ def _write_scan(scan: Volume, path: Path) -> None:
 
 
 def write_phantoms(
-    folder: Path, count: int = 1, seed: int = 0, hard: bool = False, progress: Progress = silent
+    folder: Path,
+    count: int = 1,
+    seed: int = 0,
+    hard: bool = False,
+    progress: Progress = silent,
+    setting: str = "plain",
 ) -> dict[str, Any]:
     """Write ``count`` phantoms with seeds ``seed``, ``seed + 1``, ... into ``folder``; returns what was written.
 
-    Raises UsageError for a count below 1 or a negative seed, OutputError when the folder cannot be written.
+    Raises UsageError for a count below 1, a negative seed or an unknown setting, OutputError when the folder cannot be
+    written.
     """
     from ToothTopoSegLib.imaging.write import output_folder, write_label_map
 
+    _check_setting(setting)
     if count < 1 or seed < 0:
         raise UsageError(f"Count {count} and seed {seed} were given; count must be at least 1 and seed at least 0.")
     written = []
     for number in range(seed, seed + count):
         progress((number - seed) / count, f"phantom {number - seed + 1} of {count}")
-        phantom = make_phantom(number, hard)
+        phantom = make_phantom(number, hard, setting)
         name = f"phantom_{number:05d}"
         with output_folder(folder) as staged:
             _write_scan(phantom.scan, staged / f"{name}.nii.gz")

@@ -1,0 +1,121 @@
+"""Parallel projections of axial slices, what a detector measures of them, and the way back.
+
+Sparse matrices project square slices and project them back; a band-limited ramp filter makes the return a
+reconstruction (Kak & Slaney, Principles of Computerized Tomographic Imaging, chapter 3). Between the two lies the
+detector: a beam of two energies, scatter and a limited number of photons (ibid., chapters 4 and 5). Only what these
+*change* is reconstructed and added to an image, so that the image keeps its own sharpness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.phantom.arrays import Array, ArrayLibrary
+
+WATER = 0.02
+"""Attenuation of water in 1/mm at the energies of a dental cone beam."""
+SCATTERED = float(np.exp(-3.5))
+"""Scattered radiation is given in shares of what comes through a head unscattered."""
+
+
+@dataclass(frozen=True)
+class Beam:
+    """How a detector sees line integrals.
+
+    ``hardening`` is how far the two energies lie apart (share of the mean attenuation), ``uncorrected`` the share of
+    it that is left in water, ``scatter`` the scattered radiation in shares of :data:`SCATTERED`, ``photons`` the number
+    a ray starts with, and ``blind`` the share of half a turn, from the last angle back, that is not measured.
+    """
+
+    hardening: float
+    uncorrected: float
+    scatter: float
+    photons: float
+    blind: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Projector:
+    """Sparse matrices from the voxels of a square slice to rays (angles x bins) and back; lengths are in voxels."""
+
+    forward: Any
+    back: Any
+    angles: int
+    bins: int
+
+
+@lru_cache(maxsize=4)
+def projector(side: int, angles: int) -> Projector:
+    """Projections of slices of ``side`` x ``side`` voxels; rays lie one voxel apart and miss no corner."""
+    from scipy.sparse import csr_matrix
+
+    theta = (np.arange(angles) + 0.5) * np.pi / angles
+    at = np.arange(side) - (side - 1) / 2
+    bins = int(np.ceil(side * np.sqrt(2))) + 2
+    ray = at[:, None, None] * np.sin(theta) + at[None, :, None] * np.cos(theta) + (bins - 1) / 2
+    first = np.floor(ray).astype(np.int32)
+    share = (ray - first).astype(np.float32)
+    first += np.arange(angles, dtype=np.int32) * bins
+    rays = np.stack([first, first + 1], -1).reshape(-1)
+    weights = np.stack([1 - share, share], -1).reshape(-1)
+    rows = np.arange(side * side + 1) * 2 * angles
+    back = csr_matrix((weights, rays, rows), (side * side, angles * bins))
+    return Projector(back.T.tocsr(), back, angles, bins)
+
+
+@lru_cache(maxsize=8)
+def ramp(bins: int) -> NDArray[np.float32]:
+    """Weights (bins, bins) of the ramp filter of Ramachandran and Lakshminarayanan, smoothed over three bins."""
+    apart = np.abs(np.arange(bins + 2)[:, None] - np.arange(bins + 2))
+    kernel = np.where(apart % 2 == 1, -1 / (np.pi * np.maximum(apart, 1)) ** 2, 0.0)
+    kernel[apart == 0] = 0.25
+    smooth = 0.5 * kernel[1:-1, 1:-1] + 0.25 * (kernel[1:-1, :-2] + kernel[1:-1, 2:])
+    return np.asarray(smooth, np.float32)
+
+
+def measured(soft: Array, dense: Array, beam: Beam, library: ArrayLibrary) -> Array:
+    """Line integrals as the detector measures them, from those of tissue as if it were water and of what is denser."""
+    xp, half = library.xp, beam.hardening
+    low, high = (xp.exp(-(1 + e / 2) * soft) * 0.5 for e in (-half, half))
+    water = -xp.log(low + high)
+    through = low * xp.exp(-(1 - half) * dense) + high * xp.exp(-(1 + half) * dense) + beam.scatter * SCATTERED
+    noise = xp.sqrt(through / beam.photons) * library.normal(tuple(soft.shape))
+    seen = xp.clip(through + noise, 1 / beam.photons, None)
+    return (1 - beam.uncorrected) * (soft - water) - xp.log(seen)
+
+
+def reconstruction_error(
+    soft: Array, dense: Array, step: float, beyond: float, beam: Beam, angles: int, library: ArrayLibrary
+) -> Array:
+    """What the detector adds to the attenuation (z, y, x) of each voxel, in 1/mm.
+
+    ``soft`` and ``dense`` are attenuations in 1/mm on voxels of ``step`` mm (y, x); ``beyond`` is the line integral of
+    what lies outside them on every ray.
+    """
+    depth, height, width = soft.shape
+    rays = library.projector(max(height, width), angles)
+    soft, dense = (rays.forward @ (_columns(part, library) * step) for part in (soft, dense))
+    # A ray that meets nothing here passes by the head.
+    soft = soft + beyond * library.xp.clip(soft / (20 * WATER), 0, 1)
+    error = (measured(soft, dense, beam, library) - soft - dense).reshape(rays.angles, rays.bins, depth)
+    kept = library.constant(np.arange(rays.angles) < round(rays.angles * (1 - beam.blind)))[:, None, None]
+    lost = (soft + dense).reshape(rays.angles, rays.bins, depth) * (kept - 1) if beam.blind else 0
+    filtered = library.constant(ramp(rays.bins)) @ (error * kept + lost)
+    image = rays.back @ filtered.reshape(-1, depth) * (np.pi / rays.angles / step)
+    side = max(height, width)
+    return image.T.reshape(depth, side, side)[:, :height, :width]
+
+
+def _columns(image: Array, library: ArrayLibrary) -> Array:
+    """Slices (z, y, x) as columns (voxels of a square, z), filled up with empty voxels behind the last ones."""
+    depth, height, width = image.shape
+    side = max(height, width)
+    padded = library.constant(np.zeros((depth, side, side), np.float32))
+    padded[:, :height, :width] = image
+    return padded.reshape(depth, -1).T
