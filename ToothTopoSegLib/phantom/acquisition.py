@@ -51,9 +51,8 @@ class Foreign:
 class Acquisition:
     """One scanner with one patient in it.
 
-    ``grey`` and ``dense`` are grey value and attenuation beyond water (1/mm) of each tissue. Shares of the contrast
-    between dentine and soft tissue: ``texture`` (with a grain of ``texture_mm``), ``noise`` (with a grain in voxels),
-    ``rings``. ``blur_mm`` is the deviation of the point spread (z, y, x); ``smear`` adds so many mm along z for each mm
+    ``grey`` is the grey value of each tissue. Shares of the contrast between dentine and soft tissue: ``texture`` (with
+    a grain of ``texture_mm``), ``noise`` (with a grain in voxels), ``rings``. ``blur_mm`` is the deviation of the point spread (z, y, x); ``smear`` adds so many mm along z for each mm
     from the mid-plane. ``veil`` is scattered light, a share of the attenuation within ``veil_mm``; ``bias`` a share of
     the grey value above air, ``truncation`` a share of soft tissue above air, fading ``truncation_mm`` into the view.
     ``sharpen`` times what a blur of ``sharpen_mm`` takes away is added at the end (negative: smoothed). ``beam`` is
@@ -61,7 +60,6 @@ class Acquisition:
     """
 
     grey: tuple[float, ...]
-    dense: tuple[float, ...]
     texture: float
     texture_mm: float
     blur_mm: tuple[float, float, float]
@@ -150,11 +148,9 @@ def draw_acquisition(rng: np.random.Generator, hard: bool = False, setting: str 
         raise ValueError(f"The setting {setting!r} has no cone beam; it must be one of {', '.join(SETTINGS[1:])}.")
     foreign = setting == "foreign"
     grey = contrast.foreign_contrast(rng) if foreign else contrast.natural_contrast(rng)
-    metal = contrast.draw_density_of_metal(rng)
     blur = rng.uniform(0.1, 0.4) + _at_times(rng, 0.3, 0.0, 0.35) + (0.1 if hard else 0)
     return Acquisition(
         grey=tuple(float(g) for g in grey),
-        dense=tuple(float(d) for d in contrast.dense_attenuation(grey, metal)),
         texture=float(rng.uniform(0.0, 0.4)),
         texture_mm=float(rng.uniform(0.6, 3.0)),
         blur_mm=_triple(blur * np.exp(rng.normal(0, 0.25 if rng.random() < 0.4 else 0.05, 3))),
@@ -165,7 +161,7 @@ def draw_acquisition(rng: np.random.Generator, hard: bool = False, setting: str 
         bias=float(abs(rng.normal(0, 0.06))),
         truncation=_at_times(rng, 0.6, 0.05, 0.8),
         truncation_mm=float(rng.uniform(1, 8)),
-        rings=_at_times(rng, 0.15 if foreign else 0.3, 0.01, 0.12),
+        rings=_at_times(rng, 0.15 if foreign else 0.3, 0.01, 0.06),
         moves=_draw_moves(rng, 0.4 if hard else 0.2),
         noise=float(rng.uniform(0.0, 0.2 if hard else 0.14) * rng.random()),
         noise_grain=_at_times(rng, 0.6, 0.3, 1.2),

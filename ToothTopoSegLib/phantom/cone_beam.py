@@ -30,9 +30,11 @@ from ToothTopoSegLib.phantom.arrays import (
 )
 from ToothTopoSegLib.phantom.projection import WATER, reconstruction_error
 
+RING_PATTERNS = 2
+"""Neighbouring rows of a detector are uneven alike; so many patterns change places along z."""
 HEAD_MM = 160.0
 """What lies outside a field of view up to this length is on the way of every ray."""
-RAYS, FULL_TURN = 160, 1.2
+RAYS, ANGLES = 160, 0.8
 """Errors of projection are computed on at most so many voxels across, from so many angles for each of them."""
 
 
@@ -65,7 +67,7 @@ def acquire(
     step = np.asarray(spacing, np.float64)
     image = exposed(tissue, finer, step, acquisition, field, library)
     if acquisition.beam:
-        image = image + projection_error(image, tissue, finer, step, acquisition, library)
+        image = image + projection_error(image, step, acquisition, library)
     image = veiled(image, step, acquisition, library)
     image = shaded(image, acquisition, library)
     image = ringed(image, step, acquisition, field, library)
@@ -103,25 +105,20 @@ def _point_spread(
     return [blocks(n, finer) @ gaussian(n, sigma) for n, sigma in zip(shape, sigmas, strict=True)]
 
 
-def projection_error(
-    image: Array, tissue: Array, finer: int, step: np.ndarray, acquisition: Acquisition, library: ArrayLibrary
-) -> Array:
-    """What beam hardening, scatter and lack of photons add to the grey values; ``image`` is without them."""
+def projection_error(image: Array, step: np.ndarray, acquisition: Acquisition, library: ArrayLibrary) -> Array:
+    """What beam hardening, scatter and lack of photons add to the grey values of an ``image`` without them."""
     assert acquisition.beam is not None
     shape = shape_of(image)
     size = -(-max(shape[1:]) // RAYS)
     sizes = (max(1, round(size * step[1] / step[0])), size, size)
-    soft = library.xp.clip((image - acquisition.grey[head.AIR]) * (WATER / acquisition.span), 0, WATER)
-    soft = along_axes([blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)], soft, library)
-    dense = library.take(library.constant(np.array(acquisition.dense)), tissue)
-    means = [blocks(n, s * finer) for n, s in zip(shape_of(tissue), sizes, strict=True)]
-    dense = along_axes(means, dense, library)
-    width = max(shape[1] * step[1], shape[2] * step[2])
-    beyond = WATER * max(0.0, HEAD_MM - width)
-    angles = max(8, round(FULL_TURN * 0.5 * max(int(n) for n in soft.shape[1:])))
+    means = [blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)]
+    density = along_axes(means, (image - acquisition.grey[head.AIR]) * (WATER / acquisition.span), library)
+    soft, dense = library.xp.clip(density, 0, WATER), library.xp.clip(density - WATER, 0, None)
+    beyond = WATER * max(0.0, HEAD_MM - max(shape[1] * step[1], shape[2] * step[2]))
+    angles = max(8, round(ANGLES * max(int(n) for n in soft.shape[1:])))
     error = reconstruction_error(soft, dense, float(step[1] * size), beyond, acquisition.beam, angles, library)
-    error = error * (acquisition.span / WATER)
-    return along_axes([between_blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)], error, library)
+    spread = [between_blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)]
+    return along_axes(spread, error * (acquisition.span / WATER), library)
 
 
 def veiled(image: Array, step: np.ndarray, acquisition: Acquisition, library: ArrayLibrary) -> Array:
@@ -154,11 +151,20 @@ def ringed(image: Array, step: np.ndarray, acquisition: Acquisition, field: Fiel
     image = image + library.constant(added)
     if not acquisition.rings:
         return image
-    element = np.rint(radii / step[1]).astype(np.int64)
-    uneven = library.normal((int(element.max()) + 1,))
-    # An uneven element is wrong by the same share for every ray; near the axis few rays make up for it.
-    strength = acquisition.rings * acquisition.contrast / np.sqrt(1 + radii / 10)
-    return image + library.constant(strength) * library.take(uneven, library.integers(element))
+    return image + _rings(radii / step[1], int(image.shape[0]), library) * (acquisition.rings * acquisition.contrast)
+
+
+def _rings(radii: np.ndarray, depth: int, library: ArrayLibrary) -> Array:
+    """Rings of unit strength near the axis, (z, y, x), that come and go along z; ``radii`` (y, x) are in voxels."""
+    element = library.integers(np.rint(radii).astype(np.int64))
+    # An uneven element is wrong by the same share on every ray; far from the axis more of them share a voxel.
+    fading = library.constant(1 / np.sqrt(1 + radii / 10))
+    total = 0
+    for _ in range(RING_PATTERNS):
+        along = library.constant(between(depth, max(2, depth // 8))) @ library.normal((max(2, depth // 8), 1))
+        uneven = library.normal((int(radii.max()) + 2,))
+        total = total + along[:, :, None] * (library.take(uneven, element) * fading)
+    return total
 
 
 def moved(image: Array, step: np.ndarray, moves: tuple[Move, ...], library: ArrayLibrary) -> Array:
