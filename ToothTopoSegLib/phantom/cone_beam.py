@@ -170,21 +170,18 @@ def _rings(radii: np.ndarray, depth: int, library: ArrayLibrary) -> Array:
 def moved(image: Array, step: np.ndarray, moves: tuple[Move, ...], library: ArrayLibrary) -> Array:
     """The patient moves between projections: directions of the axial frequency plane belong to one position each.
 
-    A parallel projection at an angle is a line of the plane's spectrum at that angle (central slice theorem).
+    A parallel projection at an angle is a line of the plane's spectrum at that angle (central slice theorem). Only what
+    a move changes is taken through the spectrum, because what differs between opposite borders would throw streaks.
     """
     fft, (height, width) = library.xp.fft, (int(n) for n in image.shape[1:])
-    wave_y, wave_x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    turn = np.mod(np.arctan2(wave_y, wave_x) / np.pi, 1.0)
-    total = fft.rfft2(image)
+    turn = np.mod(np.arctan2(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]) / np.pi, 1.0)
+    changed = 0
     for i, move in enumerate(moves):
         end = moves[i + 1].start if i + 1 < len(moves) else 1.0
-        part = (turn >= move.start) & (turn < end)
-        shift = np.asarray(move.mm) / step
-        lag = np.exp(-2j * np.pi * (wave_y * shift[1] + wave_x * shift[2])) * part
-        there = along_axes([_shift(int(image.shape[0]), float(shift[0])), None, None], image, library)
-        real, imaginary = library.constant(lag.real), library.constant(lag.imag)
-        total = total * library.constant(~part) + fft.rfft2(there) * (real + 1j * imaginary)
-    return fft.irfft2(total, s=(height, width))
+        shifts = [_shift(n, mm / s) for n, mm, s in zip(shape_of(image), move.mm, step, strict=True)]
+        difference = along_axes(shifts, image, library) - image
+        changed = changed + fft.rfft2(difference) * library.constant((turn >= move.start) & (turn < end))
+    return image + fft.irfft2(changed, s=(height, width))
 
 
 def _shift(length: int, by: float) -> np.ndarray:

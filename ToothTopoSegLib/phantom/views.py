@@ -47,7 +47,9 @@ def draw_tilt(rng: np.random.Generator, usual: float = 5.0, largest: float = 25.
         angles = rng.uniform(-largest, largest, 3)
     elif rng.random() < 0.07:
         angles[rng.integers(3)] = rng.choice([-1.5, 1.5]) * largest
-    return np.asarray(Rotation.from_euler("xyz", np.clip(angles, -1.5 * largest, 1.5 * largest), degrees=True).as_matrix())
+    return np.asarray(
+        Rotation.from_euler("xyz", np.clip(angles, -1.5 * largest, 1.5 * largest), degrees=True).as_matrix()
+    )
 
 
 def _size(kind: str, rng: np.random.Generator) -> tuple[float, float]:

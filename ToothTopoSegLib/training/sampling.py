@@ -9,6 +9,7 @@ waits for the device, so that a GPU is never kept idle between samples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Patch = tuple[int, int, int]
+Bend = Callable[[int, Patch], Any]
 
 FINER = 2
 """Tissues are looked up on a grid this many times finer than the patch, then averaged as a detector would."""
@@ -76,13 +78,12 @@ class _Grid:
     shape: Patch
     step: Array
 
-    def look_up(self, size: tuple[int, ...], bend: Tensor | None, device: Any) -> tuple[Tensor, Tensor]:
+    def look_up(self, size: tuple[int, ...], bend: Bend | None, device: Any) -> tuple[Tensor, Tensor]:
         """Flat index int32 of the nearest voxel of a case of ``size`` for every point, and whether it lies inside.
 
-        ``bend`` (3, k, k, k) moves the points by so many mm, smoothly. Outside, the nearest border voxel is named.
+        ``bend`` says for an axis and a shape by how many mm the points move. Outside, the nearest border voxel is named.
         """
         import torch
-        from torch.nn import functional
 
         origin = (np.asarray(size) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
         start = origin + self.window.centre / CASE_SPACING
@@ -93,8 +94,7 @@ class _Grid:
             z, y, x = (float(turn[i, j]) * axes[j] for j in range(3))
             at = (z + float(start[i]))[:, None, None] + y[None, :, None] + x[None, None, :]
             if bend is not None:
-                moved = functional.interpolate(bend[None, i : i + 1], self.shape, mode="trilinear", align_corners=True)
-                at = at + moved[0, 0] / CASE_SPACING
+                at = at + bend(i, self.shape) / CASE_SPACING
             inside = (at >= -0.5) & (at < n - 0.5)
             seen = inside if seen is None else seen & inside
             flat = flat * n + at.round_().clamp_(0, n - 1).int()
@@ -344,21 +344,39 @@ def _surroundings(
     return grey.masked_fill(~inside & inside.any(), float("nan"))
 
 
-def draw_sample(case: Tensor | Array, rng: np.random.Generator, patch: Patch, spacing: float) -> tuple[Tensor, Tensor]:
+def _plain_bend(rng: np.random.Generator, chance: Generator) -> Bend:
+    """A smooth deformation of up to about a millimetre."""
+    from torch.nn import functional
+
+    lattice = float(rng.uniform(0.2, 1.2)) * _normal((3, 4, 5, 5), chance)
+
+    def bend(axis: int, shape: Patch) -> Tensor:
+        part = lattice[None, axis : axis + 1]
+        return functional.interpolate(part, shape, mode="trilinear", align_corners=True)[0, 0]
+
+    return bend
+
+
+def draw_sample(
+    case: Tensor | Array, rng: np.random.Generator, patch: Patch, spacing: float, setting: str = "plain"
+) -> tuple[Tensor, Tensor]:
     """Image float32 (z, y, x) and class indices uint8 (z, y, x) of shape ``patch`` at about ``spacing`` mm.
 
-    ``case`` is uint8 (2, z, y, x), tissue and labels; the sample is made on its device.
+    ``case`` is uint8 (2, z, y, x), tissue and labels; the sample is made on its device. ``setting`` is one of
+    :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`; ValueError for another.
     """
     import torch
 
+    from ToothTopoSegLib.training.natural import draw_natural_sample
+
     if not isinstance(case, torch.Tensor):
         case = torch.from_numpy(np.require(case, requirements="W"))  # torch takes no read-only maps
+    if setting != "plain":
+        return draw_natural_sample(case, rng, patch, spacing, setting)
     device, size = case.device, tuple(case.shape[1:])
     chance = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     window = draw_window(rng, spacing)
-    bend = None
-    if rng.random() < BEND_SHARE:
-        bend = float(rng.uniform(0.2, 1.2)) * _normal((3, 4, 5, 5), chance)
+    bend = _plain_bend(rng, chance) if rng.random() < BEND_SHARE else None
     z, y, x = (n * FINER for n in patch)
     fine, _ = _Grid(window, (z, y, x), np.full(3, window.spacing / FINER)).look_up(size, bend, device)
     coarse, seen = _Grid(window, patch, np.full(3, window.spacing)).look_up(size, bend, device)
