@@ -52,11 +52,12 @@ class Acquisition:
     """One scanner with one patient in it.
 
     ``grey`` is the grey value of each tissue. Shares of the contrast between dentine and soft tissue: ``texture`` (with
-    a grain of ``texture_mm``), ``noise`` (with a grain in voxels), ``rings``. ``blur_mm`` is the deviation of the point spread (z, y, x); ``smear`` adds so many mm along z for each mm
-    from the mid-plane. ``veil`` is scattered light, a share of the attenuation within ``veil_mm``; ``bias`` a share of
-    the grey value above air, ``truncation`` a share of soft tissue above air, fading ``truncation_mm`` into the view.
-    ``sharpen`` times what a blur of ``sharpen_mm`` takes away is added at the end (negative: smoothed). ``beam`` is
-    None for a scanner without errors of projection.
+    a grain of ``texture_mm``), ``noise`` (with a grain in voxels), ``rings``. ``blur_mm`` is the deviation of the point
+    spread (z, y, x); ``smear`` adds so many mm along z for each mm from the mid-plane. ``veil`` is scattered light, a
+    share of the attenuation within ``veil_mm``; ``bias`` a share of the grey value above air, ``truncation`` a share of
+    soft tissue above air, fading ``truncation_mm`` into the view. The exposure of ``moves`` begins at ``first_angle``,
+    in half turns. ``sharpen`` times what a blur of ``sharpen_mm`` takes away is added at the end (negative: smoothed).
+    ``beam`` is None for a scanner without errors of projection.
     """
 
     grey: tuple[float, ...]
@@ -72,6 +73,7 @@ class Acquisition:
     truncation_mm: float
     rings: float
     moves: tuple[Move, ...]
+    first_angle: float
     noise: float
     noise_grain: float
     sharpen: float
@@ -163,6 +165,7 @@ def draw_acquisition(rng: np.random.Generator, hard: bool = False, setting: str 
         truncation_mm=float(rng.uniform(1, 8)),
         rings=_at_times(rng, 0.15 if foreign else 0.3, 0.01, 0.06),
         moves=_draw_moves(rng, 0.4 if hard else 0.2),
+        first_angle=float(rng.random()),
         noise=float(rng.uniform(0.0, 0.2 if hard else 0.14) * rng.random()),
         noise_grain=_at_times(rng, 0.6, 0.3, 1.2),
         sharpen=_at_times(rng, 0.5, -0.5, 1.5),

@@ -81,7 +81,7 @@ def grain(length: int, sigma: float) -> NDArray[np.float32]:
 
 
 def blocks(length: int, size: int) -> NDArray[np.float32]:
-    """Weights (length / size rounded up, length) of the mean over blocks of ``size`` voxels; the last may be smaller."""
+    """Weights (length / size rounded up, length) of means over blocks of ``size`` voxels; the last may be smaller."""
     member = (np.arange(length) // size == np.arange(-(-length // size))[:, None]).astype(np.float32)
     return np.asarray(member / member.sum(1, keepdims=True), np.float32)
 

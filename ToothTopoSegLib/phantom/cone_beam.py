@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ToothTopoSegLib.phantom import head
-from ToothTopoSegLib.phantom.acquisition import Acquisition, Foreign, Move, Response
+from ToothTopoSegLib.phantom.acquisition import Acquisition, Foreign, Response
 from ToothTopoSegLib.phantom.arrays import (
     Array,
     ArrayLibrary,
@@ -72,7 +72,7 @@ def acquire(
     image = shaded(image, acquisition, library)
     image = ringed(image, step, acquisition, field, library)
     if acquisition.moves:
-        image = moved(image, step, acquisition.moves, library)
+        image = moved(image, step, acquisition, library)
     image = noisy(image, acquisition, library)
     image = filtered(image, step, acquisition, library)
     return respond(image, acquisition.response, library)
@@ -167,19 +167,22 @@ def _rings(radii: np.ndarray, depth: int, library: ArrayLibrary) -> Array:
     return total
 
 
-def moved(image: Array, step: np.ndarray, moves: tuple[Move, ...], library: ArrayLibrary) -> Array:
+def moved(image: Array, step: np.ndarray, acquisition: Acquisition, library: ArrayLibrary) -> Array:
     """The patient moves between projections: directions of the axial frequency plane belong to one position each.
 
     A parallel projection at an angle is a line of the plane's spectrum at that angle (central slice theorem). Only what
-    a move changes is taken through the spectrum, because what differs between opposite borders would throw streaks.
+    a move changes is taken through the spectrum, because what differs between opposite borders would throw streaks, and
+    so would metal were it not saturated.
     """
     fft, (height, width) = library.xp.fft, (int(n) for n in image.shape[1:])
-    turn = np.mod(np.arctan2(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]) / np.pi, 1.0)
+    angle = np.arctan2(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]) / np.pi
+    turn = np.mod(angle - acquisition.first_angle, 1.0)
+    still = library.xp.clip(image, acquisition.response.floor, acquisition.response.top)
     changed = 0
-    for i, move in enumerate(moves):
-        end = moves[i + 1].start if i + 1 < len(moves) else 1.0
+    for i, move in enumerate(acquisition.moves):
+        end = acquisition.moves[i + 1].start if i + 1 < len(acquisition.moves) else 1.0
         shifts = [_shift(n, mm / s) for n, mm, s in zip(shape_of(image), move.mm, step, strict=True)]
-        difference = along_axes(shifts, image, library) - image
+        difference = along_axes(shifts, still, library) - still
         changed = changed + fft.rfft2(difference) * library.constant((turn >= move.start) & (turn < end))
     return image + fft.irfft2(changed, s=(height, width))
 

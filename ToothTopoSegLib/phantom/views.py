@@ -111,6 +111,6 @@ def most_frequent(labels: NDArray[np.uint8], finer: int) -> NDArray[np.uint8]:
     best, votes = parts[0].copy(), np.zeros((z, y, x), np.uint8)
     for part in parts:
         count = np.sum([part == other for other in parts], axis=0, dtype=np.uint8)
-        better = count > votes
+        better = np.asarray(count > votes)
         best[better], votes[better] = part[better], count[better]
     return best

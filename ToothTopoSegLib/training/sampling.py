@@ -81,7 +81,7 @@ class _Grid:
     def look_up(self, size: tuple[int, ...], bend: Bend | None, device: Any) -> tuple[Tensor, Tensor]:
         """Flat index int32 of the nearest voxel of a case of ``size`` for every point, and whether it lies inside.
 
-        ``bend`` says for an axis and a shape by how many mm the points move. Outside, the nearest border voxel is named.
+        ``bend`` says for an axis and a shape how many mm points move. Outside, the nearest border voxel is named.
         """
         import torch
 
