@@ -125,6 +125,7 @@ def _triple(values: np.ndarray) -> tuple[float, float, float]:
 def _draw_response(rng: np.random.Generator, grey: np.ndarray) -> Response:
     """Limits and depth of the file: Hounsfield-like, unsigned 12 bits, or an export of 8 bits through some window."""
     air, soft, dentine, enamel = (float(grey[t]) for t in (head.AIR, head.SOFT, head.DENTINE, head.ENAMEL))
+    enamel = max(enamel, dentine + 0.1 * (dentine - soft))
     # Many scanners cut off at or well above air; others leave room for its noise.
     floor = air + (soft - air) * float(rng.choice([-0.3, 0.0, rng.uniform(0, 0.7)]))
     top = dentine + (enamel - dentine) * float(rng.uniform(0.9, 4.0))

@@ -114,7 +114,7 @@ def projection_error(image: Array, step: np.ndarray, acquisition: Acquisition, l
     means = [blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)]
     density = along_axes(means, (image - acquisition.grey[head.AIR]) * (WATER / acquisition.span), library)
     soft, dense = library.xp.clip(density, 0, WATER), library.xp.clip(density - WATER, 0, None)
-    beyond = WATER * max(0.0, HEAD_MM - max(shape[1] * step[1], shape[2] * step[2]))
+    beyond = WATER * max(0.0, HEAD_MM - float(max(shape[1] * step[1], shape[2] * step[2])))
     angles = max(8, round(ANGLES * max(int(n) for n in soft.shape[1:])))
     error = reconstruction_error(soft, dense, float(step[1] * size), beyond, acquisition.beam, angles, library)
     spread = [between_blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)]

@@ -51,6 +51,7 @@ def natural_contrast(rng: np.random.Generator) -> Array:
         above[material] = max(attenuation / WATER * (soft + 1000), 1.02 * enamel)
     if rng.random() < 0.2:
         above[list(MINERAL)] *= np.exp(rng.normal(0, 0.15, len(MINERAL)))
+        above[head.ENAMEL] = max(above[head.ENAMEL], 1.1 * above[head.DENTINE])
     return np.where(above > 0, soft + above, grey)
 
 

@@ -81,13 +81,24 @@ def ramp(bins: int) -> NDArray[np.float32]:
 
 def measured(soft: Array, dense: Array, beam: Beam, library: ArrayLibrary) -> Array:
     """Line integrals as the detector measures them, from those of tissue as if it were water and of what is denser."""
-    xp, half = library.xp, beam.hardening
+    through, excess = _through(soft, dense, beam, library.xp)
+    noise = library.xp.sqrt(through / beam.photons) * library.normal(tuple(soft.shape))
+    return excess - library.xp.log(library.xp.clip(through + noise, 1 / beam.photons, None))
+
+
+def _through(soft: Array, dense: Array, beam: Beam, xp: Any) -> tuple[Array, Array]:
+    """The share of a ray that arrives, and what the correction for water adds to its line integral."""
+    half = beam.hardening
     low, high = (xp.exp(-(1 + e / 2) * soft) * 0.5 for e in (-half, half))
-    water = -xp.log(low + high)
-    through = low * xp.exp(-(1 - half) * dense) + high * xp.exp(-(1 + half) * dense) + beam.scatter * SCATTERED
-    noise = xp.sqrt(through / beam.photons) * library.normal(tuple(soft.shape))
-    seen = xp.clip(through + noise, 1 / beam.photons, None)
-    return (1 - beam.uncorrected) * (soft - water) - xp.log(seen)
+    excess = (1 - beam.uncorrected) * (soft + xp.log(low + high))
+    arrived = low * xp.exp(-(1 - half) * dense) + high * xp.exp(-(1 + half) * dense)
+    return arrived + beam.scatter * SCATTERED, excess
+
+
+def _lost_beyond(length: float, beam: Beam) -> float:
+    """How much less than the line integral ``length`` of water a detector without noise measures."""
+    through, excess = _through(np.float64(length), np.float64(0), beam, np)
+    return float(length - excess + np.log(through))
 
 
 def reconstruction_error(
@@ -96,14 +107,13 @@ def reconstruction_error(
     """What the detector adds to the attenuation (z, y, x) of each voxel, in 1/mm.
 
     ``soft`` and ``dense`` are attenuations in 1/mm on voxels of ``step`` mm (y, x); ``beyond`` is the line integral of
-    what lies outside them on every ray.
+    what lies outside them on every ray. Its own error is left out: it is the same for all rays.
     """
     depth, height, width = soft.shape
     rays = library.projector(max(height, width), angles)
     soft, dense = (rays.forward @ (_columns(part, library) * step) for part in (soft, dense))
-    # A ray that meets nothing here passes by the head.
-    soft = soft + beyond * library.xp.clip(soft / (20 * WATER), 0, 1)
-    error = (measured(soft, dense, beam, library) - soft - dense).reshape(rays.angles, rays.bins, depth)
+    error = measured(soft + beyond, dense, beam, library) - (soft + dense + beyond - _lost_beyond(beyond, beam))
+    error = error.reshape(rays.angles, rays.bins, depth)
     kept = library.constant(np.arange(rays.angles) < round(rays.angles * (1 - beam.blind)))[:, None, None]
     lost = (soft + dense).reshape(rays.angles, rays.bins, depth) * (kept - 1) if beam.blind else 0
     filtered = library.constant(ramp(rays.bins)) @ (error * kept + lost)
