@@ -19,7 +19,9 @@ from ToothTopoSegLib.phantom.tooth import MOLAR, tooth_distance
 
 Array = NDArray[Any]
 
-AIR, SOFT, MUSCLE, FAT, TRABECULAR, CORTICAL, DENTINE, ENAMEL, PULP, METAL, GUTTA, CERAMIC, TITANIUM = range(13)
+AIR, SOFT, MUSCLE, FAT, TRABECULAR, CORTICAL, DENTINE, ENAMEL, PULP, METAL, GUTTA = range(11)
+CERAMIC, TITANIUM = 11, 12
+"""Only in natural heads."""
 NO_BONE_MM, BAND_MM = 3.2, 0.3
 """An alveolar process reaches less far than this from a root; the metal of an orthodontic band is so thick."""
 
