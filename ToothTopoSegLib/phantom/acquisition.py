@@ -100,9 +100,9 @@ def _at_times(rng: np.random.Generator, share: float, low: float, high: float) -
 
 def _draw_beam(rng: np.random.Generator, hard: bool, foreign: bool) -> Beam:
     return Beam(
-        hardening=float(rng.uniform(0.1, 0.7 if hard else 0.6)),
+        hardening=float(rng.uniform(0.1, 0.85 if hard else 0.7)),
         uncorrected=float(rng.uniform(0, 0.5)),
-        scatter=float(rng.uniform(0, 0.6 if hard else 0.4)),
+        scatter=float(rng.uniform(0, 1.0 if hard else 0.7)),
         photons=float(np.exp(rng.uniform(np.log(2e4 if hard else 5e4), np.log(3e6)))),
         blind=_at_times(rng, 0.5, 0.01, 0.06) if foreign else 0.0,
     )

@@ -34,7 +34,7 @@ RING_PATTERNS = 2
 """Neighbouring rows of a detector are uneven alike; so many patterns change places along z."""
 HEAD_MM = 160.0
 """What lies outside a field of view up to this length is on the way of every ray."""
-RAYS, ANGLES = 160, 0.8
+RAYS, ANGLES = 200, 0.8
 """Errors of projection are computed on at most so many voxels across, from so many angles for each of them."""
 
 
@@ -67,7 +67,7 @@ def acquire(
     step = np.asarray(spacing, np.float64)
     image = exposed(tissue, finer, step, acquisition, field, library)
     if acquisition.beam:
-        image = image + projection_error(image, step, acquisition, library)
+        image = projected(image, step, acquisition, library)
     image = veiled(image, step, acquisition, library)
     image = shaded(image, acquisition, library)
     image = ringed(image, step, acquisition, field, library)
@@ -105,20 +105,24 @@ def _point_spread(
     return [blocks(n, finer) @ gaussian(n, sigma) for n, sigma in zip(shape, sigmas, strict=True)]
 
 
-def projection_error(image: Array, step: np.ndarray, acquisition: Acquisition, library: ArrayLibrary) -> Array:
-    """What beam hardening, scatter and lack of photons add to the grey values of an ``image`` without them."""
+def projected(image: Array, step: np.ndarray, acquisition: Acquisition, library: ArrayLibrary) -> Array:
+    """An ``image`` with beam hardening, scatter and lack of photons; what is denser than teeth comes from projections
+    alone."""
     assert acquisition.beam is not None
-    shape = shape_of(image)
+    shape, xp = shape_of(image), library.xp
+    unit = acquisition.span / WATER
+    air, densest = acquisition.grey[head.AIR], 1.1 * acquisition.grey[head.ENAMEL] - 0.1 * acquisition.grey[head.SOFT]
+    body = xp.clip(image, None, densest)
     size = -(-max(shape[1:]) // RAYS)
     sizes = (max(1, round(size * step[1] / step[0])), size, size)
     means = [blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)]
-    density = along_axes(means, (image - acquisition.grey[head.AIR]) * (WATER / acquisition.span), library)
-    soft, dense = library.xp.clip(density, 0, WATER), library.xp.clip(density - WATER, 0, None)
+    soft = xp.clip(along_axes(means, (body - air) / unit, library), 0, None)
+    metal = along_axes(means, (image - body) / unit, library)
     beyond = WATER * max(0.0, HEAD_MM - float(max(shape[1] * step[1], shape[2] * step[2])))
     angles = max(8, round(ANGLES * max(int(n) for n in soft.shape[1:])))
-    error = reconstruction_error(soft, dense, float(step[1] * size), beyond, acquisition.beam, angles, library)
+    error = reconstruction_error(soft, metal, float(step[1] * size), beyond, acquisition.beam, angles, library)
     spread = [between_blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)]
-    return along_axes(spread, error * (acquisition.span / WATER), library)
+    return body + along_axes(spread, error * unit, library)
 
 
 def veiled(image: Array, step: np.ndarray, acquisition: Acquisition, library: ArrayLibrary) -> Array:
@@ -144,11 +148,12 @@ def shaded(image: Array, acquisition: Acquisition, library: ArrayLibrary) -> Arr
 def ringed(image: Array, step: np.ndarray, acquisition: Acquisition, field: Field, library: ArrayLibrary) -> Array:
     """Truncation brightens the border of a narrow view; uneven elements of the detector leave rings around its axis."""
     radii = field.radii(shape_of(image), step)
-    added = np.zeros(radii.shape, np.float32)
     if acquisition.truncation and np.isfinite(field.radius):
         depth = np.maximum(field.radius - radii, 0)
-        added += acquisition.truncation * acquisition.span * np.exp(-depth / acquisition.truncation_mm)
-    image = image + library.constant(added)
+        rim = library.constant(acquisition.truncation * np.exp(-depth / acquisition.truncation_mm))
+        # Where the head ends within the view, nothing is cut off.
+        tissue = library.xp.clip(image - acquisition.grey[head.AIR], 0, acquisition.span)
+        image = image + rim * tissue
     if not acquisition.rings:
         return image
     return image + _rings(radii / step[1], int(image.shape[0]), library) * (acquisition.rings * acquisition.contrast)

@@ -76,7 +76,7 @@ def _draw_materials(rng: np.random.Generator) -> dict[int, float]:
     """
     zirconia = rng.random() < 0.4
     return {
-        head.METAL: float(np.exp(rng.uniform(np.log(0.12), np.log(1.2)))),
+        head.METAL: float(np.exp(rng.uniform(np.log(0.15), np.log(2.0)))),
         head.TITANIUM: float(rng.uniform(0.08, 0.3)),
         head.CERAMIC: float(rng.uniform(0.15, 0.5) if zirconia else rng.uniform(0.03, 0.08)),
         head.GUTTA: float(rng.uniform(0.04, 0.2)),

@@ -79,19 +79,19 @@ def ramp(bins: int) -> NDArray[np.float32]:
     return np.asarray(smooth, np.float32)
 
 
-def measured(soft: Array, dense: Array, beam: Beam, library: ArrayLibrary) -> Array:
-    """Line integrals as the detector measures them, from those of tissue as if it were water and of what is denser."""
-    through, excess = _through(soft, dense, beam, library.xp)
+def measured(soft: Array, metal: Array, beam: Beam, library: ArrayLibrary) -> Array:
+    """Line integrals as the detector measures them, from those of tissue, which the maker corrects, and of metal."""
+    through, excess = _through(soft, metal, beam, library.xp)
     noise = library.xp.sqrt(through / beam.photons) * library.normal(tuple(soft.shape))
     return excess - library.xp.log(library.xp.clip(through + noise, 1 / beam.photons, None))
 
 
-def _through(soft: Array, dense: Array, beam: Beam, xp: Any) -> tuple[Array, Array]:
+def _through(soft: Array, metal: Array, beam: Beam, xp: Any) -> tuple[Array, Array]:
     """The share of a ray that arrives, and what the correction for water adds to its line integral."""
     half = beam.hardening
     low, high = (xp.exp(-(1 + e / 2) * soft) * 0.5 for e in (-half, half))
     excess = (1 - beam.uncorrected) * (soft + xp.log(low + high))
-    arrived = low * xp.exp(-(1 - half) * dense) + high * xp.exp(-(1 + half) * dense)
+    arrived = low * xp.exp(-(1 - half) * metal) + high * xp.exp(-(1 + half) * metal)
     return arrived + beam.scatter * SCATTERED, excess
 
 
@@ -102,21 +102,23 @@ def _lost_beyond(length: float, beam: Beam) -> float:
 
 
 def reconstruction_error(
-    soft: Array, dense: Array, step: float, beyond: float, beam: Beam, angles: int, library: ArrayLibrary
+    soft: Array, metal: Array, step: float, beyond: float, beam: Beam, angles: int, library: ArrayLibrary
 ) -> Array:
-    """What the detector adds to the attenuation (z, y, x) of each voxel, in 1/mm.
+    """What the detector adds to the attenuation ``soft`` (z, y, x) of each voxel, in 1/mm, metal included.
 
-    ``soft`` and ``dense`` are attenuations in 1/mm on voxels of ``step`` mm (y, x); ``beyond`` is the line integral of
-    what lies outside them on every ray. Its own error is left out: it is the same for all rays.
+    ``soft`` and ``metal`` are attenuations in 1/mm on voxels of ``step`` mm (y, x); their sum is that of the body, and
+    metal is what no body is made of. ``beyond`` is the line integral of what lies outside the slice on every ray; its
+    own error is left out, as it is the same for all rays. Metal is so bright that it is itself reconstructed from the
+    projections there are: too few of them leave rays around it.
     """
-    depth, height, width = soft.shape
+    depth, height, width = metal.shape
     rays = library.projector(max(height, width), angles)
-    soft, dense = (rays.forward @ (_columns(part, library) * step) for part in (soft, dense))
-    error = measured(soft + beyond, dense, beam, library) - (soft + dense + beyond - _lost_beyond(beyond, beam))
-    error = error.reshape(rays.angles, rays.bins, depth)
-    kept = library.constant(np.arange(rays.angles) < round(rays.angles * (1 - beam.blind)))[:, None, None]
-    lost = (soft + dense).reshape(rays.angles, rays.bins, depth) * (kept - 1) if beam.blind else 0
-    filtered = library.constant(ramp(rays.bins)) @ (error * kept + lost)
+    through, hard = (rays.forward @ (_columns(part, library) * step) for part in (soft, metal))
+    seen = measured(through + beyond, hard, beam, library) - (beyond - _lost_beyond(beyond, beam))
+    if beam.blind:
+        kept = np.repeat(np.arange(rays.angles) < round(rays.angles * (1 - beam.blind)), rays.bins)
+        seen = seen * library.constant(kept)[:, None]
+    filtered = library.constant(ramp(rays.bins)) @ (seen - through).reshape(rays.angles, rays.bins, depth)
     image = rays.back @ filtered.reshape(-1, depth) * (np.pi / rays.angles / step)
     side = max(height, width)
     return image.T.reshape(depth, side, side)[:, :height, :width]

@@ -97,6 +97,15 @@ def test_what_a_perfect_detector_measures_needs_no_correction():
     assert np.abs(error).max() < 0.01 * WATER
 
 
+def test_metal_is_reconstructed_from_its_projections():
+    """As high as it is, with an undershoot beside it and rays around it, the more the fewer projections there are."""
+    metal, library = 0.2 * disc(81, 4)[None], numpy_library(np.random.default_rng(0))
+    few, many = (reconstruction_error(0 * metal, metal, 1.0, 0.0, PERFECT, n, library)[0] for n in (20, 120))
+    assert few[disc(81, 2) > 0].mean() == pytest.approx(0.2, abs=0.02)
+    far = (disc(81, 38) - disc(81, 28)) > 0
+    assert few[far].std() > 3 * many[far].std()
+
+
 def test_angles_that_are_not_measured_cost_attenuation():
     soft, library = WATER * disc(40, 15)[None], numpy_library(np.random.default_rng(0))
     blind = Beam(hardening=0.0, uncorrected=0.0, scatter=0.0, photons=1e12, blind=0.2)
