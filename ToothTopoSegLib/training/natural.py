@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CYLINDER_SHARE, CUT_SHARE = 0.35, 0.35
 """Shares of samples at the border of a scanner's cylinder, and of scans that end within the patch at a plane."""
+STRETCH = 0.06
+"""Each axis is scaled on its own by up to this share."""
 
 
 @lru_cache(maxsize=8)
@@ -122,7 +124,7 @@ def draw_natural_sample(
     library = torch_library(chance)
     window = draw_natural_window(rng, spacing)
     bend = _smooth_bend(rng, library) if rng.random() < sampling.BEND_SHARE else None
-    step = window.spacing * rng.uniform(0.94, 1.06, 3)
+    step = window.spacing * rng.uniform(1 - STRETCH, 1 + STRETCH, 3)
     z, y, x = (n * FINER for n in patch)
     fine, _ = sampling._Grid(window, (z, y, x), step / FINER).look_up(size, bend, device)
     coarse, seen = sampling._Grid(window, patch, step).look_up(size, bend, device)
