@@ -199,7 +199,7 @@ def run_phantom(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Synthetic scans with exact labels."""
     from ToothTopoSegLib.phantom.write import write_phantoms
 
-    report = write_phantoms(args.output, args.count, args.seed, args.hard, progress, args.setting)
+    report = write_phantoms(args.output, args.count, args.seed, args.hard, args.setting, progress)
     return Outcome(report, listing(report))
 
 

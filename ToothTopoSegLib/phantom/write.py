@@ -198,8 +198,8 @@ def write_phantoms(
     count: int = 1,
     seed: int = 0,
     hard: bool = False,
-    progress: Progress = silent,
     setting: str = "plain",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write ``count`` phantoms with seeds ``seed``, ``seed + 1``, ... into ``folder``; returns what was written.
 

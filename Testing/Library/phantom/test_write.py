@@ -13,7 +13,7 @@ from ToothTopoSegLib.errors import Cancelled, OutputError, UsageError
 from ToothTopoSegLib.imaging import itk
 from ToothTopoSegLib.imaging.read import read_label_map, read_scan
 from ToothTopoSegLib.phantom import head, scanner, write
-from ToothTopoSegLib.phantom.write import make_phantom, write_phantoms
+from ToothTopoSegLib.phantom.write import make_hard_view, make_phantom, write_phantoms
 
 SMALL = 40_000
 
@@ -126,6 +126,50 @@ def test_a_size_limit_makes_the_voxels_coarser(unrendered, monkeypatch):
     made = make_phantom(0).made
     assert made["spacing_mm"] > 0.5
     assert np.prod(made["shape_zyx"]) <= SMALL
+
+
+@pytest.mark.parametrize("setting", ("natural", "foreign"))
+def test_other_settings_write_scan_labels_and_how_they_were_made_in_the_same_way(small, tmp_path, setting):
+    report = write_phantoms(tmp_path, seed=2, setting=setting)
+    note = json.loads((tmp_path / "phantom_00002.json").read_text(encoding="utf-8"))
+    scan, labels = (
+        read_scan(tmp_path / "phantom_00002.nii.gz"),
+        read_label_map(tmp_path / "phantom_00002_labels.nii.gz"),
+    )
+    assert note["setting"] == report["phantoms"][0]["setting"] == setting
+    assert scan.array.dtype == np.int16
+    assert list(scan.array.shape) == list(labels.array.shape) == note["shape_zyx"]
+    assert np.prod(scan.array.shape) <= SMALL * 1.01
+    assert set(np.unique(labels.array)) <= {0, *fdi.PERMANENT, *fdi.JAWS}
+    assert (make_phantom(2, setting=setting).scan.array == scan.array).all()
+
+
+def test_settings_differ_and_hard_ones_too(small):
+    made = [make_phantom(7, hard, setting) for setting in ("natural", "foreign") for hard in (False, True)]
+    assert len({phantom.scan.array.tobytes() for phantom in made}) == 4
+
+
+def test_outside_the_cylinder_of_a_view_there_is_one_grey_value_and_no_label(small):
+    phantom = next(p for p in (make_phantom(seed, setting="natural") for seed in range(20)) if p.made["outside"])
+    corner = phantom.scan.array[:, 0, 0]
+    assert len(np.unique(corner)) == 1
+    assert not phantom.labels.array[:, 0, 0].any()
+
+
+def test_a_hard_view_of_another_setting_has_the_size_and_spacing_asked_for():
+    phantom = make_hard_view(1, (24.0, 40.0, 44.0), 2.0, "natural")
+    assert phantom.scan.array.shape == (12, 20, 22)
+    assert phantom.scan.spacing == (2.0,) * 3
+    assert phantom.made["setting"] == "natural"
+
+
+def test_an_unknown_setting_is_refused_with_the_ones_there_are(tmp_path):
+    for make in (lambda: make_phantom(0, setting="real"), lambda: make_hard_view(0, (9.0,) * 3, setting="real")):
+        with pytest.raises(UsageError, match="plain, natural, foreign"):
+            make()
+    with pytest.raises(UsageError, match="'real'"):
+        write_phantoms(tmp_path / "new", setting="real")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(("count", "seed"), ((0, 0), (-1, 0), (1, -1)))
