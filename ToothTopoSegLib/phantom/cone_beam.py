@@ -28,6 +28,7 @@ from ToothTopoSegLib.phantom.arrays import (
     shape_of,
     smooth_field,
 )
+from ToothTopoSegLib.phantom.contrast import MINERAL
 from ToothTopoSegLib.phantom.projection import WATER, reconstruction_error
 
 RING_PATTERNS = 2
@@ -110,9 +111,9 @@ def projected(image: Array, step: np.ndarray, acquisition: Acquisition, library:
     alone."""
     assert acquisition.beam is not None
     shape, xp = shape_of(image), library.xp
-    unit = acquisition.span / WATER
-    air, densest = acquisition.grey[head.AIR], 1.1 * acquisition.grey[head.ENAMEL] - 0.1 * acquisition.grey[head.SOFT]
-    body = xp.clip(image, None, densest)
+    unit, air, soft_tissue = acquisition.span / WATER, acquisition.grey[head.AIR], acquisition.grey[head.SOFT]
+    densest = max(acquisition.grey[tissue] for tissue in MINERAL)
+    body = xp.clip(image, None, densest + 0.1 * (densest - soft_tissue))
     size = -(-max(shape[1:]) // RAYS)
     sizes = (max(1, round(size * step[1] / step[0])), size, size)
     means = [blocks(n, s) if s > 1 else None for n, s in zip(shape, sizes, strict=True)]

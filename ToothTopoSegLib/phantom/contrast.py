@@ -19,6 +19,7 @@ from ToothTopoSegLib.phantom.projection import WATER
 Array = NDArray[Any]
 TISSUES = head.TITANIUM + 1
 MINERAL = (head.TRABECULAR, head.CORTICAL, head.DENTINE, head.ENAMEL)
+"""What is mineral in a body."""
 DENSITY = {
     head.AIR: 0.0,
     head.FAT: 0.93,

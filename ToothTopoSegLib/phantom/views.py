@@ -110,7 +110,7 @@ def most_frequent(labels: NDArray[np.uint8], finer: int) -> NDArray[np.uint8]:
     parts = labels.reshape(z, finer, y, finer, x, finer).transpose(1, 3, 5, 0, 2, 4).reshape(finer**3, z, y, x)
     best, votes = parts[0].copy(), np.zeros((z, y, x), np.uint8)
     for part in parts:
-        count = np.sum([part == other for other in parts], axis=0, dtype=np.uint8)
-        better = np.asarray(count > votes)
+        count = (parts == part).sum(axis=0, dtype=np.uint8)
+        better = count > votes
         best[better], votes[better] = part[better], count[better]
     return best
