@@ -30,12 +30,20 @@ TIP = {True: (5, 8, 10, 3, 3, 5, 5, 2), False: (2, 2, 5, 2, 2, 2, 4, 6)}
 """Mesial tip of the crown in degrees by position 1..8."""
 INCLINATION = {True: (21, 17, 6, 0, 0, -2, 0, 5), False: (17, 15, 5, -6, -9, -13, -16, -18)}
 """Buccal inclination of the long axis in degrees by position 1..8."""
-WINTER = (("mesioangular", 0.47, (20, 65)), ("vertical", 0.38, (-8, 10)), ("distoangular", 0.08, (-40, -15)))
-"""Class, share and tip in degrees of impacted third molars; the rest lie horizontally."""
+MESIOANGULAR, VERTICAL, DISTOANGULAR, HORIZONTAL = (20, 65), (-8, 10), (-40, -15), (75, 100)
+WINTER = {
+    True: ((VERTICAL, 0.63), (DISTOANGULAR, 0.25), (MESIOANGULAR, 0.12)),
+    False: ((MESIOANGULAR, 0.47), (VERTICAL, 0.4), (DISTOANGULAR, 0.08), (HORIZONTAL, 0.05)),
+}
+"""Tip in degrees and share of impacted third molars, upper and lower."""
+_UNDER_GUM_MM = 5.5
+"""A tooth whose cusps stay this far below the occlusal surface has not come through."""
+_ASIDE_MM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+"""How far a lower front tooth is tried to the tongue when the upper ones are in its way."""
 LENGTH_MM = 115.0
 _TRIES, _CLOSE_MM, _ROOTS_APART_MM = 7, 0.03, 0.3
-_SETTLE_MM = (-2.5, 1.0)
-"""How far a lower tooth may erupt less or more than its neighbours."""
+_SETTLE_MM, _DEEPEST_MM = (-2.5, 1.0), 0.1
+"""How far a lower tooth may erupt less or more than its neighbours, and how deep a bite may press two teeth."""
 
 
 @dataclass(frozen=True)
@@ -372,12 +380,24 @@ class _Builder:
             # A tooth behind a gap drifts into it; a lost tooth is set where it stood.
             start = s + half - (float(self.rng.uniform(0, 2.5)) if after_loss else 0.0)
             c, at = self._against(c, start, others, loose=after_loss or c.fdi in self.fate.gone)
-        up = self._erupted(c, at)
-        if up != 0.0 and teeth.position(c.fdi) > 1 and c.fdi not in self.fate.gone:
-            near = _least(c.world(c.at(at, up)), self._neighbours(c.fdi))
-            at += max(0.0, -near)
-        self.placed[c.fdi] = c.at(at, up)
+        c, up = self._meet_antagonists(c, at)
+        if teeth.position(c.fdi) > 1 and c.fdi not in self.fate.gone:
+            at = _push(c, at, up, 0.05, self._neighbours(c.fdi), -99.0) if self._hits(c, at, up) else at
+        self.placed[c.fdi] = replace(c.at(at, up), erupted=up > -_UNDER_GUM_MM)
         return at + half
+
+    def _hits(self, c: _Candidate, at: float, up: float) -> bool:
+        return _least(c.world(c.at(at, up)), self._neighbours(c.fdi)) < -_CLOSE_MM
+
+    def _meet_antagonists(self, c: _Candidate, at: float) -> tuple[_Candidate, float]:
+        """The tooth and how far it erupts; a lower front tooth gives way to the tongue where it cannot erupt."""
+        start, tried = c, _ASIDE_MM if teeth.position(c.fdi) <= 3 and not teeth.is_upper(c.fdi) else (0.0,)
+        up = self._erupted(c, at)
+        for aside in tried:
+            c = replace(start, attitude=replace(start.attitude, across=start.attitude.across - aside))
+            if _least(c.world(c.at(at, up), 0.0), self._antagonists(c.fdi)) > -0.1:
+                break
+        return c, up
 
     def _against(
         self, c: _Candidate, start: float, others: Sequence[PlacedTooth], loose: bool
@@ -408,25 +428,24 @@ class _Builder:
             c, at = _part_roots(c, s + c.shape.crown[0], self._gap(), self._neighbours(c.fdi))
             self.placed[c.fdi] = c.at(at, _settle(c, at, 0.1, self._antagonists(c.fdi)))
             return
-        tip, deep = self._impaction(young)
+        tip, deep = self._impaction(teeth.is_upper(c.fdi), young)
         c = replace(c, attitude=replace(c.attitude, tip=tip))
+        # The height is that of the middle of the occlusal surface: one that lies on its side reaches higher.
+        deep += c.shape.crown[0] * abs(np.sin(np.radians(tip)))
         at = s + c.shape.crown[0]
         for _ in range(_TRIES):
             at = _push(c, at, -deep, float(self.rng.uniform(0.05, 0.3)), others, -99.0)
             if _least(c.world(c.at(at, -deep)), others) > -0.1:
                 break
             at += 1.0
-        self.placed[c.fdi] = replace(c.at(at, -deep), erupted=deep < 4.0)
+        self.placed[c.fdi] = replace(c.at(at, -deep), erupted=deep < _UNDER_GUM_MM)
 
-    def _impaction(self, young: bool) -> tuple[float, float]:
+    def _impaction(self, upper: bool, young: bool) -> tuple[float, float]:
         """Tip in degrees and depth in mm of an impacted third molar."""
-        deep = float(self.rng.uniform(5, 10) if young else self.rng.uniform(1, 8))
-        left = self.rng.random()
-        for _, share, (low, high) in WINTER:
-            if left < share:
-                return float(self.rng.uniform(low, high)), deep
-            left -= share
-        return float(self.rng.uniform(75, 100)), deep + 1.0
+        classes = WINTER[upper]
+        low, high = classes[int(self.rng.choice(len(classes), p=[share for _, share in classes]))][0]
+        deep = self.rng.uniform(5, 10) if young or upper else self.rng.uniform(1, 8)
+        return float(self.rng.uniform(low, high)), float(deep)
 
 
 def _growing(c: _Candidate, share: float) -> _Candidate:
@@ -454,15 +473,18 @@ def _impact_canine(builder: _Builder, rng: np.random.Generator) -> None:
                 break
 
 
-def _worst(placed: dict[int, PlacedTooth], gone: frozenset[int]) -> float:
-    """Deepest contact in mm (negative: interpenetration) between upper and lower teeth that are present."""
+def _opening(placed: dict[int, PlacedTooth], gone: frozenset[int]) -> float:
+    """How far (mm) the jaws must open for no lower tooth that is present to lie inside an upper one."""
     lower = [t for t in placed.values() if not teeth.is_upper(t.fdi) and t.fdi not in gone]
     upper = [t for t in placed.values() if teeth.is_upper(t.fdi) and t.fdi not in gone]
-    least = 9.0
-    for tooth in lower:
-        if isinstance(tooth.shape, NaturalTooth):
-            least = min(least, _least(tooth.shape.outside() @ tooth.axes + tooth.cervix, upper))
-    return least
+    points = [
+        t.shape.outside() @ t.axes + t.cervix for t in lower if isinstance(t.shape, NaturalTooth)
+    ]
+    apart = 0.0
+    for cloud in points:
+        while (free := _least(cloud - np.array([0.0, 0.0, apart]), upper)) < -_DEEPEST_MM:
+            apart -= free
+    return apart
 
 
 def _treated(placed: dict[int, PlacedTooth], fate: _Fate, bracketed: bool, heavy: bool, rng: np.random.Generator) -> Iterator[PlacedTooth]:
@@ -493,7 +515,7 @@ def draw_natural_dentition(rng: np.random.Generator, hard: bool = False) -> Dent
         lower = replace(lower, front=lower.front + float(np.clip(bite.overjet - free, -2, 2)))
     builder.arch(lower, False)
     # What still bites too deep opens the jaws; then the head is opened as far as it is on this scan.
-    apart = bite.gap + max(0.0, -_worst(builder.placed, fate.gone))
+    apart = bite.gap + _opening(builder.placed, fate.gone)
     moved = {
         n: replace(t, cervix=t.cervix + np.array([0.0, 0.0, apart / 2 if teeth.is_upper(n) else -apart / 2]))
         for n, t in builder.placed.items()
