@@ -2,10 +2,10 @@
 
 usage: .venv/bin/python Testing/Benchmarks/compare_teeth.py FOLDER [--count N] [-o Resources/Evidence/anatomy.md]
 
-FOLDER holds ``openfulljaw_lower`` (lower teeth with roots of three patients, Open-Full-Jaw) and ``sjtu_crowns`` (mean
-crowns of a statistical shape model). Every tooth, real or not, is measured in the same way on its surface mesh: the long
-axis is the first principal axis, the mesiodistal direction that to its neighbours, and the cervix the kink in the
-mesiodistal width between the crown's contacts and the root, because real meshes do not say where their enamel ends.
+FOLDER holds ``openfulljaw_lower`` (lower teeth with roots of three patients, Open-Full-Jaw) and ``sjtu_crowns``
+(mean crowns of a statistical shape model). Every tooth, real or not, is measured in the same way on its surface mesh:
+the long axis is the first principal axis, the mesiodistal direction that to its neighbours, and the cervix the kink in
+the mesiodistal width between the crown's contacts and the root, because real meshes do not say where enamel ends.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def mesh_of(tooth: PlacedTooth) -> Mesh:
     along = np.arange(-shape.depth - 1, shape.crown_height + 1, MESH_STEP_MM)
     distance = tooth_distance(shape, *np.meshgrid(across, across, along, indexing="ij"))[0]
     vertices, triangles, *_ = marching_cubes(np.asarray(distance, float), 0.0, spacing=(MESH_STEP_MM,) * 3)
-    local = vertices + (across[0], across[0], along[0])
+    local = vertices + np.array([across[0], across[0], along[0]])
     # The frame of a left tooth is left-handed: there the triangles turn over.
     flip = np.linalg.det(tooth.axes) < 0
     return local @ tooth.axes + tooth.cervix, triangles[:, ::-1] if flip else triangles
@@ -248,7 +248,9 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
     return f"{all_of.mean():.{digits}f} ({all_of.min():.{digits}f}-{all_of.max():.{digits}f})" if len(all_of) else "-"
 
 
-def tooth_table(real: dict[int, list[Measures]], plain: dict[int, list[Measures]], natural: dict[int, list[Measures]]) -> list[str]:
+def tooth_table(
+    real: dict[int, list[Measures]], plain: dict[int, list[Measures]], natural: dict[int, list[Measures]]
+) -> list[str]:
     """Markdown rows of every measure of every lower tooth type; a mean outside the real range is marked."""
     lines = ["| lower tooth | measure | real | natural | plain |", "|---|---|---|---|---|"]
     for position in range(1, 8):
@@ -304,9 +306,9 @@ def report(folder: Path, count: int) -> str:
             "# Procedural teeth beside real ones",
             "",
             f"`Testing/Benchmarks/compare_teeth.py FOLDER --count {count}`: mean (range); {count} random heads of each",
-            "generator (seeds from 0), three patients of Open-Full-Jaw, mean crowns of the SJTU shape model. Every tooth is",
-            "measured in the same way on its surface; `area_50` is the section half way down the root beside that at the",
-            "cervix. A star marks a natural mean outside the range of the real teeth.",
+            "generator (seeds from 0), three patients of Open-Full-Jaw, mean crowns of the SJTU shape model. Every tooth",
+            "is measured in the same way on its surface; `area_50` is the section half way down the root beside that at",
+            "the cervix. A star marks a natural mean outside the range of the real teeth.",
             "",
             *teeth,
             "",

@@ -183,9 +183,7 @@ def _molar(
 ) -> CrownForm:
     """A molar: marginal ridges, fissures between the cusps and ``grooves`` (directions in degrees) down its sides."""
     relief = tuple(Relief(angle, 11, 0.85, 0.3, -0.045) for angle in grooves)
-    return CrownForm(
-        sides, (2.35, 2.9), taper, shear, cusps, (*_margins(1.3), *ridges), relief, 2.4, (1.0, 0.2), 0.6
-    )
+    return CrownForm(sides, (2.35, 2.9), taper, shear, cusps, (*_margins(1.3), *ridges), relief, 2.4, (1.0, 0.2), 0.6)
 
 
 _UPPER_MOLAR = (Side(0.66, 0.86, 2.0), Side(0.58, 0.82, 2.0), Side(0.22, 0.7, 1.6), Side(0.45, 0.72, 1.9))
@@ -193,8 +191,10 @@ _LOWER_MOLAR = (Side(0.66, 0.88, 2.0), Side(0.6, 0.84, 2.0), Side(0.24, 0.56, 1.
 _OBLIQUE = Ridge((0.3, -0.4), (-0.36, 0.42), 1.1, 0.7)
 
 FORMS: dict[tuple[bool, int], CrownForm] = {
-    (True, 1): _incisor(Side(0.86, 0.95, 2), Side(0.7, 0.86, 2), Side(0.16, 0.24, 1.5), Side(0.2, 0.1, 0.8), (3.5, 2.5)),
-    (True, 2): _incisor(Side(0.78, 0.9, 2), Side(0.6, 0.76, 2), Side(0.16, 0.26, 1.5), Side(0.2, 0.1, 0.8), (3, 2)),
+    (True, 1): _incisor(
+        Side(0.86, 0.95, 2), Side(0.7, 0.86, 2), Side(0.16, 0.24, 1.7), Side(0.2, 0.1, 0.9), (3.5, 2.5)
+    ),
+    (True, 2): _incisor(Side(0.78, 0.9, 2), Side(0.6, 0.76, 2), Side(0.16, 0.26, 1.7), Side(0.2, 0.1, 0.9), (3, 2)),
     (True, 3): _canine(
         Side(0.66, 0.8, 1.6), Side(0.52, 0.68, 1.6), Side(0.2, 0.26, 1.5), Side(0.22, 0.14, 0.9), (2.5, 1.5)
     ),
@@ -245,10 +245,10 @@ FORMS: dict[tuple[bool, int], CrownForm] = {
         (88,),
     ),
     (False, 1): _incisor(
-        Side(0.92, 0.96, 2), Side(0.9, 0.95, 2), Side(0.15, 0.12, 1.3), Side(0.18, 0.24, 0.85), (3.0, 2.0)
+        Side(0.92, 0.96, 2), Side(0.9, 0.95, 2), Side(0.15, 0.12, 1.7), Side(0.18, 0.24, 1.05), (3.0, 2.0)
     ),
     (False, 2): _incisor(
-        Side(0.9, 0.96, 2), Side(0.84, 0.9, 2), Side(0.15, 0.12, 1.3), Side(0.18, 0.24, 0.85), (3.0, 2.0)
+        Side(0.9, 0.96, 2), Side(0.84, 0.9, 2), Side(0.15, 0.12, 1.7), Side(0.18, 0.24, 1.05), (3.0, 2.0)
     ),
     (False, 3): _canine(
         Side(0.74, 0.9, 1.8), Side(0.6, 0.74, 1.6), Side(0.18, 0.18, 1.5), Side(0.22, 0.22, 0.9), (2.5, 1.0)

@@ -54,7 +54,7 @@ class Person:
 def draw_person(rng: np.random.Generator) -> Person:
     """A random person of 12 to 80 years; the older, the more worn the crowns and the narrower the pulp."""
     age = float(rng.uniform(12, 80))
-    worn = max(0.0, (age - 12) / 68 * float(rng.gamma(2.0, 0.4)))
+    worn = max(0.0, (age - 12) / 68 * float(rng.gamma(2.0, 0.3)))
     resorbed = float(rng.uniform(0.6, 0.9)) if rng.random() < 0.06 else 1.0
     pulp = float(np.clip(0.34 - 0.0028 * (age - 12) + rng.normal(0, 0.04), 0.06, 0.42))
     return Person(float(rng.normal()), age, min(worn, 2.2), pulp, resorbed, bool(rng.random() < 0.03))
@@ -202,7 +202,7 @@ class NaturalTooth:
 
     def _near(self, u: Array, v: Array, w: Array) -> tuple[Array, Array, Array]:
         body = self.body
-        (radius, slope, coat), away = body.look((body.radius, body._slope(), self.coat), u, v, w)
+        (radius, slope, coat), away = body.look((body.radius, body.slope, self.coat), u, v, w)
         wall = (away - radius) * slope
         top, unworn = self._top(u, v, w)
         distance = self._with_roots(meet(wall, top, self.anatomy.rounding), u, v, w)
@@ -243,7 +243,7 @@ class NaturalTooth:
         out[part] = inside
         return out
 
-    def outside(self, count: int = 700) -> Array:
+    def outside(self, count: int = 1200) -> Array:
         """About ``count`` points (n, 3) in mm spread over the surface of crown and roots."""
         stacks = (self.body, *self.branches)
         each = max(6, int(np.sqrt(count / len(stacks))))
@@ -290,7 +290,9 @@ def draw_natural(fdi: int, rng: np.random.Generator, person: Person | None = Non
         return float(mean * scale * np.exp(sd * np.clip(z, -2.4, 2.4)))
 
     md, bl = vary(size.md_crown, spread.md), vary(size.bl_crown, spread.bl)
-    cervix = (md / 2 * size.md_cervix / size.md_crown, bl / 2 * size.bl_cervix / size.bl_crown)
+    # Front teeth keep nearly all of their depth at the cervix: their greatest depth lies just above it.
+    keep = max(size.bl_cervix / size.bl_crown, 0.93 if like <= 3 else 0.0)
+    cervix = (md / 2 * size.md_cervix / size.md_crown, bl / 2 * keep)
     height, length = vary(size.crown_length, spread.crown, 0.3), vary(size.root_length, spread.root, 0.3)
     trunk = float(rng.uniform(0.5, 0.65)) if person.taurodont else None
     root = draw_roots(upper, like, length, cervix, rng, trunk)

@@ -88,7 +88,7 @@ def _draw_bite(rng: np.random.Generator, hard: bool) -> Bite:
     overbite = rng.uniform(4, 6) if kind < 0.1 else rng.uniform(-5, -0.5) if kind < 0.18 else rng.uniform(1, 3.5)
     return Bite(
         disorder=min(1.2, float(abs(rng.normal(0, 0.5 if hard else 0.28)))),
-        spacing=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.12 else 0.0,
+        spacing=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.1 else 0.0,
         diastema=float(rng.uniform(0.4, 2.5)) if rng.random() < 0.08 else 0.0,
         overbite=float(overbite),
         overjet=float(rng.uniform(1, 5)) if rng.random() < 0.2 else float(rng.uniform(0, 0.3)),
@@ -102,7 +102,7 @@ def _draw_arches(person: Person, bite: Bite, rng: np.random.Generator) -> tuple[
     """Upper and lower arch: narrow or wide, tapered or square, a little asymmetric; one of twenty upper ones too narrow
     for the lower (crossbite)."""
     scale = float(np.exp(0.04 * person.size))
-    half, depth = scale * float(rng.uniform(23.5, 29)), scale * float(rng.uniform(35, 44))
+    half, depth = scale * float(rng.uniform(22, 27.5)), scale * float(rng.uniform(34, 43))
     power, skew = float(rng.uniform(1.8, 2.5)), float(rng.normal(0, 0.02))
     middle = float(rng.normal(0, 0.6))
     narrow = float(rng.uniform(3, 5)) if rng.random() < 0.05 else 0.0
@@ -163,14 +163,28 @@ def _turned(one: Array, other: Array, degrees: float) -> tuple[Array, Array]:
 
 def clearance(points: Array, tooth: PlacedTooth) -> float:
     """Smallest signed distance in mm from points (n, 3) of the head to a natural tooth; 9 if none is near."""
-    shape = tooth.shape
+    shape = _shape(tooth)
     local = (points - tooth.cervix) @ tooth.axes.T
     near = np.hypot(local[:, 0], local[:, 1]) < shape.reach + 2
     near &= (local[:, 2] < shape.crown_height + 3) & (local[:, 2] > -shape.depth - 3)
-    if not near.any() or not isinstance(shape, NaturalTooth):
+    if not near.any():
         return 9.0
     u, v, w = local[near].T.astype(np.float32)
     return float(shape.surface_distance(u, v, w).min())
+
+
+def _shape(tooth: PlacedTooth) -> NaturalTooth:
+    """The shape of a tooth of this module, which is always a natural one."""
+    if not isinstance(tooth.shape, NaturalTooth):
+        raise TypeError(
+            f"Tooth {tooth.fdi} is a {type(tooth.shape).__name__}; only natural teeth can be measured here."
+        )
+    return tooth.shape
+
+
+def surface(tooth: PlacedTooth) -> Array:
+    """Points (n, 3) in the head, LPS mm, on the surface of a natural tooth."""
+    return _shape(tooth).outside() @ tooth.axes + tooth.cervix
 
 
 def _least(points: Array, others: Sequence[PlacedTooth]) -> float:
@@ -464,7 +478,7 @@ def _impact_canine(builder: _Builder, rng: np.random.Generator) -> None:
         occlusal, mesial = _turned(occlusal, mesial, float(rng.uniform(15, 40)))
         axes = np.stack([mesial, buccal, occlusal])
         others = [t for t in builder.placed.values() if t.fdi != number and teeth.is_upper(t.fdi)]
-        points = tooth.shape.outside() if isinstance(tooth.shape, NaturalTooth) else np.zeros((0, 3))
+        points = _shape(tooth).outside()
         start = tooth.cervix - occlusal * float(rng.uniform(7, 11)) - buccal * (1, 1, 0) * 3.0
         for back in np.arange(0.0, 8.0, 0.5):
             moved = PlacedTooth(number, tooth.shape, start - back * buccal * (1, 1, 0), axes, erupted=False)
@@ -477,17 +491,16 @@ def _opening(placed: dict[int, PlacedTooth], gone: frozenset[int]) -> float:
     """How far (mm) the jaws must open for no lower tooth that is present to lie inside an upper one."""
     lower = [t for t in placed.values() if not teeth.is_upper(t.fdi) and t.fdi not in gone]
     upper = [t for t in placed.values() if teeth.is_upper(t.fdi) and t.fdi not in gone]
-    points = [
-        t.shape.outside() @ t.axes + t.cervix for t in lower if isinstance(t.shape, NaturalTooth)
-    ]
     apart = 0.0
-    for cloud in points:
+    for cloud in map(surface, lower):
         while (free := _least(cloud - np.array([0.0, 0.0, apart]), upper)) < -_DEEPEST_MM:
             apart -= free
     return apart
 
 
-def _treated(placed: dict[int, PlacedTooth], fate: _Fate, bracketed: bool, heavy: bool, rng: np.random.Generator) -> Iterator[PlacedTooth]:
+def _treated(
+    placed: dict[int, PlacedTooth], fate: _Fate, bracketed: bool, heavy: bool, rng: np.random.Generator
+) -> Iterator[PlacedTooth]:
     """The teeth with their restorations and brackets, and implants in place of some lost ones."""
     implants = rng.random() < 0.35
     for number, tooth in placed.items():

@@ -78,16 +78,16 @@ class _Plan:
 
 
 _SINGLE = {
-    (True, 1): (0.0, (1.7, 0.7)),
-    (True, 2): (0.03, (1.7, 0.7)),
-    (True, 3): (0.06, (1.8, 0.65)),
-    (True, 4): (0.16, (1.8, 0.55)),
-    (True, 5): (0.12, (1.8, 0.55)),
-    (False, 1): (0.12, (1.7, 0.6)),
-    (False, 2): (0.12, (1.7, 0.6)),
-    (False, 3): (0.1, (1.7, 0.62)),
+    (True, 1): (0.0, (2.0, 0.58)),
+    (True, 2): (0.03, (2.0, 0.58)),
+    (True, 3): (0.06, (2.0, 0.6)),
+    (True, 4): (0.16, (1.9, 0.55)),
+    (True, 5): (0.12, (1.8, 0.58)),
+    (False, 1): (0.1, (2.2, 0.46)),
+    (False, 2): (0.1, (2.2, 0.46)),
+    (False, 3): (0.09, (2.0, 0.62)),
     (False, 4): (0.06, (1.7, 0.62)),
-    (False, 5): (0.06, (1.7, 0.62)),
+    (False, 5): (0.06, (1.6, 0.66)),
 }
 """Depth of the grooves and taper of single roots by (upper, position)."""
 
@@ -105,7 +105,10 @@ _TWO_UPPER = (
     _Plan((0.0, -0.46), (0.0, -0.7), (0.7, 0.44), 0.95),
 )
 _LINGUAL_THIRD = _Plan((-0.5, -0.62), (-0.6, -0.95), (0.3, 0.3), 0.85)
-_BUCCAL_LINGUAL = (_Plan((0.05, 0.45), (0.1, 0.6), (0.8, 0.45), 1.0), _Plan((0.0, -0.45), (0.0, -0.6), (0.72, 0.42), 0.9))
+_BUCCAL_LINGUAL = (
+    _Plan((0.05, 0.45), (0.1, 0.6), (0.8, 0.45), 1.0),
+    _Plan((0.0, -0.45), (0.0, -0.6), (0.72, 0.42), 0.9),
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def _plans(upper: bool, position: int, rng: np.random.Generator) -> tuple[tuple[
     if position >= 6 and upper:
         return _UPPER_MOLAR, chance < {6: 0.04, 7: 0.25, 8: 0.6}[position]
     if position >= 6:
-        plans = _LOWER_MOLAR
+        plans: tuple[_Plan, ...] = _LOWER_MOLAR
         if position == 6 and rng.random() < 0.06:
             plans = (*plans, _LINGUAL_THIRD)
         return plans, chance < {6: 0.02, 7: 0.16, 8: 0.45}[position]
@@ -143,7 +146,7 @@ def _branch(plan: _Plan, length: float, half: tuple[float, float], spread: float
         length * plan.length * float(rng.uniform(0.96, 1.04)),
         max(-0.4, float(rng.normal(1.0, 0.7))),
         plan.groove * float(rng.uniform(0.5, 1.5)),
-        (float(rng.uniform(1.9, 2.4)), float(rng.uniform(0.55, 0.7))),
+        (float(rng.uniform(1.5, 2.0)), float(rng.uniform(0.65, 0.82))),
         plan.canals,
     )
 

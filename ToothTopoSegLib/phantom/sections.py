@@ -8,6 +8,7 @@ and smooth unions and intersections of such distances.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,9 @@ class Outline:
         mesial, distal, buccal, lingual = (side[:, None] for side in self._sides())
         across = v / np.where(v > 0, buccal, lingual)
         along = (u - self.shear[:, None] * v) / np.where(u > self.shear[:, None] * v, mesial, distal)
-        along = along / np.clip(1 + self.taper[:, None] * np.clip(across, -1.2, 0.3), 0.25, None)
+        # The widest place of a tapering section lies buccal of its middle; there the half axes hold.
+        taper = self.taper[:, None]
+        along = along / np.clip((1 + taper * np.clip(across, -1.2, 0.3)) / (1 + 0.3 * np.maximum(taper, 0)), 0.25, None)
         power = self.power[:, None]
         return np.abs(along) ** power + np.abs(across) ** power
 
@@ -81,7 +84,8 @@ class Stack:
         """Height in mm of the last section."""
         return self.low + self.step * (len(self.radius) - 1)
 
-    def _slope(self) -> Array:
+    @cached_property
+    def slope(self) -> Array:
         """Cosine (n, DIRECTIONS) between the wall's normal and the direction away from the centre."""
         around = (np.roll(self.radius, -1, 1) - np.roll(self.radius, 1, 1)) / (2 * (ANGLES[1] - ANGLES[0]))
         drift = np.gradient(self.centre, self.step, axis=0)
@@ -112,7 +116,7 @@ class Stack:
 
     def wall(self, u: Array, v: Array, w: Array) -> tuple[Array, Array]:
         """Signed distance (m,) in mm to the wall and the share (m,) of the way from the centre line to it."""
-        (radius, slope), away = self.look((self.radius, self._slope()), u, v, w)
+        (radius, slope), away = self.look((self.radius, self.slope), u, v, w)
         return (away - radius) * slope, away / np.maximum(radius, 0.05)
 
     def distance(self, u: Array, v: Array, w: Array) -> Array:
