@@ -6,6 +6,9 @@ Sources: permanent teeth: S. J. Nelson, M. M. Ash, *Wheeler's Dental Anatomy, Ph
 "measurements of the teeth: specifications for drawing and carving teeth of average size"); deciduous teeth: G. V.
 Black's averages as reprinted there (chapter on the primary teeth). Buccal and lingual root lengths are averaged.
 Roots and canals are the most frequent numbers (F. J. Vertucci, Endodontic Topics 2005;10:3-29); variants are common.
+How much sizes vary: mesiodistal widths as C. F. A. Moorrees et al. (J Dent Res 1957;36:39-47) found them, rounded to
+whole per cents; the other dimensions are taken to vary as the ranges of extracted teeth that R. C. Scheid and G. Weiss
+(*Woelfel's Dental Anatomy*) give, read as three standard deviations to either side.
 """
 
 from __future__ import annotations
@@ -64,11 +67,30 @@ class ToothSize:
         return SMALLEST_FACTOR * self.volume, LARGEST_FACTOR * self.volume
 
 
+@dataclass(frozen=True)
+class SizeSpread:
+    """Standard deviation of the dimensions of a tooth type, as shares of their means."""
+
+    md: float
+    bl: float
+    crown: float
+    root: float
+
+
+def spread_of(fdi: int) -> SizeSpread:
+    """How much the sizes of the tooth with this FDI number vary between people; ValueError if it is no tooth."""
+    md = _UPPER_MD_SPREAD if teeth.is_upper(fdi) else _LOWER_MD_SPREAD
+    return SizeSpread(md[teeth.position(fdi) - 1], bl=0.065, crown=0.08, root=0.11)
+
+
 def size_of(fdi: int) -> ToothSize:
     """Size of the tooth with this FDI number (permanent or deciduous); ValueError if it is no tooth."""
     table = _DECIDUOUS if teeth.is_deciduous(fdi) else _PERMANENT
     return table["upper" if teeth.is_upper(fdi) else "lower"][teeth.position(fdi) - 1]
 
+
+_UPPER_MD_SPREAD = (0.06, 0.09, 0.05, 0.06, 0.06, 0.05, 0.06, 0.09)
+_LOWER_MD_SPREAD = (0.06, 0.06, 0.05, 0.05, 0.06, 0.05, 0.06, 0.08)
 
 _PERMANENT = {
     "upper": (

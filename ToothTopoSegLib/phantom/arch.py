@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.phantom.natural import NaturalTooth
 from ToothTopoSegLib.phantom.tooth import ToothShape, draw_tooth
 
 Array = NDArray[Any]
@@ -54,22 +55,25 @@ class Arch:
 class PlacedTooth:
     """A tooth in the head: ``cervix`` its origin (LPS mm), ``axes`` rows the unit vectors mesial, buccal, occlusal.
 
-    ``material`` is "natural", "filling", "crown" or "root filling".
+    ``material`` is "natural", "filling", "crown", "root filling", "post" (a root filling with metal post and crown) or,
+    of a tooth that is gone, "implant". A tooth that is not ``erupted`` lies in the bone.
     """
 
     fdi: int
-    shape: ToothShape
+    shape: ToothShape | NaturalTooth
     cervix: Array
     axes: Array
     material: str = "natural"
     bracket: bool = False
+    erupted: bool = True
 
 
 @dataclass(frozen=True)
 class Dentition:
     """All teeth of a head with the arches they stand on.
 
-    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm.
+    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm. ``gone`` are lost
+    teeth as they once stood; the ridge there has healed.
     """
 
     teeth: tuple[PlacedTooth, ...]
@@ -78,6 +82,7 @@ class Dentition:
     gap: float
     spee: float
     bracketed: bool
+    gone: tuple[PlacedTooth, ...] = ()
 
 
 def _rotation(axis: Array, degrees: float) -> Array:
@@ -170,8 +175,15 @@ def _absent(rng: np.random.Generator, hard: bool) -> set[int]:
     return gone
 
 
-def draw_dentition(rng: np.random.Generator, hard: bool = False) -> Dentition:
-    """A random dentition; ``hard`` means more crowding, more missing teeth and more metal."""
+def draw_dentition(rng: np.random.Generator, hard: bool = False, natural: bool = False) -> Dentition:
+    """A random dentition; ``hard`` means more crowding, more missing teeth and more metal.
+
+    With ``natural`` it is one of :mod:`ToothTopoSegLib.phantom.occlusion`.
+    """
+    if natural:
+        from ToothTopoSegLib.phantom.occlusion import draw_natural_dentition
+
+        return draw_natural_dentition(rng, hard)
     disorder = float(abs(rng.normal(0, 0.45 if hard else 0.25)))
     scale = float(rng.uniform(0.9, 1.08))
     half_width, depth = scale * float(rng.uniform(25, 31)), scale * float(rng.uniform(34, 44))

@@ -9,10 +9,13 @@ and spread of roots) follow Nelson & Ash, Wheeler's Dental Anatomy, Physiology a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.phantom.natural import NaturalTooth
 
 Array = NDArray[Any]
 
@@ -106,13 +109,28 @@ def _roots(count: int, upper: bool, length: float, a: float, b: float, rng: np.r
     )
 
 
-def draw_tooth(fdi: int, rng: np.random.Generator, scale: float = 1.0) -> ToothShape:
+@overload
+def draw_tooth(
+    fdi: int, rng: np.random.Generator, scale: float = 1.0, natural: Literal[False] = False
+) -> ToothShape: ...
+
+
+@overload
+def draw_tooth(fdi: int, rng: np.random.Generator, scale: float = 1.0, *, natural: Literal[True]) -> NaturalTooth: ...
+
+
+def draw_tooth(
+    fdi: int, rng: np.random.Generator, scale: float = 1.0, natural: bool = False
+) -> ToothShape | NaturalTooth:
     """A random tooth of the type ``fdi``: table sizes (mm) times ``scale`` with individual variation.
 
-    Raises ValueError when ``fdi`` is no tooth.
+    With ``natural`` it has the form of its own type (:mod:`ToothTopoSegLib.phantom.natural`). Raises ValueError when ``fdi`` is no tooth.
     """
     from ToothTopoSegLib.anatomy.sizes import size_of
+    from ToothTopoSegLib.phantom.natural import draw_natural
 
+    if natural:
+        return draw_natural(fdi, rng, scale=scale)
     size = size_of(fdi)
     form, upper = form_of(fdi), fdi // 10 in (1, 2, 5, 6)
 
@@ -185,12 +203,14 @@ def _root(root: Root, u: Array, v: Array, w: Array) -> tuple[Array, Array]:
     return np.maximum(side, -w - root.length), np.hypot(u - cu, v - cv)
 
 
-def tooth_distance(shape: ToothShape, u: Array, v: Array, w: Array) -> tuple[Array, Array, Array]:
+def tooth_distance(shape: ToothShape | NaturalTooth, u: Array, v: Array, w: Array) -> tuple[Array, Array, Array]:
     """Signed distance to the tooth, and masks of enamel and pulp, at local points.
 
     ``u``, ``v``, ``w`` are arrays of one shape in mm. Returns (distance mm, enamel bool, pulp bool); the masks are
     meaningful where the distance is negative.
     """
+    if not isinstance(shape, ToothShape):
+        return shape.distance(u, v, w)
     wall, roof = _crown(shape, u, v, w)
     crown = np.maximum(np.maximum(wall, roof), -w)
     distance = crown
