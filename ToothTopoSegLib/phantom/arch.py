@@ -54,7 +54,8 @@ class Arch:
 class PlacedTooth:
     """A tooth in the head: ``cervix`` its origin (LPS mm), ``axes`` rows the unit vectors mesial, buccal, occlusal.
 
-    ``material`` is "natural", "filling", "crown" or "root filling".
+    ``material`` is "natural", "filling", "crown", "root filling", "post" (root filling with metal post and crown) or,
+    where a tooth is gone, "implant". A tooth that is not ``erupted`` lies in bone, with no crown above the gum.
     """
 
     fdi: int
@@ -63,13 +64,15 @@ class PlacedTooth:
     axes: Array
     material: str = "natural"
     bracket: bool = False
+    erupted: bool = True
 
 
 @dataclass(frozen=True)
 class Dentition:
     """All teeth of a head with the arches they stand on.
 
-    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm.
+    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm. ``gone`` are teeth
+    that were lost, as they stood.
     """
 
     teeth: tuple[PlacedTooth, ...]
@@ -78,6 +81,7 @@ class Dentition:
     gap: float
     spee: float
     bracketed: bool
+    gone: tuple[PlacedTooth, ...] = ()
 
 
 def _rotation(axis: Array, degrees: float) -> Array:
