@@ -20,6 +20,8 @@ from ToothTopoSegLib.phantom.tooth import MOLAR, tooth_distance
 Array = NDArray[Any]
 
 AIR, SOFT, MUSCLE, FAT, TRABECULAR, CORTICAL, DENTINE, ENAMEL, PULP, METAL, GUTTA = range(11)
+CERAMIC, TITANIUM = 11, 12
+"""Only in natural heads."""
 NO_BONE_MM, BAND_MM = 3.2, 0.3
 """An alveolar process reaches less far than this from a root; the metal of an orthodontic band is so thick."""
 
@@ -262,13 +264,19 @@ def render(
     pose: Pose | None = None,
     warp: float = 0.8,
     enveloped: bool = False,
+    natural: bool = False,
 ) -> tuple[Array, Array]:
     """Tissue and label maps, both uint8 (z, y, x), of a head on a grid with ``spacing`` (z, y, x) in mm.
 
     ``warp`` is the size in mm of the smooth deformation that makes heads individual. With ``enveloped`` the alveolar
-    process follows each root, however far it lies from the body of its jaw, and molars with brackets bear bands.
+    process follows each root, however far it lies from the body of its jaw, and molars with brackets bear bands. A
+    ``natural`` head is another one altogether: see :mod:`ToothTopoSegLib.phantom.natural`.
     """
     pose = pose or Pose()
+    if natural:
+        from ToothTopoSegLib.phantom.natural import render_natural
+
+        return render_natural(dentition, shape, spacing, rng, pose, warp)
     step = np.asarray(spacing, dtype=np.float32)
     points = _points(shape, step, pose, rng, warp)
     upper, lower = _arch_map(dentition.upper), _arch_map(dentition.lower)
