@@ -7,6 +7,7 @@ Restorations belong to their tooth and share its label; everything else carries 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,8 @@ def _cavity(tooth: PlacedTooth, how: Restoration, local: Array) -> Array:
         return np.asarray((side > 0.45 * a) & (np.abs(w - 0.55 * height) < 0.28 * height))
     occlusal = (np.abs(u) < 0.7 * a) & (np.abs(v) < how.width * b) & (w > how.floor * height)
     deep = (np.abs(v) < (how.width + 0.1) * b) & (w > 0.45 * how.floor * height)
-    mesial, distal = (deep & (sign * u > 0.5 * a) if there else False for sign, there in zip((1, -1), how.boxes))
-    return np.asarray(occlusal | mesial | distal)
+    mesial, distal = (deep & (sign * u > 0.5 * a) for sign in (1, -1))
+    return np.asarray(occlusal | (mesial & how.boxes[0]) | (distal & how.boxes[1]))
 
 
 def bracket(tooth: PlacedTooth, local: Array, distance: Array) -> Array:
@@ -186,7 +187,7 @@ def retainer(teeth: tuple[PlacedTooth, ...], upper: bool) -> Array | None:
 def near_line(points: Array, line: Array) -> Array:
     """Distance (mm) of points (3, ...) to a polyline (n, 3)."""
     away = np.full(points.shape[1:], np.inf, np.float32)
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         along, to = (b - a).astype(np.float32), points - a.astype(np.float32).reshape(3, 1, 1, 1)
         t = np.clip(np.tensordot(along, to, 1) / max(float(along @ along), 1e-9), 0, 1)
         away = np.minimum(away, sum((to[i] - t * along[i]) ** 2 for i in range(3)))

@@ -93,7 +93,7 @@ class Lattice:
     """The points a head is evaluated at for one grid.
 
     ``points`` (3, z, y, x) are head coordinates as (x, y, z) mm, warp included, of the coarse lattice; ``shape`` is
-    the grid's own.
+    the grid's own. ``long`` (3, z, y, x) and ``rough`` (z, y, x) are random fields of unit standard deviation there.
     """
 
     points: Array
@@ -101,6 +101,22 @@ class Lattice:
     spacing: Array
     pose: Pose
     warp: float
+    long: Array
+    rough: Array
+
+    def support(self, values: Array, above: float, box: Box) -> Box:
+        """The part of a box of the grid in which a field can exceed ``above``."""
+        found = []
+        coarse = [_fractions(n, c)[s] for n, c, s in zip(self.shape, values.shape, box, strict=True)]
+        crop = tuple(slice(int(a[0]), int(np.ceil(a[-1])) + 1) for a in coarse)
+        there = values[crop] > above
+        for axis, (at, cut, span) in enumerate(zip(coarse, crop, box, strict=True)):
+            some = np.flatnonzero(there.any(axis=tuple(k for k in range(3) if k != axis))) + cut.start
+            if not len(some):
+                return (slice(0, 0),) * 3
+            inside = np.flatnonzero((at > some[0] - 1) & (at < some[-1] + 1))
+            found.append(slice(span.start + int(inside[0]), span.start + int(inside[-1]) + 1))
+        return tuple(found)
 
     def fine(self, values: Array, box: Box) -> Array:
         """A field of the lattice on the voxels of a box of the grid."""
@@ -151,35 +167,48 @@ def _turned(axes: list[Array], pose: Pose) -> Array:
     return out
 
 
-def make_lattice(shape: tuple[int, int, int], spacing: Array, pose: Pose, warp: float, wave: Wave) -> Lattice:
-    """The lattice of a grid; ``wave`` (three fields) times ``warp`` mm bends the head."""
+def _axes(shape: tuple[int, int, int], spacing: Array, pitch: float) -> list[Array]:
+    """The (z, y, x) axes in mm of points at most ``pitch`` mm apart, or of every voxel, from end to end of a grid."""
     reach = (np.asarray(shape) - 1) * spacing
+    counts = [min(n, max(2, int(np.ceil(r / pitch)) + 1)) for n, r in zip(shape, reach, strict=True)]
+    return [np.linspace(-r / 2, r / 2, n).astype(np.float32) for r, n in zip(reach, counts, strict=True)]
 
-    def axes(pitch: float) -> list[Array]:
-        counts = [min(n, max(2, int(np.ceil(r / pitch)) + 1)) for n, r in zip(shape, reach, strict=True)]
-        return [np.linspace(-r / 2, r / 2, n).astype(np.float32) for r, n in zip(reach, counts, strict=True)]
 
-    coarse = axes(PITCH_MM)
-    points = _turned(coarse, pose)
-    if warp > 0:
-        nodes = axes(6.0)
-        bend = warp * wave.at(_turned(nodes, pose))
-        at = [_fractions(len(c), len(n)) for c, n in zip(coarse, nodes, strict=True)]
-        points += np.stack([_spread(b, (at[0], at[1], at[2])) for b in bend])
-    return Lattice(points, shape, spacing, pose, warp)
+def _waving(shape: tuple[int, int, int], spacing: Array, pose: Pose, wave: Wave) -> Array:
+    """Values (count, z, y, x) of smooth random fields on the lattice of a grid, by way of fewer nodes."""
+    nodes = _axes(shape, spacing, wave.pitch / 4)
+    values = wave.at(_turned(nodes, pose))
+    coarse = _axes(shape, spacing, PITCH_MM)
+    at = [_fractions(len(c), len(n)) for c, n in zip(coarse, nodes, strict=True)]
+    return np.stack([_spread(v, (at[0], at[1], at[2])) for v in values])
+
+
+def make_lattice(
+    shape: tuple[int, int, int], spacing: Array, pose: Pose, warp: float, bend: Wave, rough: Wave
+) -> Lattice:
+    """The lattice of a grid; ``bend`` (three fields) times ``warp`` mm deforms the head."""
+    points = _turned(_axes(shape, spacing, PITCH_MM), pose)
+    long = _waving(shape, spacing, pose, bend)
+    return Lattice(
+        points + np.float32(warp) * long, shape, spacing, pose, warp, long, _waving(shape, spacing, pose, rough)[0]
+    )
 
 
 # ---- shapes: depth in mm inside, negative outside
 
 
 def ellipsoid(p: Array, centre: Point, radii: Point, power: float = 2.0) -> Array:
-    """Depth in a (super-)ellipsoid; with a high ``power`` it nears a box."""
-    scaled = [np.abs(p[i] - centre[i]) / radii[i] for i in range(3)]
-    if power == 2.0:
-        r = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2)
-    else:
-        r = (scaled[0] ** power + scaled[1] ** power + scaled[2] ** power) ** (1 / power)
-    return np.asarray((1 - r) * min(radii))
+    """Depth (first order) in a (super-)ellipsoid; with a high ``power`` it nears a box."""
+    r, slope = np.zeros(p.shape[1:], np.float32), np.zeros(p.shape[1:], np.float32)
+    for i in range(3):
+        scaled = np.abs(p[i] - np.float32(centre[i])) * np.float32(1 / radii[i])
+        less = scaled if power == 2.0 else scaled ** np.float32(power - 1)
+        r += less * scaled
+        slope += np.square(less * np.float32(1 / radii[i]))
+    size = np.sqrt(r) if power == 2.0 else r ** np.float32(1 / power)
+    # Distance to the surface along the gradient; near the middle, where that vanishes, the least radius.
+    gradient = np.sqrt(slope) / np.maximum(size, 1e-6) ** np.float32(power - 1)
+    return np.asarray((1 - size) * np.minimum(1 / np.maximum(gradient, 1e-6), max(radii)))
 
 
 @dataclass(frozen=True)
@@ -238,6 +267,11 @@ def smooth_max(a: Array, b: Array, width: float) -> Array:
     """The greater of two depths, rounded where they differ by less than ``width`` mm (polynomial smooth maximum)."""
     h = np.maximum(width - np.abs(a - b), 0) / width
     return np.asarray(np.maximum(a, b) + h * h * (width / 4))
+
+
+def smooth_min(a: Array, b: Array, width: float) -> Array:
+    """The lesser of two depths, rounded where they differ by less than ``width`` mm."""
+    return -smooth_max(-a, -b, width)
 
 
 @dataclass(frozen=True, eq=False)

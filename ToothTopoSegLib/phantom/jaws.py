@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.phantom.arch import Arch, Dentition
-from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, smooth_max
+from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, smooth_max, smooth_min
 from ToothTopoSegLib.phantom.ridge import STEP, Curve, Ridge, ToothSocket, make_ridge
 
 Array = NDArray[Any]
 
 CONDYLE = (47.0, 57.0, 40.0)
-GONION = (43.0, 33.0)
+GONION = (41.5, 33.0)
 """Left condyle (x, y, z) and angle of the mandible (x, y) in the skull's frame, mm."""
 
 
@@ -84,7 +84,7 @@ def draw_jaw_plan(rng: np.random.Generator) -> JawPlan:
         lining=float(rng.uniform(0.3, 1.2) if rng.random() < 0.7 else rng.uniform(1.2, 6)),
         filled=(bool(rng.random() < 0.06), bool(rng.random() < 0.06)),
         septum=float(rng.normal(0, 1.8)),
-        turbinate=float(rng.uniform(0.8, 1.25)),
+        turbinate=float(rng.uniform(0.4, 1.5)),
         canal=float(rng.uniform(0.9, 1.6)),
         foramen=float(rng.uniform(25, 31)),
     )
@@ -162,10 +162,8 @@ def _mandible(frame: Frame, curve: Curve, ridge: Ridge, d: Dentition, plan: JawP
     half = plan.thick * (3.3 + body * (1.6 + 1.4 * deep)) + 0.8 * np.clip((s - 84) / 8, 0, 1)
     chin = np.exp(-((s / 13) ** 2))
     middle = body * (deep * (plan.chin * chin + 5.0 * (1 - chin) * np.clip(s / 30, 0, 1)) - 1.0)
-    depth = np.minimum(half - np.abs(side / frame.scale - middle), plate)
-    # Rounded edges: towards its rim the plate thins.
-    depth = depth - 1.2 * np.exp(-np.maximum(np.minimum(plate, half), 0) / 1.5)
-    depth = depth * np.float32(frame.scale)
+    half = half + 0.5 * frame.lattice.rough
+    depth = smooth_min(half - np.abs(side / frame.scale - middle), plate, 6.0) * np.float32(frame.scale)
     frame.join(depth, (Ball(CONDYLE, (9.5, 4.4, 4.6)), Rod((43, 52, 28), CONDYLE, 3.0, 4.2)), smooth=2.0)
     depth = smooth_max(depth, ridge.depth(along, side, z), 3.0)
     canal = _canal(s, low, side / frame.scale - middle, plan) * np.float32(frame.scale)
@@ -184,15 +182,33 @@ OUT_OF_CANAL = 30.0
 
 
 def _sinuses(frame: Frame, plan: JawPlan) -> Array:
-    """Depth in the maxillary sinuses' cavities (lining included)."""
+    """Depth in the maxillary sinuses' cavities (lining included): pyramids that narrow downwards and backwards."""
     rx, ry, rz = plan.sinus
     roof, low = 46.0, plan.sinus_floor
     middle = (26.0, 14.0, max(roof - rz, (roof + low) / 2))
-    field = frame.empty()
-    lobe = Ball((26.0, 16.0, low + 6.0), (0.62 * rx, 0.7 * ry, 6.5))
-    frame.join(field, (Ball(middle, (rx, ry, roof - middle[2]), 2.6),))
-    frame.join(field, (lobe,), smooth=6.0)
-    return field
+
+    def pyramid(p: Array) -> Array:
+        x, y, z = np.abs(p[0]), p[1], p[2]
+        folded = np.stack([x + 0.32 * (y - 14) - 0.22 * (z - 38), y, z])
+        room = Ball(middle, (rx, ry, roof - middle[2]), 2.6).depth(folded)
+        lobe = Ball((24.0, 16.0, low + 6.0), (0.62 * rx, 0.7 * ry, 6.5)).depth(np.stack([x, y, z]))
+        return smooth_max(room, lobe, 6.0)
+
+    field = frame.evaluate((-50, -12, low - 10), (50, 44, 54), pyramid)
+    return field + 1.1 * frame.lattice.rough + 1.2 * frame.lattice.long[1]
+
+
+TURBINATES = (
+    Rod((8.6, -6, 36.5), (8.6, 33, 36.5), 4.4, 3.9, (0.95, 1, 1.45)),
+    Rod((12.0, -4, 40), (12.0, 32, 40), 2.0, 2.0),
+    Rod((5.4, 0, 49.5), (5.8, 31, 49.5), 2.7, 2.6, (0.9, 1, 2.0)),
+    Rod((4.2, 12, 60), (4.2, 30, 58), 1.3, 1.3, (0.9, 1, 2.0)),
+)
+TURBINATE_BONES = (
+    Rod((9.5, -3, 39), (8.2, -3, 34), 0.7, 0.6, (1, 1, 1)),
+    Rod((9.0, -2, 37), (9.0, 30, 37), 0.7, 0.6, (1, 1, 4)),
+    Rod((5.6, 3, 50), (5.8, 29, 50), 0.6, 0.5, (1, 1, 6)),
+)
 
 
 def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array]:
@@ -201,28 +217,23 @@ def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array]:
     def air(p: Array) -> Array:
         x, y, z = np.abs(p[0]), p[1], p[2]
         floor = plan.vault + plan.palate + 3.0 - 2.0 * np.clip((y + 10) / 40, 0, 1)
-        wide = np.interp(z, (24, 30, 40, 50, 58, 66), (11.5, 12.5, 12.5, 8.5, 5.5, 3.0)) * np.interp(
-            y, (-30, -18, -6, 36), (0.55, 0.75, 1.0, 1.05)
+        wide = np.interp(z, (24, 30, 40, 50, 58, 66), (11.5, 12.5, 12.0, 8.5, 5.5, 3.0)) * np.interp(
+            y, (-30, -18, -6, 36), (0.45, 0.65, 1.0, 1.05)
         )
         roof = np.interp(y, (-30, -20, -8, 22, 40), (44, 54, 66, 66, 52))
         room = np.minimum(np.minimum(wide - x, z - floor), np.minimum(roof - z, np.minimum(y + 27, 44 - y)))
         size = plan.turbinate
-        shells = (
-            Rod((9.0, -8, 37), (9.0, 32, 37), 4.3 * size, 3.6 * size, (0.85, 1, 1.25)),
-            Rod((6.0, 2, 50), (6.5, 30, 50), 3.0 * size, 2.6 * size, (0.8, 1, 1.4)),
-            Rod((4.6, 14, 59), (4.6, 30, 58), 1.6 * size, 1.4 * size, (0.8, 1, 1.5)),
-        )
         folded = np.stack([x, y, z])
-        for shell in shells:
-            room = np.minimum(room, -shell.depth(folded))
+        for turbinate in TURBINATES:
+            room = np.minimum(room, 1 - size - turbinate.depth(folded))
         return room
 
     def septum(p: Array) -> Array:
         return p[0] - plan.septum * np.sin(np.clip((p[2] - 28) / 34, 0, 1) * np.pi)
 
     field = frame.evaluate((-18, -32, 20), (18, 48, 72), air)
-    plane = septum(frame.points)
-    return np.minimum(field, np.abs(plane) - 1.4), plane
+    plane = septum(frame.points) + 0.7 * frame.lattice.long[2]
+    return np.minimum(field + 0.3 * frame.lattice.rough, np.abs(plane) - 1.3), plane
 
 
 def _palate(frame: Frame, along: Array, side: Array, ridge: Ridge, plan: JawPlan) -> Array:
@@ -243,7 +254,9 @@ def _basal_bone(frame: Frame, along: Array, side: Array, ridge: Ridge, plan: Jaw
     """Depth in the bone between the ridge of the upper jaw, the floor of the nose and the sinuses."""
     apex, z = float(ridge.apex_z.mean()), frame.lattice.points[2]
     height = np.minimum(z - (apex - 6), (plan.vault + plan.palate + 4 - frame.points[2]) * frame.scale)
-    across = np.minimum(5.5, 6.5 - np.abs(side + 2.0))
+    # The face of the jaw is hollow between the root tips and the floor of the nose.
+    hollow = 2.5 * np.clip((z - (apex - 3)) / 8, 0, 1)
+    across = np.minimum(5.5, np.minimum(4.5 - hollow - side, side + 8.5))
     return np.asarray(np.minimum(np.minimum(height, across), ridge.ends(along)))
 
 

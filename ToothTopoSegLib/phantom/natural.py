@@ -21,7 +21,7 @@ from ToothTopoSegLib.phantom.fields import OUTSIDE, Box, Frame, Grain, Lattice, 
 from ToothTopoSegLib.phantom.head import AIR, CORTICAL, FAT, METAL, MUSCLE, SOFT, TITANIUM, TRABECULAR, Pose
 from ToothTopoSegLib.phantom.jaws import JawPlan, Jaws, draw_jaw_plan, make_jaws
 from ToothTopoSegLib.phantom.ridge import ToothSocket, draw_sockets
-from ToothTopoSegLib.phantom.skull import EYE, Skull, SkullPlan, draw_skull_plan, make_skull
+from ToothTopoSegLib.phantom.skull import Skull, SkullPlan, draw_skull_plan, make_skull
 from ToothTopoSegLib.phantom.soft_tissue import SoftPlan, SoftTissue, draw_soft_plan, make_soft_tissue
 from ToothTopoSegLib.phantom.tooth import tooth_distance
 
@@ -49,7 +49,7 @@ class HeadPlan:
     sockets: tuple[ToothSocket, ...]
     restorations: tuple[appliances.Restoration, ...]
     bend: Wave
-    uneven: Wave
+    rough: Wave
     fine: Grain
     coarse: Grain
     cortex: tuple[float, float]
@@ -71,11 +71,11 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         sockets=draw_sockets(dentition.teeth, rng),
         restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, rng),
         bend=Wave.draw(rng, 28.0, 3),
-        uneven=Wave.draw(rng, 9.0, 1, 30),
+        rough=Wave.draw(rng, 9.0, 1, 30),
         fine=Grain.draw(rng, float(rng.uniform(0.9, 1.4))),
         coarse=Grain.draw(rng, float(rng.uniform(1.8, 3.0))),
-        cortex=(float(rng.uniform(0.6, 1.5)), float(rng.uniform(1.2, 2.6))),
-        marrow=float(rng.uniform(-0.3, 1.2)),
+        cortex=(float(rng.uniform(0.6, 1.5)), float(rng.uniform(1.6, 3.4))),
+        marrow=float(rng.uniform(0.2, 1.8)),
         wire=float(rng.uniform(0.2, 0.32)),
         retainers=(bool(rng.random() < 0.04), bool(rng.random() < 0.08)),
         seed=int(rng.integers(2**31)),
@@ -90,7 +90,8 @@ class TeethLayer:
     """Teeth, sockets and appliances on the grid, arrays (z, y, x).
 
     ``tissue`` is NOTHING where there is none; ``label`` FDI numbers; ``distance`` mm to the nearest tooth; ``near``
-    LIGAMENT, LAMINA or BARE; ``process`` depth (mm) in the bone that envelops roots and ``jaw`` whose it is.
+    LIGAMENT, LAMINA or BARE; ``process`` depth (mm) in the bone that envelops roots and ``jaw`` whose it is. Nothing
+    lies outside of the box ``extent``.
     """
 
     tissue: Array
@@ -99,9 +100,10 @@ class TeethLayer:
     near: Array
     process: Array
     jaw: Array
+    extent: Box
 
     @staticmethod
-    def empty(shape: tuple[int, int, int]) -> TeethLayer:
+    def empty(shape: tuple[int, int, int], extent: Box) -> TeethLayer:
         return TeethLayer(
             np.full(shape, NOTHING, np.uint8),
             np.zeros(shape, np.uint8),
@@ -109,6 +111,7 @@ class TeethLayer:
             np.zeros(shape, np.uint8),
             np.full(shape, OUTSIDE, np.float32),
             np.zeros(shape, np.uint8),
+            extent,
         )
 
 
@@ -123,7 +126,7 @@ def _local(tooth: PlacedTooth, points: Array) -> Array:
     """Points (3, z, y, x) in the frame of a tooth."""
     axes = tooth.axes.astype(np.float32)
     moved = np.tensordot(axes, points, 1)
-    moved -= np.float32(tooth.axes @ tooth.cervix)[:, None, None, None]
+    moved -= (tooth.axes @ tooth.cervix).astype(np.float32)[:, None, None, None]
     return np.asarray(moved)
 
 
@@ -139,7 +142,9 @@ def _paint_tooth(
     distance = fields[0].astype(np.float32)
     nearest = layer.distance[box]
     own = (distance < 0) & (distance < nearest)
-    layer.tissue[box][own] = appliances.restored(tooth, how, local[:, own], tuple(f[own] for f in fields))
+    layer.tissue[box][own] = appliances.restored(
+        tooth, how, local[:, own], (distance[own], fields[1][own], fields[2][own])
+    )
     layer.label[box][own] = tooth.fdi
     _paint_socket(layer, box, tooth, socket, local, distance, nearest)
     np.minimum(nearest, distance, out=nearest)
@@ -204,7 +209,11 @@ def _paint_line(layer: TeethLayer, lattice: Lattice, line: Array, radius: float,
 
 def _make_teeth(plan: HeadPlan, lattice: Lattice) -> TeethLayer:
     """All teeth, sockets and appliances of a head on the grid."""
-    layer, d = TeethLayer.empty(lattice.shape), plan.dentition
+    d = plan.dentition
+    extent: Box = (slice(0, 0),) * 3
+    for tooth in d.teeth + d.gone:
+        extent = _hull(extent, _tooth_box(tooth, lattice))
+    layer = TeethLayer.empty(lattice.shape, extent)
     for tooth, socket, how in zip(d.teeth, plan.sockets, plan.restorations, strict=False):
         _paint_tooth(layer, lattice, tooth, socket, how)
     for tooth, how in zip(d.gone, plan.restorations[len(d.teeth) :], strict=True):
@@ -228,7 +237,7 @@ class Structures:
     jaws: Jaws
     skull: Skull
     soft: SoftTissue
-    eye: Array
+    gum: Array
     cortex: Array
 
 
@@ -237,20 +246,18 @@ def _make_structures(plan: HeadPlan, lattice: Lattice) -> Structures:
     d, rng = plan.dentition, np.random.default_rng(plan.seed)
     frame = Frame.of(lattice, (d.upper.middle, d.upper.front + 20 * plan.scale, d.gap / 2), plan.scale)
     jaws = make_jaws(frame, d, plan.sockets, plan.jaws, rng)
-    skull = make_skull(frame, plan.skull, plan.uneven)
+    skull = make_skull(frame, plan.skull)
     soft = make_soft_tissue(frame, skull.cavity, jaws.upper_at[1], d.gap, plan.soft)
-    eye = frame.empty()
-    frame.join(eye, (EYE,))
+    gum = np.minimum(np.maximum(jaws.lower, jaws.upper) + plan.soft.gum, -1 - np.maximum(jaws.nose, jaws.sinus))
     # Compact bone is thin at the alveolus and thick at the lower border.
-    low = np.clip(-(frame.points[2] + 10) / 20, 0, 1)
-    uneven = 1 + 0.25 * plan.uneven.at(frame.points)[0]
-    cortex = uneven * (0.6 + (plan.cortex[1] - 0.6) * low)
-    return Structures(jaws, skull, soft, eye, cortex.astype(np.float32))
+    low = np.clip(-(frame.points[2] + 8) / 18, 0, 1)
+    cortex = (1 + 0.2 * lattice.rough) * (0.7 + (plan.cortex[1] - 0.7) * low)
+    return Structures(jaws, skull.within(soft.skin - 1.5), soft, gum, cortex.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
-class _Slab:
-    """Some slices of the grid while they are painted."""
+class _Window:
+    """A box of the grid while it is painted; ``tissue`` and ``label`` are views of the whole maps."""
 
     lattice: Lattice
     plan: HeadPlan
@@ -258,15 +265,34 @@ class _Slab:
     tissue: Array
     label: Array
 
+    def part(self, box: Box) -> _Window:
+        """A box of the grid within this one."""
+        inner = tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(box, self.box, strict=True))
+        return _Window(self.lattice, self.plan, box, self.tissue[inner], self.label[inner])
+
+    def around(self, field: Array, above: float) -> _Window:
+        """The part in which a field of the lattice can exceed ``above``; it may be empty."""
+        return self.part(self.lattice.support(field, above, self.box))
+
+    @property
+    def is_empty(self) -> bool:
+        return is_empty(self.box)
+
     def at(self, field: Array) -> Array:
-        """A field of the lattice on the voxels of the slab."""
+        """A field of the lattice on the voxels of the window."""
         return self.lattice.fine(field, self.box)
 
     def paint(self, where: Array, tissue: int) -> None:
-        np.putmask(self.tissue, where, tissue)
+        self.tissue[where] = tissue
+
+    def fill(self, field: Array, tissue: int, above: float = 0.0) -> None:
+        """Paint where a field exceeds ``above``."""
+        part = self.around(field, above)
+        if not part.is_empty:
+            part.paint(part.at(field) > above, tissue)
 
     def texture(self, where: Array, grain: Grain) -> Array:
-        """Noise of the head at some voxels of the slab."""
+        """Noise of the head at some voxels of the window."""
         turn, centre = np.asarray(self.lattice.pose.rotation), self.lattice.pose.centre
         index = [i.astype(np.float32) for i in np.nonzero(where)]
         mm = [
@@ -276,90 +302,117 @@ class _Slab:
         points = [turn[k, 0] * mm[2] + turn[k, 1] * mm[1] + turn[k, 2] * mm[0] + centre[k] for k in range(3)]
         return grain.at(points[0], points[1], points[2])
 
-    def paint_bone(self, depth: Array, cortex: Array | float, marrow: float, coarse: bool = False) -> None:
+    def paint_bone(self, depth: Array, cortex: Array | float, grain: Grain) -> None:
         """Bone where ``depth`` is positive: compact outside, spongy with marrow spaces inside."""
         inside = depth > 0
         self.paint(inside, CORTICAL)
         spongy = inside & (depth > cortex)
-        noise = self.texture(spongy, self.plan.coarse if coarse else self.plan.fine)
-        self.tissue[spongy] = np.where(noise > marrow, FAT, TRABECULAR)
+        noise = self.texture(spongy, grain)
+        self.tissue[spongy] = np.where(noise > self.plan.marrow, FAT, TRABECULAR)
 
 
-def _paint_soft(slab: _Slab, s: Structures) -> None:
+def _paint_soft(window: _Window, soft: SoftTissue) -> None:
     """Skin, fat, muscles, mouth and throat."""
-    plan, soft = slab.plan.soft, s.soft
-    skin = slab.at(soft.skin)
-    slab.paint(skin > 0, SOFT)
-    slab.paint((skin > 1.8) & (skin < 1.8 + plan.fat), FAT)
-    inner = skin > 1.8 + 0.5 * plan.fat
-    slab.paint((slab.at(soft.fat) > 0) & inner, FAT)
-    slab.paint((slab.at(soft.gland) > 0) & inner, SOFT)
-    slab.paint((slab.at(soft.muscle) > 0) & inner, MUSCLE)
-    slab.paint((slab.at(soft.throat) > 0) | (slab.at(soft.mouth) > 0), AIR)
+    window.fill(soft.skin, SOFT)
+    for field, tissue in ((soft.fat, FAT), (soft.gland, SOFT), (soft.muscle, MUSCLE), (soft.air, AIR)):
+        window.fill(field, tissue)
 
 
-def _paint_skull(slab: _Slab, s: Structures) -> None:
+def _paint_skull(window: _Window, skull: Skull) -> None:
     """Brain, orbits, skull, spine and their air cells."""
-    plan, skull = slab.plan, s.skull
-    cavity, orbit = slab.at(skull.cavity), slab.at(skull.orbit)
-    inside = slab.at(s.soft.skin) > 1.5
-    slab.paint(cavity > 0, SOFT)
-    slab.paint((orbit > 0) & inside, FAT)
-    slab.paint((slab.at(s.eye) > 0) & inside, SOFT)
-    slab.paint_bone(np.minimum(slab.at(skull.shell), -cavity), plan.skull.table, plan.marrow)
-    bone = slab.at(skull.bone)
-    slab.paint_bone(np.where(inside, bone, -1), 1.0 + 0.3 * plan.cortex[0], plan.marrow)
-    spongy = (slab.at(skull.spongy) > 0) & (np.maximum(bone, slab.at(skull.shell)) > 1.0)
-    noise = slab.texture(spongy, plan.coarse)
-    slab.tissue[spongy] = np.where(noise > 0.9 - 1.4 * plan.skull.cells, AIR, CORTICAL)
-    slab.paint((slab.at(skull.cells) > 0.4) & (cavity < 0), AIR)
+    plan = window.plan
+    for field, tissue in ((skull.cavity, SOFT), (skull.orbit, FAT), (skull.eye, SOFT)):
+        window.fill(field, tissue)
+    part = window.around(np.minimum(skull.shell, 1.5 - skull.cavity), 0.0)
+    if not part.is_empty:
+        shell = np.minimum(part.at(skull.shell), -part.at(skull.cavity))
+        part.paint_bone(shell, plan.skull.table, plan.fine)
+    part = window.around(skull.bone, 0.0)
+    if not part.is_empty:
+        part.paint_bone(part.at(skull.bone), 1.0 + 0.3 * plan.cortex[0], plan.fine)
+    part = window.around(skull.spongy, 0.0)
+    if not part.is_empty:
+        spongy = part.at(skull.spongy) > 0
+        noise = part.texture(spongy, plan.coarse)
+        part.tissue[spongy] = np.where(noise > 0.9 - 1.4 * plan.skull.cells, AIR, CORTICAL)
+    window.fill(skull.cells, AIR, 0.4)
 
 
-def _paint_nose(slab: _Slab, s: Structures) -> None:
+def _paint_cavities(window: _Window, jaws: Jaws) -> None:
     """Nasal cavity and sinuses with their mucosa."""
-    plan, jaws = slab.plan.jaws, s.jaws
-    sinus, nose = slab.at(jaws.sinus), slab.at(jaws.nose)
-    slab.paint((sinus > 0) | (nose > 0), SOFT)
-    slab.paint(nose > 0.6, AIR)
-    plane = slab.at(jaws.septum)
-    for side, filled in zip((-1, 1), plan.filled, strict=True):
-        if not filled:
-            slab.paint((sinus > plan.lining) & (plane * side > 0), AIR)
+    plan = window.plan.jaws
+    window.fill(jaws.nose, SOFT)
+    window.fill(jaws.nose, AIR, 0.6)
+    window.fill(jaws.sinus, SOFT)
+    part = window.around(jaws.sinus, plan.lining)
+    if not part.is_empty and not all(plan.filled):
+        left = part.at(jaws.septum) > 0
+        closed = left if plan.filled[1] else ~left if plan.filled[0] else False
+        part.paint((part.at(jaws.sinus) > plan.lining) & ~np.broadcast_to(closed, left.shape), AIR)
 
 
-def _paint_jaws(slab: _Slab, s: Structures, teeth: TeethLayer) -> None:
+def _hull(first: Box, second: Box) -> Box:
+    """The least box around two boxes, of which one may be empty."""
+    if is_empty(first) or is_empty(second):
+        return second if is_empty(first) else first
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+
+
+def _overlap(first: Box, second: Box) -> Box:
+    """What two boxes share."""
+    pairs = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True)]
+    return tuple(slice(a, max(a, b)) for a, b in pairs)
+
+
+def _paint_jaws(window: _Window, s: Structures, teeth: TeethLayer) -> None:
     """Gum, both jaws and the sockets of their teeth."""
-    plan, box = slab.plan, slab.box
-    process, jaw, near = teeth.process[box], teeth.jaw[box], teeth.near[box]
-    lower, upper = slab.at(s.jaws.lower), slab.at(s.jaws.upper)
-    canal = np.hypot(*(slab.at(c) for c in s.jaws.canal))
-    free = near != BARE
-    for depth, value, cortex in ((upper, UPPER_JAW, plan.cortex[0]), (lower, LOWER_JAW, slab.at(s.cortex))):
-        own = np.where(jaw == value, process, OUTSIDE)
-        bone = np.where(free, np.maximum(depth, own), OUTSIDE)
-        gum = np.maximum(depth, own) > -plan.soft.gum
-        slab.paint(gum & (slab.tissue == AIR) & (slab.at(s.jaws.nose) < -1) & (slab.at(s.jaws.sinus) < -1), SOFT)
-        slab.paint_bone(bone, cortex, plan.marrow, coarse=value == LOWER_JAW)
-        np.putmask(slab.label, bone > 0, value)
-        if value == LOWER_JAW:
-            radius = plan.jaws.canal
-            slab.paint((bone > 0.2) & (canal < radius + 0.6), CORTICAL)
-            slab.paint((bone > -0.5) & (canal < radius), SOFT)
-    bony = slab.label > 0
-    slab.paint(bony & (near == LAMINA), CORTICAL)
+    near_bone = window.lattice.support(s.gum, 0.0, window.box)
+    part = window.part(_hull(near_bone, _overlap(window.box, teeth.extent)))
+    if part.is_empty:
+        return
+    plan, process = part.plan, teeth.process[part.box]
+    part.paint((part.tissue == AIR) & ((part.at(s.gum) > 0) | (process > -plan.soft.gum)), SOFT)
+    free, jaw = teeth.near[part.box] != BARE, teeth.jaw[part.box]
+    for field, value, cortex, grain in (
+        (s.jaws.upper, UPPER_JAW, plan.cortex[0], plan.fine),
+        (s.jaws.lower, LOWER_JAW, part.at(s.cortex), plan.coarse),
+    ):
+        depth = np.maximum(part.at(field), np.where(jaw == value, process, OUTSIDE))
+        bone = np.where(free, depth, OUTSIDE)
+        part.paint_bone(bone, cortex, grain)
+        part.label[bone > 0] = value
+    _paint_canal(part, s.jaws)
+    _paint_sockets(part, teeth.near[part.box])
+
+
+def _paint_canal(window: _Window, jaws: Jaws) -> None:
+    """The canal of the mandible with its wall; it belongs to the jaw, and opens at the mental foramen."""
+    way = np.hypot(*(window.at(c) for c in jaws.canal))
+    bone = window.at(jaws.lower)
+    radius = window.plan.jaws.canal
+    window.paint((bone > 0.2) & (way < radius + 0.6), CORTICAL)
+    window.paint((bone > -0.5) & (way < radius), SOFT)
+
+
+def _paint_sockets(window: _Window, near: Array) -> None:
+    """Lamina dura where there is bone, and the gap around every root."""
+    window.paint((window.label > 0) & (near == LAMINA), CORTICAL)
     ligament = near == LIGAMENT
-    slab.paint(ligament, SOFT)
-    slab.label[ligament] = 0
+    window.paint(ligament, SOFT)
+    window.label[ligament] = 0
 
 
-def _paint_teeth(slab: _Slab, teeth: TeethLayer) -> None:
+def _paint_teeth(window: _Window, teeth: TeethLayer) -> None:
     """Air beside crowns, then the teeth themselves and what is fixed to them."""
-    tissue, label = teeth.tissue[slab.box], teeth.label[slab.box]
-    film = (teeth.distance[slab.box] < slab.plan.soft.film) & (teeth.near[slab.box] == 0) & (slab.label == 0)
-    slab.paint(film & (slab.tissue != CORTICAL), AIR)
+    window = window.part(_overlap(window.box, teeth.extent))
+    if window.is_empty:
+        return
+    tissue, label = teeth.tissue[window.box], teeth.label[window.box]
+    film = (teeth.distance[window.box] < window.plan.soft.film) & (teeth.near[window.box] == 0) & (window.label == 0)
+    window.paint(film & (teeth.process[window.box] < -window.plan.soft.gum), AIR)
     there = tissue != NOTHING
-    slab.tissue[there] = tissue[there]
-    slab.label[there] = label[there]
+    window.tissue[there] = tissue[there]
+    window.label[there] = label[there]
 
 
 def render_natural(
@@ -372,17 +425,17 @@ def render_natural(
 ) -> tuple[Array, Array]:
     """Tissue and label maps, both uint8 (z, y, x), of a natural head on a grid with ``spacing`` (z, y, x) in mm."""
     plan = draw_head(dentition, rng)
-    lattice = make_lattice(shape, np.asarray(spacing, np.float32), pose, warp, plan.bend)
+    lattice = make_lattice(shape, np.asarray(spacing, np.float32), pose, warp, plan.bend, plan.rough)
     teeth = _make_teeth(plan, lattice)
     structures = _make_structures(plan, lattice)
     tissue, label = np.full(shape, AIR, np.uint8), np.zeros(shape, np.uint8)
     thick = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
     for start in range(0, shape[0], thick):
         box = (slice(start, min(start + thick, shape[0])), slice(0, shape[1]), slice(0, shape[2]))
-        slab = _Slab(lattice, plan, box, tissue[box], label[box])
-        _paint_soft(slab, structures)
-        _paint_skull(slab, structures)
-        _paint_nose(slab, structures)
+        slab = _Window(lattice, plan, box, tissue[box], label[box])
+        _paint_soft(slab, structures.soft)
+        _paint_skull(slab, structures.skull)
+        _paint_cavities(slab, structures.jaws)
         _paint_jaws(slab, structures, teeth)
         _paint_teeth(slab, teeth)
     return tissue, label

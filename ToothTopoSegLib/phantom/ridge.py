@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.fdi import is_upper
 from ToothTopoSegLib.phantom.arch import PlacedTooth
+from ToothTopoSegLib.phantom.fields import smooth_min
 
 Array = NDArray[Any]
 
@@ -139,7 +140,7 @@ class Ridge:
         half = self.apex_half[index] * (1 - t) + crest_half * t
         over = np.maximum(np.maximum(up * z - top, bottom - up * z), 0)
         section = half - np.hypot(side - middle, over)
-        return np.minimum(section, self.ends(along)).astype(np.float32)
+        return smooth_min(section, self.ends(along), 5.0).astype(np.float32)
 
 
 def _stands(tooth: PlacedTooth, curve: Curve) -> tuple[float, float, float]:
@@ -163,7 +164,7 @@ def make_ridge(
     up = -1 if upper else 1
     healed, thinner = float(rng.uniform(2, 7)), float(rng.uniform(0.55, 0.85))
     extra = float(rng.uniform(0.2, 1.0))
-    rows = []
+    rows: list[tuple[float, ...]] = []
     pairs = [(t, s, False) for t, s in zip(teeth, sockets, strict=True) if t.erupted]
     pairs += [(t, sockets[0] if sockets else _bare_socket(), True) for t in gone]
     for tooth, socket, lost in pairs:

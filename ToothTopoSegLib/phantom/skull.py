@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, Shape, Wave, smooth_max
+from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, Shape, smooth_min
+from ToothTopoSegLib.phantom.jaws import TURBINATE_BONES
 
 Array = NDArray[Any]
 
@@ -93,7 +94,12 @@ EYE = Ball((31, -9, 61), (11.5, 11.5, 11.5))
 
 @dataclass(frozen=True)
 class SkullPlan:
-    """The random part of a skull, mm: radii of the cranial cavity, bone thickness, frontal sinus, sizes of air cells."""
+    """The random part of a skull, mm.
+
+    ``cavity`` are the radii of the cranial cavity, ``table``, ``thick`` and ``base`` the thickness of its tables and of
+    all the bone around and below it, ``frontal`` the half axes of the frontal sinus, ``cells`` how airy the mastoid is
+    (0 to 1), ``spine`` how far the neck bends to the left and backwards.
+    """
 
     cavity: tuple[float, float, float]
     table: float
@@ -122,7 +128,7 @@ def draw_skull_plan(rng: np.random.Generator) -> SkullPlan:
 @dataclass(frozen=True, eq=False)
 class Skull:
     """Depth fields, mm: ``bone`` of all kinds, cranial ``cavity``, its bony ``shell``, ``orbit``, ``cells`` with air,
-    and ``spongy`` temporal bone that holds the mastoid's cells."""
+    ``spongy`` temporal bone that holds the mastoid's cells, and ``eye``."""
 
     bone: Array
     cavity: Array
@@ -130,6 +136,12 @@ class Skull:
     orbit: Array
     cells: Array
     spongy: Array
+    eye: Array
+
+    def within(self, head: Array) -> Skull:
+        """The skull cut to what lies inside of ``head`` (depth in mm)."""
+        bone, orbit, eye = (np.minimum(field, head) for field in (self.bone, self.orbit, self.eye))
+        return Skull(bone, self.cavity, self.shell, orbit, self.cells, self.spongy, eye)
 
 
 def _floor(p: Array) -> Array:
@@ -147,16 +159,18 @@ def _floor(p: Array) -> Array:
     return np.asarray(anterior * (1 - front) + front * (middle * (1 - back) + posterior * back))
 
 
-def make_skull(frame: Frame, plan: SkullPlan, wave: Wave) -> Skull:
-    """The skull on the lattice of ``frame``; ``wave`` makes its shell uneven."""
+def make_skull(frame: Frame, plan: SkullPlan) -> Skull:
+    """The skull on the lattice of ``frame``."""
     rx, ry, rz = plan.cavity
     dome = Ball((0, -17 + plan.thick + ry, 84), (rx, ry, rz), 2.2)
     vault = dome.depth(frame.points) * np.float32(frame.scale)
-    cavity = -smooth_max(-vault, -(frame.points[2] - _floor(frame.points)) * np.float32(0.8 * frame.scale), 4.0)
-    uneven = np.float32(1) + np.float32(0.18) * wave.at(frame.points)[0]
+    rough, long = frame.lattice.rough, frame.lattice.long[0]
+    above = (frame.points[2] - _floor(frame.points)) * np.float32(0.8 * frame.scale) + 1.2 * rough
+    cavity = smooth_min(vault, above, 4.0)
     high = np.clip((frame.points[2] - 64) / 14, 0, 1)
-    shell = cavity + uneven * (plan.base + (plan.thick - plan.base) * high).astype(np.float32)
-    bone, orbit, cells, spongy = (frame.empty() for _ in range(4))
+    uneven = np.maximum(1 + 0.15 * long + 0.06 * rough, 0.4)
+    shell = (cavity + uneven * (plan.base + (plan.thick - plan.base) * high)).astype(np.float32)
+    bone, orbit, cells, spongy, eye = (frame.empty() for _ in range(5))
     for shapes, both in ((FACE, True), (BASE, True), (MIDDLE, False)):
         frame.join(bone, shapes, both, smooth=2.0)
     frame.join(orbit, ORBIT, smooth=4.0)
@@ -164,10 +178,13 @@ def make_skull(frame: Frame, plan: SkullPlan, wave: Wave) -> Skull:
     fx, fy, fz = plan.frontal
     frame.join(cells, (Ball((0.7 * fx, -16, 74 + 0.7 * fz), (fx, fy, fz), 2.5),))
     frame.join(spongy, (Ball((49, 77, 33), (8, 10.5, 14.5)), Ball((46, 68, 49), (9, 7, 5))))
-    bone = np.maximum(bone, _walls(frame, orbit, cells))
-    spine = _spine(frame, plan)
-    bone = np.maximum(bone, spine)
-    return Skull(np.minimum(bone, -cavity), cavity, shell, orbit, cells, spongy)
+    frame.join(eye, (EYE,))
+    frame.join(bone, TURBINATE_BONES)
+    bone = np.minimum(np.maximum(np.maximum(bone, _walls(frame, orbit, cells)), _spine(frame, plan)), -cavity)
+    spongy = np.minimum(spongy, np.maximum(bone, shell) - 1)
+    cells = np.minimum(cells, -cavity)
+    frame.join(cells, (EAR_CANAL,))
+    return Skull(bone, cavity, shell, orbit, cells, spongy, eye)
 
 
 def _walls(frame: Frame, orbit: Array, cells: Array) -> Array:

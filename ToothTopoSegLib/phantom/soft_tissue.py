@@ -85,8 +85,7 @@ class SoftTissue:
     muscle: Array
     fat: Array
     gland: Array
-    throat: Array
-    mouth: Array
+    air: Array
 
 
 # Outline of the face at heights z: front (y), half width and back (y) of the head, mm.
@@ -162,6 +161,8 @@ def make_soft_tissue(frame: Frame, cavity: Array, side: Array, gap: float, plan:
     soft_palate = frame.empty()
     frame.join(soft_palate, (Rod((0, 28, 25), (0, 40, 8), plan.palate, 2.2, (3, 1, 1)),), both_sides=False)
     muscle = np.maximum(muscle, soft_palate)
-    throat, mouth = np.minimum(throat, -soft_palate), np.minimum(mouth, -soft_palate)
-    # Air ends where the skin does only at lips and nostrils.
-    return SoftTissue(skin, muscle, fat, gland, throat, mouth)
+    air = np.minimum(np.maximum(throat, mouth), -soft_palate)
+    inner = skin - 1.8 - 0.5 * plan.fat
+    layer = np.minimum(skin - 1.8, 1.8 + plan.fat - skin)
+    muscle, fat, gland = (np.minimum(field, inner) for field in (muscle, fat, gland))
+    return SoftTissue(skin, muscle, np.maximum(fat, layer), gland, air)
