@@ -29,13 +29,15 @@ GONION = (41.5, 33.0)
 class Jaws:
     """Depth fields on the lattice, mm: bone of both jaws, sinus and nasal air, and the canal of the mandible.
 
-    ``canal`` holds two components, across and along height, of the way to the axis of the canal, ``septum`` the
-    distance to the plane of the nose's septum; ``lower_at`` and ``upper_at`` are arc length and side on the ``curves``.
+    ``wall`` is how far inside a point lies of where the sinuses have walls of their own, ``septum`` the distance to the
+    plane of the nose's septum; ``canal`` holds two components, across and along height, of the way to the axis of the
+    canal; ``lower_at`` and ``upper_at`` are arc length and side on the ``curves``.
     """
 
     lower: Array
     upper: Array
     sinus: Array
+    wall: Array
     nose: Array
     septum: Array
     canal: Array
@@ -50,8 +52,8 @@ class JawPlan:
 
     ``height`` is the height of the chin below the bite, ``thick`` and ``ramus`` factors of the mandible's thickness and
     coronoid process, ``vault`` and ``palate`` height and thickness of the palate, ``sinus`` the half axes of the
-    maxillary sinuses and ``sinus_floor`` how far down they reach, ``lining`` the thickness of their mucosa, ``canal``
-    the radius of the mandibular canal and ``foramen`` the arc length of its end.
+    maxillary sinuses and ``sinus_floor`` how far down they reach, ``lining`` and ``wall`` the thickness of their mucosa
+    and bone, ``canal`` the radius of the mandibular canal and ``foramen`` the arc length of its end.
     """
 
     height: float
@@ -63,6 +65,7 @@ class JawPlan:
     sinus: tuple[float, float, float]
     sinus_floor: float
     lining: float
+    wall: float
     filled: tuple[bool, bool]
     septum: float
     turbinate: float
@@ -82,9 +85,10 @@ def draw_jaw_plan(rng: np.random.Generator) -> JawPlan:
         sinus=(float(rng.uniform(8, 13)), float(rng.uniform(13, 18)), float(rng.uniform(9, 16))),
         sinus_floor=float(rng.uniform(17, 30)),
         lining=float(rng.uniform(0.3, 1.2) if rng.random() < 0.7 else rng.uniform(1.2, 6)),
+        wall=float(rng.uniform(0.7, 1.4)),
         filled=(bool(rng.random() < 0.06), bool(rng.random() < 0.06)),
         septum=float(rng.normal(0, 1.8)),
-        turbinate=float(rng.uniform(0.4, 1.5)),
+        turbinate=float(rng.uniform(0.7, 2.0)),
         canal=float(rng.uniform(0.9, 1.6)),
         foramen=float(rng.uniform(25, 31)),
     )
@@ -159,9 +163,9 @@ def _mandible(frame: Frame, curve: Curve, ridge: Ridge, d: Dentition, plan: JawP
     plate = _polygon_depth(s, low, _outline(plan, condyle))
     body = np.clip(1 - (s - 40) / 22, 0, 1)
     deep = np.clip(-(low + 16) / (plan.height - 16), 0, 1)
-    half = plan.thick * (3.3 + body * (1.6 + 1.4 * deep)) + 0.8 * np.clip((s - 84) / 8, 0, 1)
     chin = np.exp(-((s / 13) ** 2))
-    middle = body * (deep * (plan.chin * chin + 5.0 * (1 - chin) * np.clip(s / 30, 0, 1)) - 1.0)
+    half = plan.thick * (3.1 + body * (1.0 + deep * (0.9 + 1.3 * chin))) + 0.8 * np.clip((s - 84) / 8, 0, 1)
+    middle = body * (deep * (plan.chin * chin + 6.0 * (1 - chin) * np.clip(s / 30, 0, 1)) - 0.6)
     half = half + 0.5 * frame.lattice.rough
     depth = smooth_min(half - np.abs(side / frame.scale - middle), plate, 6.0) * np.float32(frame.scale)
     frame.join(depth, (Ball(CONDYLE, (9.5, 4.4, 4.6)), Rod((43, 52, 28), CONDYLE, 3.0, 4.2)), smooth=2.0)
@@ -199,9 +203,9 @@ def _sinuses(frame: Frame, plan: JawPlan) -> Array:
 
 
 TURBINATES = (
-    Rod((8.6, -6, 36.5), (8.6, 33, 36.5), 4.4, 3.9, (0.95, 1, 1.45)),
+    Rod((7.3, -8, 36.5), (7.6, 34, 36.5), 4.0, 3.9, (0.95, 1, 1.6)),
     Rod((12.0, -4, 40), (12.0, 32, 40), 2.0, 2.0),
-    Rod((5.4, 0, 49.5), (5.8, 31, 49.5), 2.7, 2.6, (0.9, 1, 2.0)),
+    Rod((5.2, -2, 50), (5.6, 32, 50), 2.7, 2.6, (0.9, 1, 2.2)),
     Rod((4.2, 12, 60), (4.2, 30, 58), 1.3, 1.3, (0.9, 1, 2.0)),
 )
 TURBINATE_BONES = (
@@ -245,7 +249,7 @@ def _palate(frame: Frame, along: Array, side: Array, ridge: Ridge, plan: JawPlan
     face = crest + (vault - crest) * (1 - np.exp(-into / np.float32(4.5)))
     face = np.minimum(face, vault)
     y = frame.points[1]
-    thick = plan.palate + 1.5 * np.exp(-((frame.points[0] / 4) ** 2)) + 3.0 * np.clip(-(y + 4) / 10, 0, 1)
+    thick = plan.palate + 1.5 * np.exp(-((frame.points[0] / 4) ** 2)) + 3.0 * np.clip(-(y + 6) / 10, 0, 1)
     plate = np.minimum(z - face, vault + thick - z)
     return np.asarray(np.minimum(plate, np.minimum(30 - y, 1.0 - side)))
 
@@ -253,10 +257,10 @@ def _palate(frame: Frame, along: Array, side: Array, ridge: Ridge, plan: JawPlan
 def _basal_bone(frame: Frame, along: Array, side: Array, ridge: Ridge, plan: JawPlan) -> Array:
     """Depth in the bone between the ridge of the upper jaw, the floor of the nose and the sinuses."""
     apex, z = float(ridge.apex_z.mean()), frame.lattice.points[2]
-    height = np.minimum(z - (apex - 6), (plan.vault + plan.palate + 4 - frame.points[2]) * frame.scale)
+    height = np.minimum(z - (apex - 2), (plan.vault + plan.palate + 4 - frame.points[2]) * frame.scale)
     # The face of the jaw is hollow between the root tips and the floor of the nose.
-    hollow = 2.5 * np.clip((z - (apex - 3)) / 8, 0, 1)
-    across = np.minimum(5.5, np.minimum(4.5 - hollow - side, side + 8.5))
+    hollow = 3.0 * np.clip((z - (apex - 3)) / 8, 0, 1)
+    across = np.minimum(4.0, np.minimum(2.0 - hollow - side, side + 7.5))
     return np.asarray(np.minimum(np.minimum(height, across), ridge.ends(along)))
 
 
@@ -273,13 +277,11 @@ def _maxilla(frame: Frame, along: Array, side: Array, ridge: Ridge, cavities: Ar
     """Depth in the bone of the maxilla; ``cavities`` are the depths in its sinuses and in the nose."""
     x, y, z = frame.points
     plate = _palate(frame, along, side, ridge, plan)
-    bone = smooth_max(ridge.depth(along, side, frame.lattice.points[2]), plate, 3.0)
-    bone = smooth_max(bone, _basal_bone(frame, along, side, ridge, plan), 3.0)
-    within = np.minimum(50 - z, np.minimum(36 - y, y + 24))
-    bone = np.maximum(bone, np.minimum(cavities[0] + 1.3 + 0.7 * np.clip((30 - z) / 10, 0, 1), within))
+    bone = smooth_max(ridge.depth(along, side, frame.lattice.points[2]), plate, 2.0)
+    bone = smooth_max(bone, _basal_bone(frame, along, side, ridge, plan), 2.0)
     frame.join(bone, MAXILLA, smooth=2.0)
     frame.join(bone, (NASAL_SPINE,), both_sides=False, smooth=2.0)
-    incisive = np.hypot(x, y + 9 - 0.25 * (z - 24)) - 1.4
+    incisive = np.hypot(x, y + 9 - 0.25 * (z - 24)) - 1.1
     bone = np.minimum(bone, np.where(z > 12, incisive, np.float32(30)))
     return np.minimum(bone, -cavities.max(0)).astype(np.float32)
 
@@ -294,6 +296,8 @@ def make_jaws(
     lower, canal, lower_at = _mandible(frame, below, lower_ridge, d, plan)
     along, side = above.look(*frame.lattice.points[:2])
     sinus = _sinuses(frame, plan)
+    y, z = frame.points[1:]
+    wall = np.minimum(50 - z, np.minimum(36 - y, y + 24)).astype(np.float32)
     nose, septum = _nose(frame, plan)
     upper = _maxilla(frame, along, side, upper_ridge, np.stack([sinus, nose]), plan)
-    return Jaws(lower, upper, sinus, nose, septum, canal, lower_at, np.stack([along, side]), (below, above))
+    return Jaws(lower, upper, sinus, wall, nose, septum, canal, lower_at, np.stack([along, side]), (below, above))

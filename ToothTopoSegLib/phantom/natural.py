@@ -142,9 +142,8 @@ def _paint_tooth(
     distance = fields[0].astype(np.float32)
     nearest = layer.distance[box]
     own = (distance < 0) & (distance < nearest)
-    layer.tissue[box][own] = appliances.restored(
-        tooth, how, local[:, own], (distance[own], fields[1][own], fields[2][own])
-    )
+    tissues = (distance[own], fields[1][own], fields[2][own])
+    layer.tissue[box][own] = appliances.restored(tooth, how, local[:, own], tissues)
     layer.label[box][own] = tooth.fdi
     _paint_socket(layer, box, tooth, socket, local, distance, nearest)
     np.minimum(nearest, distance, out=nearest)
@@ -248,7 +247,8 @@ def _make_structures(plan: HeadPlan, lattice: Lattice) -> Structures:
     jaws = make_jaws(frame, d, plan.sockets, plan.jaws, rng)
     skull = make_skull(frame, plan.skull)
     soft = make_soft_tissue(frame, skull.cavity, jaws.upper_at[1], d.gap, plan.soft)
-    gum = np.minimum(np.maximum(jaws.lower, jaws.upper) + plan.soft.gum, -1 - np.maximum(jaws.nose, jaws.sinus))
+    bone = np.maximum(np.maximum(jaws.lower, jaws.upper), np.minimum(jaws.sinus + 1.5, jaws.wall))
+    gum = np.minimum(bone + plan.soft.gum, -1 - np.maximum(jaws.nose, jaws.sinus))
     # Compact bone is thin at the alveolus and thick at the lower border.
     low = np.clip(-(frame.points[2] + 8) / 18, 0, 1)
     cortex = (1 + 0.2 * lattice.rough) * (0.7 + (plan.cortex[1] - 0.7) * low)
@@ -335,13 +335,23 @@ def _paint_skull(window: _Window, skull: Skull) -> None:
         spongy = part.at(skull.spongy) > 0
         noise = part.texture(spongy, plan.coarse)
         part.tissue[spongy] = np.where(noise > 0.9 - 1.4 * plan.skull.cells, AIR, CORTICAL)
-    window.fill(skull.cells, AIR, 0.4)
+    _wall(window, skull.cells, 0.6, None)
+    window.fill(skull.cells, AIR, 0.0)
+    _wall(window, skull.orbit, 0.9, skull.behind)
+
+
+def _wall(window: _Window, cavity: Array, thick: float, region: Array | None) -> None:
+    """Compact bone ``thick`` mm around a cavity, where ``region`` is positive."""
+    part = window.around(cavity, -thick)
+    if not part.is_empty:
+        depth = part.at(cavity)
+        around = (depth > -thick) & (depth <= 0)
+        part.paint(around if region is None else around & (part.at(region) > 0), CORTICAL)
 
 
 def _paint_cavities(window: _Window, jaws: Jaws) -> None:
     """Nasal cavity and sinuses with their mucosa."""
     plan = window.plan.jaws
-    window.fill(jaws.nose, SOFT)
     window.fill(jaws.nose, AIR, 0.6)
     window.fill(jaws.sinus, SOFT)
     part = window.around(jaws.sinus, plan.lining)
@@ -373,11 +383,13 @@ def _paint_jaws(window: _Window, s: Structures, teeth: TeethLayer) -> None:
     plan, process = part.plan, teeth.process[part.box]
     part.paint((part.tissue == AIR) & ((part.at(s.gum) > 0) | (process > -plan.soft.gum)), SOFT)
     free, jaw = teeth.near[part.box] != BARE, teeth.jaw[part.box]
+    sinus = part.at(s.jaws.sinus)
+    maxilla = np.maximum(part.at(s.jaws.upper), np.minimum(sinus + plan.jaws.wall, part.at(s.jaws.wall)))
     for field, value, cortex, grain in (
-        (s.jaws.upper, UPPER_JAW, plan.cortex[0], plan.fine),
-        (s.jaws.lower, LOWER_JAW, part.at(s.cortex), plan.coarse),
+        (np.where(sinus > 0, OUTSIDE, maxilla), UPPER_JAW, plan.cortex[0], plan.fine),
+        (part.at(s.jaws.lower), LOWER_JAW, part.at(s.cortex), plan.coarse),
     ):
-        depth = np.maximum(part.at(field), np.where(jaw == value, process, OUTSIDE))
+        depth = np.maximum(field, np.where(jaw == value, process, OUTSIDE))
         bone = np.where(free, depth, OUTSIDE)
         part.paint_bone(bone, cortex, grain)
         part.label[bone > 0] = value

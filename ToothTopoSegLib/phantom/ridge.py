@@ -83,7 +83,7 @@ class ToothSocket:
 
 def draw_sockets(teeth: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[ToothSocket, ...]:
     """A socket for every tooth: alike within a head, with horizontal and vertical loss of bone in some."""
-    level = float(rng.uniform(0.8, 2.0)) + (float(rng.uniform(0.5, 3.5)) if rng.random() < 0.25 else 0.0)
+    level = float(rng.uniform(0.8, 2.0)) + (float(rng.uniform(0.5, 3.0)) if rng.random() < 0.2 else 0.0)
     thick, gap, lamina = float(rng.uniform(0.45, 1.1)), float(rng.uniform(0.15, 0.32)), float(rng.uniform(0.25, 0.6))
     made = []
     for tooth in teeth:
@@ -163,7 +163,8 @@ def make_ridge(
     """The ridge of one jaw; ``bite`` is the z in mm that stands in for teeth where there never were any."""
     up = -1 if upper else 1
     healed, thinner = float(rng.uniform(2, 7)), float(rng.uniform(0.55, 0.85))
-    extra = float(rng.uniform(0.2, 1.0))
+    # Plates follow every root on their own; the ridge between them is a little thinner than the teeth.
+    extra = float(rng.uniform(-0.6, 0.6))
     rows: list[tuple[float, ...]] = []
     pairs = [(t, s, False) for t, s in zip(teeth, sockets, strict=True) if t.erupted]
     pairs += [(t, sockets[0] if sockets else _bare_socket(), True) for t in gone]
@@ -173,10 +174,14 @@ def make_ridge(
         along, side, tip_side = _stands(tooth, curve)
         crest = float(tooth.cervix[2]) - up * socket.crest
         tip = float(tooth.cervix[2] - tooth.shape.depth * tooth.axes[2][2])
-        half = tooth.shape.cervix[1] + 0.5 * (socket.buccal + socket.lingual) + extra
+        half = 0.9 * tooth.shape.cervix[1] + 0.3 * (socket.buccal + socket.lingual) + extra
         if lost:
             crest, half = crest - up * healed * rng.uniform(0.7, 1.3), half * thinner
-        rows.append((along, crest, side, half, min(up * tip, up * crest - 5.0) * up, tip_side, half + 0.8))
+        low, high = tip_side - 0.85 * half - 0.5, tip_side + 0.85 * half + 0.5
+        if not upper:
+            high = max(high, 0.5)  # the ridge of the last molars leans on the ramus, which lies farther out
+        tip = min(up * tip, up * crest - 5.0) * up
+        rows.append((along, crest, side, half, tip, (low + high) / 2, (high - low) / 2))
     return _tables(rows, up, bite, rng)
 
 

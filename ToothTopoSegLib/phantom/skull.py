@@ -127,13 +127,15 @@ def draw_skull_plan(rng: np.random.Generator) -> SkullPlan:
 
 @dataclass(frozen=True, eq=False)
 class Skull:
-    """Depth fields, mm: ``bone`` of all kinds, cranial ``cavity``, its bony ``shell``, ``orbit``, ``cells`` with air,
+    """Depth fields, mm: ``bone`` of all kinds, cranial ``cavity``, its bony ``shell``, ``orbit`` and how far
+    ``behind`` its rim a point is, ``cells`` with air,
     ``spongy`` temporal bone that holds the mastoid's cells, and ``eye``."""
 
     bone: Array
     cavity: Array
     shell: Array
     orbit: Array
+    behind: Array
     cells: Array
     spongy: Array
     eye: Array
@@ -141,7 +143,7 @@ class Skull:
     def within(self, head: Array) -> Skull:
         """The skull cut to what lies inside of ``head`` (depth in mm)."""
         bone, orbit, eye = (np.minimum(field, head) for field in (self.bone, self.orbit, self.eye))
-        return Skull(bone, self.cavity, self.shell, orbit, self.cells, self.spongy, eye)
+        return Skull(bone, self.cavity, self.shell, orbit, self.behind, self.cells, self.spongy, eye)
 
 
 def _floor(p: Array) -> Array:
@@ -180,19 +182,17 @@ def make_skull(frame: Frame, plan: SkullPlan) -> Skull:
     frame.join(spongy, (Ball((49, 77, 33), (8, 10.5, 14.5)), Ball((46, 68, 49), (9, 7, 5))))
     frame.join(eye, (EYE,))
     frame.join(bone, TURBINATE_BONES)
-    bone = np.minimum(np.maximum(np.maximum(bone, _walls(frame, orbit, cells)), _spine(frame, plan)), -cavity)
+    bone = np.minimum(np.maximum(bone, _spine(frame, plan)), -cavity)
     spongy = np.minimum(spongy, np.maximum(bone, shell) - 1)
     cells = np.minimum(cells, -cavity)
     frame.join(cells, (EAR_CANAL,))
-    return Skull(bone, cavity, shell, orbit, cells, spongy, eye)
+    return Skull(bone, cavity, shell, orbit, _behind(frame), cells, spongy, eye)
 
 
-def _walls(frame: Frame, orbit: Array, cells: Array) -> Array:
-    """Depth in the thin bone around the orbits (behind their rims) and around air cells."""
+def _behind(frame: Frame) -> Array:
+    """How far (mm) behind the rims of the orbits a point lies, where they have walls."""
     x, y, z = frame.points
-    behind = np.minimum(y + 12 - 0.35 * np.maximum(np.abs(x) - 25, 0), 84 - z)
-    around = np.minimum(np.minimum(orbit + 1.0, -orbit), behind)
-    return np.asarray(np.maximum(around, np.minimum(cells + 0.7, -cells)))
+    return np.asarray(np.minimum(y + 12 - 0.35 * np.maximum(np.abs(x) - 25, 0), 84 - z), np.float32)
 
 
 def _spine(frame: Frame, plan: SkullPlan) -> Array:

@@ -68,7 +68,7 @@ def draw_soft_plan(rng: np.random.Generator, gap: float) -> SoftPlan:
         fat=float(rng.uniform(1.5, 8)),
         tongue=float(rng.uniform(0, 12) if rng.random() < 0.65 else 0),
         lips=float(rng.uniform(0.5, max(1.0, gap + 3)) if rng.random() < 0.3 else 0),
-        cheek=float(rng.uniform(1.5, 7) if rng.random() < 0.25 else 0),
+        cheek=float(rng.uniform(1.5, 6) if rng.random() < 0.25 else 0),
         film=float(rng.uniform(0.2, 0.8) if rng.random() < 0.5 else 0),
         airway=(float(rng.uniform(8, 15)), float(rng.uniform(3.5, 8))),
         palate=float(rng.uniform(3.5, 5.5)),
@@ -91,7 +91,7 @@ class SoftTissue:
 # Outline of the face at heights z: front (y), half width and back (y) of the head, mm.
 _LEVELS = (-90, -60, -46, -38, -28, -18, -10, -4, 2, 10, 22, 40, 60, 72, 90, 110, 140, 160)
 _FRONT = (14, 10, -2, -24, -33, -31, -31, -34, -33, -31, -29, -28, -26, -26, -27, -22, 10, 66)
-_WIDTH = (56, 54, 53, 54, 56, 58, 60, 62, 63, 65, 68, 71, 72, 72, 72, 70, 48, 4)
+_WIDTH = (54, 52, 50, 49, 50, 52, 54, 56, 57, 60, 64, 68, 70, 71, 72, 70, 48, 4)
 _BACK = (118, 114, 114, 114, 116, 118, 120, 122, 124, 130, 138, 150, 158, 162, 164, 158, 130, 70)
 
 
@@ -103,7 +103,9 @@ def _skin(frame: Frame, plan: SoftPlan, cavity: Array) -> Array:
     back = np.interp(z, _LEVELS, _BACK).astype(np.float32)
     middle = np.float32(0.62) * front + np.float32(0.38) * back
     reach = np.where(y < middle, middle - front, back - middle)
-    r = np.sqrt((x / width) ** 2 + ((y - middle) / reach) ** 2)
+    # The face is more pointed than an ellipse, the back of the head less.
+    power = np.where(y < middle, np.float32(1.8), np.float32(2.1))
+    r = (np.abs(x / width) ** power + np.abs((y - middle) / reach) ** power) ** (1 / power)
     depth = (1 - r) * np.minimum(width, reach) * np.float32(frame.scale)
     frame.join(depth, NOSE, both_sides=False, smooth=5.0)
     frame.join(depth, EARS, smooth=2.0)
@@ -144,8 +146,9 @@ def _mouth(frame: Frame, side: Array, gap: float, plan: SoftPlan) -> tuple[Array
     if plan.lips > 0:
         air = np.maximum(air, np.minimum(plan.lips / 2 - np.abs(z + 1), np.minimum(side + 1, 20 - np.abs(x) - 0.5 * y)))
     if plan.cheek > 0:
-        pocket = np.minimum(side - 2, 4 + plan.cheek - side)
-        air = np.maximum(air, np.minimum(pocket, np.minimum(11 - np.abs(z), 24 - y)))
+        half = plan.cheek / 2
+        pocket = (1 - np.hypot((side - 3.5 - half) / half, z / 9)) * half + 0.6 * frame.lattice.rough
+        air = np.maximum(air, np.minimum(pocket, 22 - y))
     return air.astype(np.float32), tongue.astype(np.float32)
 
 
