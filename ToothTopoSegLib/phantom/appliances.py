@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.fdi import is_upper
 from ToothTopoSegLib.phantom.arch import PlacedTooth
+from ToothTopoSegLib.phantom.fields import Ball, Rod, Shape
 from ToothTopoSegLib.phantom.head import CERAMIC, DENTINE, ENAMEL, GUTTA, METAL, PULP, TITANIUM
 from ToothTopoSegLib.phantom.tooth import tooth_distance
 
@@ -139,6 +140,22 @@ def bridged(gone: PlacedTooth, teeth: tuple[PlacedTooth, ...]) -> bool:
     position = gone.fdi % 10
     mesial = gone.fdi - 1 if position > 1 else {10: 21, 20: 11, 30: 41, 40: 31}[gone.fdi - 1]
     return mesial in crowned and (gone.fdi + 1) in crowned
+
+
+# In the skull's frame, mm: what holds a head in a scanner, of plastic, and jewellery, of metal.
+HOLDERS: tuple[Shape, ...] = (
+    Rod((-16, -36, -43), (16, -36, -43), 3.5, 3.5, (1, 3.5, 1)),  # chin rest
+    Rod((0, -19, 0), (0, -70, -3), 4.0, 4.0, (1.6, 1, 0.8)),  # bite block
+    Rod((-30, -34, 92), (30, -34, 92), 4.0, 4.0, (1, 1, 2)),  # forehead rest
+    Rod((72, 66, 41), (105, 66, 41), 4.0, 5.0),  # ear rod
+    Rod((-70, 174, 60), (70, 174, 60), 5.0, 5.0, (1, 1, 8)),  # head rest
+)
+JEWELS: tuple[Shape, ...] = (
+    Ball((67, 64, 27), (1.6, 1.6, 1.6)),  # earring
+    Rod((67, 62, 24), (68, 68, 20), 1.0, 1.0),
+    Ball((10, -35, 30), (1.3, 1.3, 1.3)),  # nostril
+    Ball((9, -37, -9), (1.4, 1.6, 1.4)),  # lip
+)
 
 
 def _surface(tooth: PlacedTooth, height: float, lingual: bool, off: float) -> Array:

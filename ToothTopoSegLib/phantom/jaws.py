@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.phantom.arch import Arch, Dentition
 from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, smooth_max, smooth_min
-from ToothTopoSegLib.phantom.ridge import STEP, Curve, Ridge, ToothSocket, make_ridge
+from ToothTopoSegLib.phantom.ridge import STEP, Curve, Healing, Ridge, ToothSocket, make_ridge
 
 Array = NDArray[Any]
 
@@ -53,7 +53,8 @@ class JawPlan:
     ``height`` is the height of the chin below the bite, ``thick`` and ``ramus`` factors of the mandible's thickness and
     coronoid process, ``vault`` and ``palate`` height and thickness of the palate, ``sinus`` the half axes of the
     maxillary sinuses and ``sinus_floor`` how far down they reach, ``lining`` and ``wall`` the thickness of their mucosa
-    and bone, ``canal`` the radius of the mandibular canal and ``foramen`` the arc length of its end.
+    and bone, ``partition`` where (y) a bony septum rises from their floors, ``canal`` the radius of the mandibular
+    canal and ``foramen`` the arc length of its end.
     """
 
     height: float
@@ -67,6 +68,7 @@ class JawPlan:
     lining: float
     wall: float
     filled: tuple[bool, bool]
+    partition: float | None
     septum: float
     turbinate: float
     canal: float
@@ -87,6 +89,7 @@ def draw_jaw_plan(rng: np.random.Generator) -> JawPlan:
         lining=float(rng.uniform(0.3, 1.2) if rng.random() < 0.7 else rng.uniform(1.2, 6)),
         wall=float(rng.uniform(0.7, 1.4)),
         filled=(bool(rng.random() < 0.06), bool(rng.random() < 0.06)),
+        partition=float(rng.uniform(6, 22)) if rng.random() < 0.3 else None,
         septum=float(rng.normal(0, 1.8)),
         turbinate=float(rng.uniform(0.7, 2.0)),
         canal=float(rng.uniform(0.9, 1.6)),
@@ -199,7 +202,11 @@ def _sinuses(frame: Frame, plan: JawPlan) -> Array:
         return smooth_max(room, lobe, 6.0)
 
     field = frame.evaluate((-50, -12, low - 10), (50, 44, 54), pyramid)
-    return field + 1.1 * frame.lattice.rough + 1.2 * frame.lattice.long[1]
+    field = field + 1.1 * frame.lattice.rough + 1.2 * frame.lattice.long[1]
+    if plan.partition is not None:
+        wall = np.abs(frame.points[1] + 0.2 * frame.points[0] - plan.partition) - 1.0
+        field = np.minimum(field, np.maximum(wall, frame.points[2] - low - 9) * np.float32(frame.scale))
+    return field
 
 
 TURBINATES = (
@@ -287,12 +294,17 @@ def _maxilla(frame: Frame, along: Array, side: Array, ridge: Ridge, cavities: Ar
 
 
 def make_jaws(
-    frame: Frame, d: Dentition, sockets: tuple[ToothSocket, ...], plan: JawPlan, rng: np.random.Generator
+    frame: Frame,
+    d: Dentition,
+    sockets: tuple[ToothSocket, ...],
+    healing: tuple[Healing, ...],
+    plan: JawPlan,
+    rng: np.random.Generator,
 ) -> Jaws:
-    """Both jaws of a dentition on the lattice of ``frame``; ``rng`` draws what differs from tooth to tooth."""
+    """Both jaws of a dentition on the lattice of ``frame``; ``rng`` draws how wide their ridges are."""
     below, above = mandible_curve(d.lower, frame), upper_curve(d.upper)
-    lower_ridge = make_ridge(d.teeth, sockets, d.gone, below, False, -d.gap / 2, rng)
-    upper_ridge = make_ridge(d.teeth, sockets, d.gone, above, True, d.gap / 2, rng)
+    lower_ridge = make_ridge(d.teeth, sockets, d.gone, healing, below, False, -d.gap / 2, rng)
+    upper_ridge = make_ridge(d.teeth, sockets, d.gone, healing, above, True, d.gap / 2, rng)
     lower, canal, lower_at = _mandible(frame, below, lower_ridge, d, plan)
     along, side = above.look(*frame.lattice.points[:2])
     sinus = _sinuses(frame, plan)

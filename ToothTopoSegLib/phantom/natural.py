@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, UPPER_JAW, is_upper
 from ToothTopoSegLib.phantom import appliances
 from ToothTopoSegLib.phantom.arch import Dentition, PlacedTooth
-from ToothTopoSegLib.phantom.fields import OUTSIDE, Box, Frame, Grain, Lattice, Wave, is_empty, make_lattice
-from ToothTopoSegLib.phantom.head import AIR, CORTICAL, FAT, METAL, MUSCLE, SOFT, TITANIUM, TRABECULAR, Pose
+from ToothTopoSegLib.phantom.fields import OUTSIDE, Box, Frame, Grain, Lattice, Shape, Wave, is_empty, make_lattice
+from ToothTopoSegLib.phantom.head import AIR, CORTICAL, FAT, METAL, MUSCLE, SOFT, TRABECULAR, Pose
 from ToothTopoSegLib.phantom.jaws import JawPlan, Jaws, draw_jaw_plan, make_jaws
-from ToothTopoSegLib.phantom.ridge import ToothSocket, draw_sockets
+from ToothTopoSegLib.phantom.ridge import Healing, ToothSocket, draw_healing, draw_sockets
 from ToothTopoSegLib.phantom.skull import Skull, SkullPlan, draw_skull_plan, make_skull
 from ToothTopoSegLib.phantom.soft_tissue import SoftPlan, SoftTissue, draw_soft_plan, make_soft_tissue
 from ToothTopoSegLib.phantom.tooth import tooth_distance
@@ -47,6 +47,7 @@ class HeadPlan:
     skull: SkullPlan
     soft: SoftPlan
     sockets: tuple[ToothSocket, ...]
+    healing: tuple[Healing, ...]
     restorations: tuple[appliances.Restoration, ...]
     bend: Wave
     rough: Wave
@@ -56,6 +57,8 @@ class HeadPlan:
     marrow: float
     wire: float
     retainers: tuple[bool, bool]
+    holders: tuple[Shape, ...]
+    jewels: tuple[Shape, ...]
     seed: int
 
 
@@ -69,6 +72,7 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         skull=draw_skull_plan(rng),
         soft=draw_soft_plan(rng, dentition.gap),
         sockets=draw_sockets(dentition.teeth, rng),
+        healing=draw_healing(dentition.gone, rng),
         restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, rng),
         bend=Wave.draw(rng, 28.0, 3),
         rough=Wave.draw(rng, 9.0, 1, 30),
@@ -78,6 +82,8 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         marrow=float(rng.uniform(0.2, 1.8)),
         wire=float(rng.uniform(0.2, 0.32)),
         retainers=(bool(rng.random() < 0.04), bool(rng.random() < 0.08)),
+        holders=tuple(shape for shape in appliances.HOLDERS if rng.random() < 0.12),
+        jewels=tuple(shape for shape in appliances.JEWELS if rng.random() < 0.04),
         seed=int(rng.integers(2**31)),
     )
 
@@ -190,9 +196,18 @@ def _paint_substitute(
     made = appliances.pontic(tooth, how, local) if bridge else appliances.implant(tooth, 3.0, how, local)
     there = (made > 0) & (layer.label[box] == 0)
     layer.tissue[box][there] = made[there]
-    if not bridge:
-        titanium = made == TITANIUM
-        layer.near[box][there & titanium] = 0
+
+
+def _paint_fresh_socket(layer: TeethLayer, lattice: Lattice, tooth: PlacedTooth) -> None:
+    """Mark the empty socket of a tooth that was just taken out."""
+    box = _tooth_box(tooth, lattice)
+    if is_empty(box):
+        return
+    local = _local(tooth, lattice.fine_points(box))
+    distance = tooth_distance(tooth.shape, *local)[0]
+    open_ = (local[2] < -1.0) & (layer.label[box] == 0) & (layer.near[box] == 0)
+    layer.near[box][open_ & (distance < 0.5)] = LAMINA
+    layer.near[box][open_ & (distance < 0)] = LIGAMENT
 
 
 def _paint_line(layer: TeethLayer, lattice: Lattice, line: Array, radius: float, tissue: int) -> None:
@@ -215,8 +230,10 @@ def _make_teeth(plan: HeadPlan, lattice: Lattice) -> TeethLayer:
     layer = TeethLayer.empty(lattice.shape, extent)
     for tooth, socket, how in zip(d.teeth, plan.sockets, plan.restorations, strict=False):
         _paint_tooth(layer, lattice, tooth, socket, how)
-    for tooth, how in zip(d.gone, plan.restorations[len(d.teeth) :], strict=True):
+    for tooth, how, healed in zip(d.gone, plan.restorations[len(d.teeth) :], plan.healing, strict=True):
         _paint_substitute(layer, lattice, tooth, how, appliances.bridged(tooth, d.teeth))
+        if healed.fresh:
+            _paint_fresh_socket(layer, lattice, tooth)
     for line in appliances.arch_wires(d.teeth):
         _paint_line(layer, lattice, line, plan.wire, METAL)
     for upper, worn in zip((True, False), plan.retainers, strict=True):
@@ -238,13 +255,15 @@ class Structures:
     soft: SoftTissue
     gum: Array
     cortex: Array
+    holders: Array
+    jewels: Array
 
 
 def _make_structures(plan: HeadPlan, lattice: Lattice) -> Structures:
     """All structures but teeth."""
     d, rng = plan.dentition, np.random.default_rng(plan.seed)
     frame = Frame.of(lattice, (d.upper.middle, d.upper.front + 20 * plan.scale, d.gap / 2), plan.scale)
-    jaws = make_jaws(frame, d, plan.sockets, plan.jaws, rng)
+    jaws = make_jaws(frame, d, plan.sockets, plan.healing, plan.jaws, rng)
     skull = make_skull(frame, plan.skull)
     soft = make_soft_tissue(frame, skull.cavity, jaws.upper_at[1], d.gap, plan.soft)
     bone = np.maximum(np.maximum(jaws.lower, jaws.upper), np.minimum(jaws.sinus + 1.5, jaws.wall))
@@ -252,7 +271,11 @@ def _make_structures(plan: HeadPlan, lattice: Lattice) -> Structures:
     # Compact bone is thin at the alveolus and thick at the lower border.
     low = np.clip(-(frame.points[2] + 8) / 18, 0, 1)
     cortex = (1 + 0.2 * lattice.rough) * (0.7 + (plan.cortex[1] - 0.7) * low)
-    return Structures(jaws, skull.within(soft.skin - 1.5), soft, gum, cortex.astype(np.float32))
+    holders, jewels = frame.empty(), frame.empty()
+    frame.join(holders, plan.holders, both_sides=True)
+    frame.join(jewels, plan.jewels, both_sides=True)
+    holders = np.minimum(holders, -soft.skin)
+    return Structures(jaws, skull.within(soft.skin - 1.5), soft, gum, cortex.astype(np.float32), holders, jewels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -445,9 +468,11 @@ def render_natural(
     for start in range(0, shape[0], thick):
         box = (slice(start, min(start + thick, shape[0])), slice(0, shape[1]), slice(0, shape[2]))
         slab = _Window(lattice, plan, box, tissue[box], label[box])
+        slab.fill(structures.holders, SOFT)
         _paint_soft(slab, structures.soft)
         _paint_skull(slab, structures.skull)
         _paint_cavities(slab, structures.jaws)
         _paint_jaws(slab, structures, teeth)
         _paint_teeth(slab, teeth)
+        slab.fill(structures.jewels, METAL)
     return tissue, label

@@ -103,6 +103,32 @@ def draw_sockets(teeth: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tu
     return tuple(made)
 
 
+@dataclass(frozen=True)
+class Healing:
+    """How the ridge healed where a tooth was lost: ``lower`` by so many mm and ``thinner`` by a factor.
+
+    A ``fresh`` socket has not healed yet.
+    """
+
+    lower: float
+    thinner: float
+    fresh: bool
+
+
+def draw_healing(gone: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[Healing, ...]:
+    """How each lost tooth's place healed, alike within a head; around implants the ridge keeps its height."""
+    lower, thinner = float(rng.uniform(2, 7)), float(rng.uniform(0.55, 0.85))
+    made = []
+    for tooth in gone:
+        if tooth.material == "implant":
+            made.append(Healing(float(rng.uniform(0.5, 1.5)), float(rng.uniform(0.85, 1.0)), False))
+        elif rng.random() < 0.1:
+            made.append(Healing(0.5, 1.0, True))
+        else:
+            made.append(Healing(float(lower * rng.uniform(0.7, 1.3)), thinner, False))
+    return tuple(made)
+
+
 @dataclass(frozen=True, eq=False)
 class Ridge:
     """Tables over ``along`` (from -REACH to REACH in steps of STEP): z, offset from the curve and half width in mm.
@@ -155,6 +181,7 @@ def make_ridge(
     teeth: tuple[PlacedTooth, ...],
     sockets: tuple[ToothSocket, ...],
     gone: tuple[PlacedTooth, ...],
+    healing: tuple[Healing, ...],
     curve: Curve,
     upper: bool,
     bite: float,
@@ -162,32 +189,25 @@ def make_ridge(
 ) -> Ridge:
     """The ridge of one jaw; ``bite`` is the z in mm that stands in for teeth where there never were any."""
     up = -1 if upper else 1
-    healed, thinner = float(rng.uniform(2, 7)), float(rng.uniform(0.55, 0.85))
     # Plates follow every root on their own; the ridge between them is a little thinner than the teeth.
     extra = float(rng.uniform(-0.6, 0.6))
     rows: list[tuple[float, ...]] = []
-    pairs = [(t, s, False) for t, s in zip(teeth, sockets, strict=True) if t.erupted]
-    pairs += [(t, sockets[0] if sockets else _bare_socket(), True) for t in gone]
-    for tooth, socket, lost in pairs:
+    bare = sockets[0] if sockets else draw_sockets(gone[:1], rng)[0] if gone else None
+    places = [(t, s, Healing(0.0, 1.0, False)) for t, s in zip(teeth, sockets, strict=True) if t.erupted]
+    places += [(t, bare, h) for t, h in zip(gone, healing, strict=True) if bare]
+    for tooth, socket, healed in places:
         if is_upper(tooth.fdi) != upper:
             continue
         along, side, tip_side = _stands(tooth, curve)
-        crest = float(tooth.cervix[2]) - up * socket.crest
+        crest = float(tooth.cervix[2]) - up * (socket.crest + healed.lower)
         tip = float(tooth.cervix[2] - tooth.shape.depth * tooth.axes[2][2])
-        half = 0.9 * tooth.shape.cervix[1] + 0.3 * (socket.buccal + socket.lingual) + extra
-        if lost:
-            crest, half = crest - up * healed * rng.uniform(0.7, 1.3), half * thinner
+        half = healed.thinner * (0.9 * tooth.shape.cervix[1] + 0.3 * (socket.buccal + socket.lingual) + extra)
         low, high = tip_side - 0.85 * half - 0.5, tip_side + 0.85 * half + 0.5
         if not upper:
             high = max(high, 0.5)  # the ridge of the last molars leans on the ramus, which lies farther out
         tip = min(up * tip, up * crest - 5.0) * up
         rows.append((along, crest, side, half, tip, (low + high) / 2, (high - low) / 2))
     return _tables(rows, up, bite, rng)
-
-
-def _bare_socket() -> ToothSocket:
-    """What stands in for the neighbours' socket in a jaw without teeth."""
-    return ToothSocket(1.5, 0.8, 1.2, 0, 0, 0.2, 0.4, 1.0)
 
 
 def _tables(rows: list[tuple[float, ...]], up: int, bite: float, rng: np.random.Generator) -> Ridge:

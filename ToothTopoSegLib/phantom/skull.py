@@ -48,6 +48,8 @@ MIDDLE: tuple[Shape, ...] = (
     Rod((0, 55, 66), (0, 57, 74), 1.5, 1.2, (4, 1, 1)),  # dorsum sellae
     Rod((0, 0, 66), (0, -4, 76), 1.2, 1.2, (1, 4, 1)),  # crista galli
 )
+CERVICAL = ((-26.0, 57.0), (-43.0, 55.0), (-60.0, 55.0), (-77.0, 57.0), (-94.0, 60.0))
+"""Height z and front y of the bodies of C3 to C7."""
 SPINE_SIDES: tuple[Shape, ...] = (
     Ball((18.5, 70, 14), (7.5, 9, 7)),  # C1: lateral mass, arches, transverse process
     Rod((13, 62, 16), (0, 56.5, 17), 3.4, 3.8),
@@ -59,7 +61,7 @@ SPINE_SIDES: tuple[Shape, ...] = (
     Rod((18, 66, -6), (26, 68, -9), 2.6, 2.8),
     *(
         shape
-        for level, y in ((-26.0, 57.0), (-43.0, 55.0), (-60.0, 55.0))  # C3 to C5
+        for level, y in CERVICAL
         for shape in (
             Rod((18, y + 9, level + 8), (18, y + 12, level - 6), 5.6, 5.6),
             Rod((17, y + 15, level - 2), (0, y + 31, level - 8), 3.0, 3.8, (1, 1, 1.8)),
@@ -71,11 +73,11 @@ SPINE_MIDDLE: tuple[Shape, ...] = (
     Rod((0, 66, 20), (0, 63, 0), 4.8, 5.6),  # dens
     Ball((0, 60, -9), (10, 8.5, 8), 3.0),
     Rod((0, 95, -13), (0, 106, -19), 4.6, 4.2),
-    *(Ball((0, y, level), (10.5, 8.5, 6.8), 4.0) for level, y in ((-26.0, 57.0), (-43.0, 55.0), (-60.0, 55.0))),
-    *(Rod((0, y + 31, z - 8), (0, y + 42, z - 15), 3.6, 3.2) for z, y in ((-26.0, 57.0), (-43.0, 55.0), (-60.0, 55.0))),
+    *(Ball((0, y, level), (10.5, 8.5, 6.8), 4.0) for level, y in CERVICAL),
+    *(Rod((0, y + 31, z - 8), (0, y + 42, z - 15), 3.6, 3.2) for z, y in CERVICAL),
 )
-CANALS: tuple[Shape, ...] = (Rod((0, 82, 30), (0, 76, -14), 9.0, 8.0), Rod((0, 76, -14), (0, 75, -80), 8.0, 8.0))
-FORAMINA: tuple[Shape, ...] = (Rod((27, 68, 24), (25, 62, -80), 2.6, 2.6),)
+CANALS: tuple[Shape, ...] = (Rod((0, 82, 30), (0, 76, -14), 9.0, 8.0), Rod((0, 76, -14), (0, 76, -110), 8.0, 8.0))
+FORAMINA: tuple[Shape, ...] = (Rod((27, 68, 24), (25, 62, -110), 2.6, 2.6),)
 HYOID: tuple[Shape, ...] = (
     Rod((0, 17, -34), (11, 23, -33), 3.2, 2.6, (1, 1, 1.6)),
     Rod((11, 23, -33), (19, 44, -30), 1.9, 1.6),
