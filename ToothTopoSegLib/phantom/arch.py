@@ -54,8 +54,8 @@ class Arch:
 class PlacedTooth:
     """A tooth in the head: ``cervix`` its origin (LPS mm), ``axes`` rows the unit vectors mesial, buccal, occlusal.
 
-    ``material`` is "natural", "filling", "crown", "root filling", "post" (root filling with metal post and crown) or,
-    where a tooth is gone, "implant". A tooth that is not ``erupted`` lies in bone, with no crown above the gum.
+    ``material`` is "natural", "filling", "crown", "root filling", "post" (a root filling with metal post and crown) or,
+    of a tooth that is gone, "implant". A tooth that is not ``erupted`` lies in the bone.
     """
 
     fdi: int
@@ -71,8 +71,8 @@ class PlacedTooth:
 class Dentition:
     """All teeth of a head with the arches they stand on.
 
-    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm. ``gone`` are teeth
-    that were lost, as they stood.
+    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm. ``gone`` are lost teeth
+    as they once stood; the ridge there has healed.
     """
 
     teeth: tuple[PlacedTooth, ...]

@@ -100,7 +100,7 @@ def render_elsewhere(
 
     The view lies above the palate or behind the jaws; pieces of the jaws can reach into it.
     """
-    from ToothTopoSegLib.phantom.natural import render_natural
+    from ToothTopoSegLib.phantom.whole_head import render_whole_head
 
     z, y, _ = (n * spacing / 2 for n in shape)
     if rng.random() < 0.6:
@@ -108,4 +108,4 @@ def render_elsewhere(
     else:
         place = (rng.uniform(-30, 30), 54 + y + rng.uniform(0, 15), rng.uniform(-20, 60))
     pose = Pose((float(place[0]), float(place[1]), float(place[2])))
-    return render_natural(dentition, shape, (spacing,) * 3, rng, pose, float(rng.uniform(0.2, 1.6)))
+    return render_whole_head(dentition, shape, (spacing,) * 3, rng, pose, float(rng.uniform(0.2, 1.6)))

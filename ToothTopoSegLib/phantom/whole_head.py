@@ -450,7 +450,7 @@ def _paint_teeth(window: _Window, teeth: TeethLayer) -> None:
     window.label[there] = label[there]
 
 
-def render_natural(
+def render_whole_head(
     dentition: Dentition,
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
