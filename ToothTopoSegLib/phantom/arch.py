@@ -71,8 +71,8 @@ class PlacedTooth:
 class Dentition:
     """All teeth of a head with the arches they stand on.
 
-    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm. ``gone`` are lost teeth
-    as they once stood; the ridge there has healed.
+    ``gap`` is how far the jaws are open and ``spee`` the depth of the curve of Spee, both in mm. ``gone`` are lost
+    teeth as they once stood; the ridge there has healed.
     """
 
     teeth: tuple[PlacedTooth, ...]
