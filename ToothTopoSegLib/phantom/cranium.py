@@ -2,7 +2,8 @@
 
 Out: a tissue map of a piece of cranial vault with frontal sinus and orbits, or of cervical spine and skull base. A
 whole-head CBCT shows all of them, and the curved, dense vault looks more like a dental arch than one would think.
-There is no label in them: everything is background.
+There is no label in them: everything is background. Natural heads need no pieces of their own:
+:func:`render_elsewhere` shows one of them where it has no teeth.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.phantom.head import AIR, CORTICAL, FAT, MUSCLE, SOFT, TRABECULAR, smooth_noise
+from ToothTopoSegLib.phantom.arch import Dentition
+from ToothTopoSegLib.phantom.head import AIR, CORTICAL, FAT, MUSCLE, SOFT, TRABECULAR, Pose, smooth_noise
 
 Array = NDArray[Any]
 
@@ -89,3 +91,21 @@ def render_cranium(shape: tuple[int, int, int], spacing: float, rng: np.random.G
     """Tissue and (empty) label map, both uint8 (z, y, x), of a random piece of head without jaws; ``spacing`` in mm."""
     make = _vault if rng.random() < 0.65 else _spine
     return make(shape, spacing, rng), np.zeros(shape, np.uint8)
+
+
+def render_elsewhere(
+    dentition: Dentition, shape: tuple[int, int, int], spacing: float, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Tissue and label map, both uint8 (z, y, x), of a natural head where it has no teeth; ``spacing`` in mm.
+
+    The view lies above the palate or behind the jaws; pieces of the jaws can reach into it.
+    """
+    from ToothTopoSegLib.phantom.whole_head import render_whole_head
+
+    z, y, _ = (n * spacing / 2 for n in shape)
+    if rng.random() < 0.6:
+        place = (rng.uniform(-40, 40), rng.uniform(-15, 70), 36 + z + rng.uniform(0, 30))
+    else:
+        place = (rng.uniform(-30, 30), 54 + y + rng.uniform(0, 15), rng.uniform(-20, 60))
+    pose = Pose((float(place[0]), float(place[1]), float(place[2])))
+    return render_whole_head(dentition, shape, (spacing,) * 3, rng, pose, float(rng.uniform(0.2, 1.6)))

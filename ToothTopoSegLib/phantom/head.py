@@ -264,13 +264,19 @@ def render(
     pose: Pose | None = None,
     warp: float = 0.8,
     enveloped: bool = False,
+    natural: bool = False,
 ) -> tuple[Array, Array]:
     """Tissue and label maps, both uint8 (z, y, x), of a head on a grid with ``spacing`` (z, y, x) in mm.
 
     ``warp`` is the size in mm of the smooth deformation that makes heads individual. With ``enveloped`` the alveolar
-    process follows each root, however far it lies from the body of its jaw, and molars with brackets bear bands.
+    process follows each root, however far it lies from the body of its jaw, and molars with brackets bear bands. A
+    ``natural`` head is another one altogether: see :mod:`ToothTopoSegLib.phantom.whole_head`.
     """
     pose = pose or Pose()
+    if natural:
+        from ToothTopoSegLib.phantom.whole_head import render_whole_head
+
+        return render_whole_head(dentition, shape, spacing, rng, pose, warp)
     step = np.asarray(spacing, dtype=np.float32)
     points = _points(shape, step, pose, rng, warp)
     upper, lower = _arch_map(dentition.upper), _arch_map(dentition.lower)
