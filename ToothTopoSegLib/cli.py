@@ -268,6 +268,19 @@ def run_faults(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(result, table(result))
 
 
+def run_calibration(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Whether it pays to calibrate a model anew on the scan at hand."""
+    from ToothTopoSegLib.imaging.write import output_folder
+    from ToothTopoSegLib.training.calibration_experiment import run
+
+    result = run(args.count, args.model, progress)
+    page = result.pop("page")
+    if args.output is not None:
+        with output_folder(args.output) as staged:
+            (staged / "calibration.md").write_text(page, encoding="utf-8")
+    return Outcome(result, page)
+
+
 def run_test(args: argparse.Namespace, progress: Progress) -> Outcome:
     """All tests of a checkout, with pytest's own output (on stderr when a JSON report is wanted)."""
     root = Path(__file__).resolve().parent.parent
@@ -521,6 +534,12 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
     _add_workers(add)
     what = "folder of the experiment, which goes on where it was interrupted"
     add("-o", "--output", type=Path, metavar="DIR", required=True, help=what)
+
+    text = "Calibrate the model anew on each scan at hand, of kinds it never saw: whether that pays."
+    add = command("calibration", run_calibration, text)
+    add("--count", type=positive, default=6, metavar="N", help="scans of each kind (default: 6)")
+    add("--model", type=Path, metavar="BUNDLE", help="another bundle with its float weights")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for calibration.md")
 
 
 def _add_workers(add: Adder) -> None:

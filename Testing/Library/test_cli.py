@@ -24,7 +24,7 @@ from ToothTopoSegLib.errors import Cancelled, InputError, UsageError
 
 COMMANDS = ("demo", "test", "segment", "check", "repair", "evaluate", "phantom", "train", "export", "audit", "bench")
 COMMANDS += ("experiment", "batch")
-EXPERIMENTS = ("experiment faults", "experiment quantization")
+EXPERIMENTS = ("experiment faults", "experiment quantization", "experiment calibration")
 REPORT = {
     "schema": "toothtoposeg.report/1",
     "teeth": [{"fdi": 11, "present": True}, {"fdi": 12, "present": False}, {"fdi": 36, "present": True}],
