@@ -52,7 +52,7 @@ def run(count: int = 6, model: Path | None = None, progress: Progress = silent) 
 
 def _measured(phantom: Phantom, kind: str, bundle: Bundle) -> dict[str, float]:
     from ToothTopoSegLib.evaluation.comparison import raw_labels
-    from ToothTopoSegLib.evaluation.evaluate import evaluate_label_maps
+    from ToothTopoSegLib.evaluation.overlap import evaluate_label_maps
     from ToothTopoSegLib.segmentation.runner import Runner
 
     scan = phantom.scan.with_array(odd(phantom.scan.array, kind))
