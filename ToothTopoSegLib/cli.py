@@ -250,9 +250,9 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
 
 def run_quantization(args: argparse.Namespace, progress: Progress) -> Outcome:
     """What quantization does to the topology of teeth, and what each remedy gives."""
-    from ToothTopoSegLib.training.experiment import run
+    from ToothTopoSegLib.training.experiment import SIZES, run
 
-    result = run(args.output, args.model, None, args.workers, args.scan, progress)
+    result = run(args.output, args.model, SIZES[args.size], args.workers, args.scan, progress, args.device)
     return Outcome(result, result.pop("page"))
 
 
@@ -493,7 +493,7 @@ def _add_model_commands(command: CommandMaker) -> None:
     add = command("train", run_train, "Train the network; an interrupted run in the same folder goes on.")
     add("-o", "--output", type=Path, metavar="RUN_FOLDER", required=True, help="folder of the run")
     add("--config", default="bundled", metavar="NAME", help="name of the recipe (default: bundled)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
+    _add_device(add)
 
     add = command("export", run_export, "Turn a trained run into an integer model bundle.")
     add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
@@ -531,6 +531,8 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add = command("quantization", run_quantization, text)
     add("--model", type=Path, metavar="BUNDLE", help="the bundle to start from (default: the bundled one)")
     add("--scan", type=Path, metavar="SCAN", help="a real scan to count findings on")
+    add("--size", choices=("cpu", "gpu"), default="cpu", help="how long to train: what each can bear (default: cpu)")
+    _add_device(add)
     _add_workers(add)
     what = "folder of the experiment, which goes on where it was interrupted"
     add("-o", "--output", type=Path, metavar="DIR", required=True, help=what)
@@ -540,6 +542,10 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--count", type=positive, default=6, metavar="N", help="scans of each kind (default: 6)")
     add("--model", type=Path, metavar="BUNDLE", help="another bundle with its float weights")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for calibration.md")
+
+
+def _add_device(add: Adder) -> None:
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
 
 
 def _add_workers(add: Adder) -> None:

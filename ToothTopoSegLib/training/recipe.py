@@ -73,7 +73,8 @@ def _fill(folder: Path, numbers: list[int], progress: Progress) -> None:
             raise
 
 
-def _device(device: str) -> str:
+def device_of(device: str) -> str:
+    """What "auto", "cpu" or "cuda" means on this machine; UsageError where there is no such device."""
     import torch
 
     if device == "auto":
@@ -102,7 +103,7 @@ def train(
     """
     if config_name not in RECIPES:
         raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
-    schedule, device = RECIPES[config_name], _device(device)
+    schedule, device = RECIPES[config_name], device_of(device)
     _keep_memory()
     run_folder.mkdir(parents=True, exist_ok=True)
     note = run_folder / "schedule.json"
