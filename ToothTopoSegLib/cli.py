@@ -248,18 +248,11 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(report, listing(report))
 
 
-def run_experiment(args: argparse.Namespace, progress: Progress) -> Outcome:
-    """The evidence, printed as its table."""
-    return run_quantization(args, progress) if args.name == "quantization" else run_faults(args, progress)
-
-
 def run_quantization(args: argparse.Namespace, progress: Progress) -> Outcome:
     """What quantization does to the topology of teeth, and what each remedy gives."""
-    from ToothTopoSegLib.training.experiment import run
+    from ToothTopoSegLib.training.experiment import SIZES, run
 
-    if args.output is None:
-        raise UsageError("the experiment takes hours and goes on where it was interrupted: name its folder with -o.")
-    result = run(args.output, args.model, None, args.workers, args.scan, progress)
+    result = run(args.output, args.model, SIZES[args.size], args.workers, args.scan, progress, args.device)
     return Outcome(result, result.pop("page"))
 
 
@@ -273,6 +266,19 @@ def run_faults(args: argparse.Namespace, progress: Progress) -> Outcome:
     if args.output is not None:
         write_evidence(result, args.output)
     return Outcome(result, table(result))
+
+
+def run_calibration(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Whether it pays to calibrate a model anew on the scan at hand."""
+    from ToothTopoSegLib.imaging.write import output_folder
+    from ToothTopoSegLib.training.calibration_experiment import run
+
+    result = run(args.count, args.model, progress)
+    page = result.pop("page")
+    if args.output is not None:
+        with output_folder(args.output) as staged:
+            (staged / "calibration.md").write_text(page, encoding="utf-8")
+    return Outcome(result, page)
 
 
 def run_test(args: argparse.Namespace, progress: Progress) -> Outcome:
@@ -405,18 +411,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"toothtopo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace, Progress], Outcome], text: str) -> Adder:
-        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        sub.set_defaults(run=run)
-        sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-        return sub.add_argument
-
+    command = _maker(commands)
     add = command("demo", run_demo, "Run the main job on a built-in scan and write pictures and a report.")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for the results")
     _add_scan_commands(command)
     _add_model_commands(command)
-    _add_experiment(command)
+    _add_experiments(commands)
     # parse() takes this command out of argparse's hands; it stands here for the help
     command("test", run_test, "Run all tests of a source checkout; further arguments go to pytest.")
     return parser
@@ -424,6 +424,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 Adder = Callable[..., argparse.Action]
 CommandMaker = Callable[[str, Callable[[argparse.Namespace, Progress], Outcome], str], Adder]
+
+
+def _maker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> CommandMaker:
+    """What adds a command to ``commands`` and returns what adds an option to that command."""
+
+    def command(name: str, run: Callable[[argparse.Namespace, Progress], Outcome], text: str) -> Adder:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        return sub.add_argument
+
+    return command
 
 
 def _add_scan_commands(command: CommandMaker) -> None:
@@ -483,7 +495,7 @@ def _add_model_commands(command: CommandMaker) -> None:
     add = command("train", run_train, "Train the network; an interrupted run in the same folder goes on.")
     add("-o", "--output", type=Path, metavar="RUN_FOLDER", required=True, help="folder of the run")
     add("--config", default="bundled", metavar="NAME", help="name of the recipe (default: bundled)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
+    _add_device(add)
 
     add = command("export", run_export, "Turn a trained run into an integer model bundle.")
     add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
@@ -504,24 +516,42 @@ def _add_model_commands(command: CommandMaker) -> None:
     add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
 
 
-def _add_experiment(command: CommandMaker) -> None:
-    add = command("experiment", run_experiment, "Repeat an experiment of the evidence and print its table.")
-    add(
-        "name",
-        choices=("faults", "quantization"),
-        help="faults: errors planted into clean label maps, found and mended; quantization: float and integer models, "
-        "trained with and without the topological loss",
-    )
+def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Repeat an experiment of the evidence and print its table."
+    experiment = commands.add_parser("experiment", help=text, description=text, allow_abbrev=False)
+    command = _maker(experiment.add_subparsers(dest="name", metavar="NAME", required=True))
+
+    add = command("faults", run_faults, "Plant errors into clean label maps: how many are found, how many mended.")
     add("--count", type=positive, default=40, metavar="N", help="label maps (default: 40)")
     add("--seed", type=natural, default=1000, metavar="S", help="seed of the first one (default: 1000)")
     add("--per-kind", type=positive, default=1, metavar="N", help="faults of each kind in each map (default: 1)")
-    add("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
     add("--kinds", nargs="+", metavar="KIND", help="kinds of faults (default: all)")
-    add(
-        "--model", type=Path, metavar="BUNDLE", help="quantization: the bundle to start from (default: the bundled one)"
-    )
-    add("--scan", type=Path, metavar="SCAN", help="quantization: a real scan to count findings on")
-    add("-o", "--output", type=Path, metavar="DIR", help="folder for faults.md and faults.json, or of the experiment")
+    _add_workers(add)
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for faults.md and faults.json")
+
+    text = "Train float and integer models with and without the topological loss and compare them. Takes hours."
+    add = command("quantization", run_quantization, text)
+    add("--model", type=Path, metavar="BUNDLE", help="the bundle to start from (default: the bundled one)")
+    add("--scan", type=Path, metavar="SCAN", help="a real scan to count findings on")
+    add("--size", choices=("cpu", "gpu"), default="cpu", help="how long to train: what each can bear (default: cpu)")
+    _add_device(add)
+    _add_workers(add)
+    what = "folder of the experiment, which goes on where it was interrupted"
+    add("-o", "--output", type=Path, metavar="DIR", required=True, help=what)
+
+    text = "Calibrate the model anew on each scan at hand, of kinds it never saw: whether that pays."
+    add = command("calibration", run_calibration, text)
+    add("--count", type=positive, default=6, metavar="N", help="scans of each kind (default: 6)")
+    add("--model", type=Path, metavar="BUNDLE", help="another bundle with its float weights")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for calibration.md")
+
+
+def _add_device(add: Adder) -> None:
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
+
+
+def _add_workers(add: Adder) -> None:
+    add("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

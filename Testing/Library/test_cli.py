@@ -24,6 +24,7 @@ from ToothTopoSegLib.errors import Cancelled, InputError, UsageError
 
 COMMANDS = ("demo", "test", "segment", "check", "repair", "evaluate", "phantom", "train", "export", "audit", "bench")
 COMMANDS += ("experiment", "batch")
+EXPERIMENTS = ("experiment faults", "experiment quantization", "experiment calibration")
 REPORT = {
     "schema": "toothtoposeg.report/1",
     "teeth": [{"fdi": 11, "present": True}, {"fdi": 12, "present": False}, {"fdi": 36, "present": True}],
@@ -107,10 +108,21 @@ def test_the_help_lists_the_commands_that_exist_and_no_others(capsys):
     assert not any(name in text for name in ("finetune", "import-nnunet"))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*(name for name in COMMANDS if name != "experiment"), *EXPERIMENTS])
 def test_every_command_explains_itself_and_offers_json(name, capsys):
-    assert cli.main([name, "--help"]) == 0
+    assert cli.main([*name.split(), "--help"]) == 0
     assert "--json" in capsys.readouterr().out
+
+
+def test_an_experiment_takes_no_option_of_another(tmp_path, capsys):
+    assert cli.main(["experiment", "quantization", "-o", str(tmp_path), "--count", "3"]) == 2
+    assert cli.main(["experiment", "faults", "--scan", "scan.nii.gz"]) == 2
+    assert "--scan" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_of_hours_wants_a_folder(capsys):
+    assert cli.main(["experiment", "quantization"]) == 2
+    assert "-o" in capsys.readouterr().err
 
 
 def test_version_is_the_engines(capsys):

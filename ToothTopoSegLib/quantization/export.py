@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CALIBRATION_PATCHES = 24
 CALIBRATION_SEED = 2_000_000
 LICENCE = "Apache-2.0"
+INTEGERS = "integers"
+"""The folder within a run folder in which its training goes on in fake quantization."""
 LIMITS = (
     "Trained on synthetic scans only; no patient's scan was used. Tested on few real scans. Permanent teeth only: "
     "deciduous teeth, implants and bridges have no class of their own. Not a medical device; every result needs the "
@@ -129,7 +131,8 @@ def export_run(
 ) -> dict[str, Any]:
     """Write the bundle ``bundle`` (an .onnx path) from a training run; returns the card.
 
-    A run in float is quantized as ``config`` says; a quantization-aware one is written as it was trained.
+    A run in float is quantized as ``config`` says; a quantization-aware one, or what of a run is in ``INTEGERS``, is
+    written as it was trained.
 
     Raises UsageError when ``run_folder`` holds no finished run or ``bundle`` is no .onnx path, ModelError when the
     weights are damaged or the exported graph fails its own audit, OutputError when the bundle cannot be written; then
@@ -143,6 +146,7 @@ def export_run(
     if bundle.suffix != ".onnx":
         raise UsageError(f"The bundle {bundle.name} must end in .onnx; its card and float weights get the same name.")
     progress(0.0, "folding the norms")
+    whole, run_folder = run_folder, _last_part(run_folder)
     schedule, plan, weights = _read_run(run_folder)
     graph = _folded(weights, plan)
     trained = schedule.get("quantization")
@@ -157,7 +161,8 @@ def export_run(
     if problems := audit_graph(optimised_graph(model).graph):
         raise ModelError(f"The exported graph is not all integer: {problems[0]}.")
     card = _card(bundle.stem, model, plan, scores, config) | {
-        "training": _training_facts(run_folder, schedule),
+        "training": _training_facts(whole, schedule)
+        | ({"in integers": _training_facts(run_folder, schedule)} if run_folder != whole else {}),
         "limits": LIMITS,
         "licence": LICENCE,
     }
@@ -167,6 +172,12 @@ def export_run(
         (staged / f"{bundle.stem}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         progress(1.0, "done")
     return card
+
+
+def _last_part(run_folder: Path) -> Path:
+    """Where the weights of a run lie in the end."""
+    goes_on = (run_folder / INTEGERS / "weights.safetensors").is_file()
+    return run_folder / INTEGERS if goes_on else run_folder
 
 
 def _read_run(run_folder: Path) -> tuple[dict[str, Any], Plan, dict[str, NDArray[Any]]]:

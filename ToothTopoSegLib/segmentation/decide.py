@@ -60,7 +60,8 @@ def drop_specks(scores: NDArray[np.float32], spacing: float) -> None:
     """Strike out, in place, numbers that stand on no tooth of their own in ``scores`` (classes, z, y, x).
 
     Voxels are cubes of ``spacing`` mm; those struck out go to the next best class. A speck at the border of the view
-    can be the end of a tooth and stays.
+    can be the end of a tooth and stays, unless no tooth of its jaw is seen to more than a sliver and it adheres to a
+    tooth of the other jaw: scans that end between the jaws show crowns cut off, which look like tips of antagonists.
     """
     from ToothTopoSegLib.anatomy.sizes import size_of
 
@@ -69,11 +70,17 @@ def drop_specks(scores: NDArray[np.float32], spacing: float) -> None:
     faces = [np.take(best, (0, -1), axis) for axis in range(3)]
     at_border = set(np.concatenate([face.reshape(-1) for face in faces]).tolist())
     least = float(scores.min()) - 1.0
-    for index, fdi in enumerate(TEETH, 1):
-        share = volumes[index] / size_of(fdi).volume
-        if index in at_border or not 0 < share < SLIVER_SHARE:
+    shares = {index: volumes[index] / size_of(fdi).volume for index, fdi in enumerate(TEETH, 1)}
+    for index, share in shares.items():
+        jaw = _jaw_of(index)
+        if not 0 < share < SLIVER_SHARE:
             continue
-        if share < SPECK_SHARE or _adherence(best, index) > ADHERES:
+        if index in at_border:
+            seen = any(shares[other] >= SLIVER_SHARE for other in jaw)
+            stray = not seen and _adherence(best, index, jaw) > ADHERES
+        else:
+            stray = share < SPECK_SHARE or _adherence(best, index, range(index, index + 1)) > ADHERES
+        if stray:
             scores[index] = least
 
 
@@ -87,12 +94,19 @@ def scores_kept(scores: NDArray[np.float32], scale: float, region: Volume) -> To
     return ToothScores(region.with_array(np.rint(probability * 255).astype(np.uint8)), number)
 
 
-def _adherence(best: NDArray[Any], index: int) -> float:
-    """Share of the voxels around a class that are teeth of other classes."""
+def _jaw_of(index: int) -> range:
+    """The tooth classes of the jaw of a tooth class."""
+    half = len(TEETH) // 2
+    return range(1, half + 1) if index <= half else range(half + 1, len(TEETH) + 1)
+
+
+def _adherence(best: NDArray[Any], index: int, own_kind: range) -> float:
+    """Share of the voxels around a class that are teeth of classes outside ``own_kind``."""
     from scipy import ndimage
 
     box = ndimage.find_objects((best == index).astype(np.uint8))[0]
     around = best[tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)]
     own = around == index
     shell = around[ndimage.binary_dilation(own, np.ones((3, 3, 3))) & ~own]
-    return float(((shell >= 1) & (shell <= len(TEETH))).mean())
+    others = (shell >= 1) & (shell <= len(TEETH)) & ~np.isin(shell, own_kind)
+    return float(others.mean())

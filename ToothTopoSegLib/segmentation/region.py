@@ -2,7 +2,8 @@
 
 In: the class of each voxel of the working grid and its grey values. Out: a box around the dentition, or None when
 there are no teeth. Enamel is the densest tissue of the body: where many of the *brightest* tooth voxels lie together
-is the dentition, however much dense bone elsewhere in the head (vault, skull base, spine) was taken for teeth.
+is the dentition, however much dense bone elsewhere in the head (vault, skull base, spine) was taken for teeth; and
+where nothing that was taken for teeth is denser than the bone of that head, bone is all there is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.segmentation.classes import TEETH
 
 MARGIN_MM = 12.0
@@ -21,6 +23,11 @@ JOIN_MM = 5.0
 BRIGHT_PERCENTILE = 97.0
 CROWD_MM = 15.0
 """Width (sigma) of the Gaussian that tells where bright tooth voxels crowd: about half a dental arch."""
+ENAMEL_RATIO = 1.06
+"""Enamel is denser, above air, than nearly all bone of a head by this factor. Of what is taken for teeth in two real
+scans with teeth 800 and 1100 mm3 are, in one without 6 mm3, as many voxels of vault and jaws as it has there."""
+MANY_TEETH, WHOLE_SHARE = 16, 0.25
+"""So many teeth, of at least this share of their volume, are a dentition even where metal hides the enamel."""
 
 
 def _centre(tooth: NDArray[np.bool_], image: NDArray[Any], spacing: float) -> NDArray[np.float64]:
@@ -37,12 +44,29 @@ def _centre(tooth: NDArray[np.bool_], image: NDArray[Any], spacing: float) -> ND
     return np.asarray(points[(np.abs(points - peak) < half * 0.75).all(axis=1)].mean(0))
 
 
-def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
-    """The tooth voxels of groups worth looking at; none when no group reaches ``SMALLEST_MM3``."""
+def _any_teeth(tooth: NDArray[np.bool_], classes: NDArray[Any], image: NDArray[Any], spacing: float) -> bool:
+    """Whether what was taken for teeth is any: by its enamel, or by how many numbers it shows."""
+    counts = np.bincount(classes[tooth], minlength=len(TEETH) + 1)[1:] * spacing**3
+    if (counts >= WHOLE_SHARE * np.array([size_of(fdi).volume for fdi in TEETH])).sum() >= MANY_TEETH:
+        return True
+    jaw = image[classes > len(TEETH)]
+    air = float(np.percentile(image[::4, ::4, ::4], 1))
+    bone = float(np.percentile(jaw, 99)) if len(jaw) else air
+    enamel = (image[tooth] - air) >= ENAMEL_RATIO * (bone - air)
+    return bool(enamel.sum() * spacing**3 >= SMALLEST_MM3)
+
+
+def _groups(tooth: NDArray[np.bool_], spacing: float) -> tuple[NDArray[np.int32], int]:
+    """Numbered groups of tooth voxels and their count: the parts of a tooth, and neighbours, join when thickened."""
     from scipy import ndimage
 
-    # The parts of a tooth, and neighbours, join when thickened; crumbs of noise do not.
     groups, count = ndimage.label(ndimage.binary_dilation(tooth, iterations=max(1, round(JOIN_MM / spacing / 2))))
+    return groups, int(count)
+
+
+def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
+    """The tooth voxels of groups worth looking at; none when no group reaches ``SMALLEST_MM3``."""
+    groups, count = _groups(tooth, spacing)
     volumes = np.bincount(groups[tooth], minlength=count + 1) * spacing**3
     keep = volumes >= (SMALLEST_MM3 / 4 if volumes.max() >= SMALLEST_MM3 else np.inf)
     return np.asarray(tooth & keep[groups])
@@ -52,13 +76,13 @@ def dental_region(classes: NDArray[Any], image: NDArray[Any], spacing: float) ->
     """Box (z, y, x) around the teeth of a class map (z, y, x) with cubic voxels of ``spacing`` mm.
 
     ``image`` (z, y, x) holds the grey values, on any scale. The box is never larger than ``LARGEST_MM``; None when no
-    group of tooth voxels reaches ``SMALLEST_MM3``.
+    group of tooth voxels reaches ``SMALLEST_MM3`` or none shows enamel or many teeth.
     """
     tooth = (classes >= 1) & (classes <= len(TEETH))
     if tooth.sum() * spacing**3 < SMALLEST_MM3:
         return None
     tooth = _without_crumbs(tooth, spacing)
-    if not tooth.any():
+    if not _any_teeth(tooth, classes, image, spacing):
         return None
     half = np.asarray(LARGEST_MM) / spacing / 2
     centre = _centre(tooth, image, spacing)

@@ -101,6 +101,10 @@ class Settings:
         return {"fp32": plain, "qat": qat, "qat_scnp": replace(qat, objective=Objective(scnp=3)), **constrained}
 
 
+SIZES = {"cpu": Settings(), "gpu": Settings(steps=2000, cases=110, patch=(48, 80, 80), batch=4)}
+"""What some hours of a processor are enough for, and what the same of a GPU are."""
+
+
 def run(
     folder: Path,
     model: Path | None = None,
@@ -108,23 +112,28 @@ def run(
     workers: int = 1,
     scan: Path | None = None,
     progress: Progress = silent,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Do what is left of the experiment in ``folder`` and sum up; returns the summary and the page of the evidence.
 
     ``model`` is the bundle whose float weights all trainings start from, ``workers`` how many trainings run at a time,
-    each on one core, ``scan`` a real scan without truth on which findings are counted. Raises UsageError for a folder
-    of another experiment, ModelError when the bundle has no float weights, InputError for the scan.
+    each on one core or all on the GPU, ``scan`` a real scan without truth on which findings are counted, ``device``
+    "auto", "cpu" or "cuda". Raises UsageError for a folder of another experiment or a missing device, ModelError when
+    the bundle has no float weights, InputError for the scan.
     """
     from ToothTopoSegLib.quantization.bundle import load_bundle
     from ToothTopoSegLib.quantization.export import float_weights_path
     from ToothTopoSegLib.training.cases import cache_case
+    from ToothTopoSegLib.training.recipe import device_of
 
-    settings = settings or Settings()
+    settings, device = settings or Settings(), device_of(device)
     bundle = load_bundle(model)
     if not float_weights_path(bundle.path).is_file():
         raise ModelError(f"The model {bundle.path.name} has no float weights beside it; copy the whole bundle.")
     _claim(folder, settings, bundle)
-    jobs = [(folder, bundle.path, settings, name, seed) for seed in settings.seeds for name in settings.trainings()]
+    jobs = [
+        (folder, bundle.path, settings, name, seed, device) for seed in settings.seeds for name in settings.trainings()
+    ]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_core) as pool:
         cases = [pool.submit(cache_case, folder / "cases", n) for n in range(settings.cases)]
         _wait(cases, part(progress, 0.0, 0.1), "training heads")
@@ -169,7 +178,7 @@ def _wait(jobs: Iterable[Any], progress: Progress, what: str) -> None:
 # ---- one training and what came of it
 
 
-def _train_and_measure(folder: Path, model: Path, settings: Settings, name: str, seed: int) -> None:
+def _train_and_measure(folder: Path, model: Path, settings: Settings, name: str, seed: int, device: str) -> None:
     """Train unless that is done, then measure the models of this training unless that is done."""
     from ToothTopoSegLib.quantization.bundle import load_bundle
     from ToothTopoSegLib.quantization.export import float_weights_path
@@ -186,7 +195,7 @@ def _train_and_measure(folder: Path, model: Path, settings: Settings, name: str,
     run_folder = folder / "runs" / f"{name}_{seed}"
     run_folder.mkdir(parents=True, exist_ok=True)
     start = read_weights(float_weights_path(bundle.path))
-    run_training(schedule, run_folder, folder / "cases", workers=0, start=start)
+    run_training(schedule, run_folder, folder / "cases", device, workers=0, start=start)
     (run_folder / "schedule.json").write_text(json.dumps({"recipe": name, **asdict(schedule)}), encoding="utf-8")
     for arm in arms:
         _measure(folder, settings, arm, seed, _bundle_of(folder, arm, seed, run_folder))

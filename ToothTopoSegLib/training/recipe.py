@@ -1,8 +1,9 @@
 """The recipes: named schedules, and the one command that makes a model from nothing.
 
-``train`` renders the cases it needs (cached, in parallel), then learns; started again on the same folder it goes on
-where it stopped. ``bundled`` is the recipe of the model in ``Resources/Models``, made for a few processor cores;
-``gpu`` learns from ten times as many samples on a finer grid; ``tiny`` proves the machinery.
+``train`` renders the cases it needs (cached, in parallel), then learns in float and, where the recipe says so, goes on
+in fake quantization with the topological loss; started again on the same folder it goes on where it stopped.
+``bundled`` is the recipe of the model in ``Resources/Models``, made for a few processor cores; ``gpu`` learns from ten
+times as many samples on a finer grid; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -11,47 +12,83 @@ import contextlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ToothTopoSegLib.errors import UsageError
 from ToothTopoSegLib.progress import Progress, part, silent
+from ToothTopoSegLib.quantization.config import QuantConfig
+from ToothTopoSegLib.quantization.export import INTEGERS
+from ToothTopoSegLib.quantization.fold import read_weights
 from ToothTopoSegLib.training.cases import cache_case, case_path
 from ToothTopoSegLib.training.loop import Schedule, run_training
+from ToothTopoSegLib.training.losses.objective import Objective
+from ToothTopoSegLib.training.losses.topology import TopologyConfig
 from ToothTopoSegLib.training.network import Plan
 
 HELD_OUT = range(900, 912)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training in float and, if any, the one in fake quantization that starts from its weights."""
+
+    schedule: Schedule
+    integers: Schedule | None = None
+
+
+def in_integers(schedule: Schedule, steps: int, rate: float, topology: float = 0.15) -> Schedule:
+    """The schedule that goes on from weights of ``schedule``: quantized, with the terms of topology so heavy."""
+    return replace(
+        schedule,
+        steps=steps,
+        rate=rate,
+        warmup=max(1, steps // 20),
+        coarse_until=0,
+        numbering_from=0,
+        cranium_from=0,
+        frozen_from=0,
+        objective=Objective(topology=TopologyConfig(topology, topology, topology, ramp_steps=steps // 5)),
+        quantization=QuantConfig(),
+        calibration=16,
+        ranges_frozen_from=steps // 2,
+        grid=0.01,
+    )
+
+
+_GPU = Schedule(
+    plan=Plan(patch=(64, 96, 96), spacing=0.8),
+    steps=12000,
+    batch=8,
+    warmup=200,
+    frozen_from=9000,
+    rate=2.5e-3,
+    average=0.998,
+    cases=300,
+    cranium_from=1000,
+    save_every=500,
+    check_every=500,
+    coarse_until=800,
+    numbering_from=100,
+)
+_TINY = Schedule(
+    plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
+    steps=6,
+    warmup=2,
+    frozen_from=4,
+    cases=2,
+    crania=1,
+    cranium_from=4,
+    save_every=2,
+    check_every=3,
+    coarse_until=2,
+    coarse_patch=(16, 16, 16),
+)
 RECIPES = {
-    "bundled": Schedule(),
-    "gpu": Schedule(
-        plan=Plan(patch=(64, 96, 96), spacing=0.8),
-        steps=12000,
-        batch=8,
-        warmup=200,
-        frozen_from=9000,
-        rate=2.5e-3,
-        average=0.998,
-        cases=300,
-        cranium_from=1000,
-        save_every=500,
-        check_every=500,
-        coarse_until=800,
-        numbering_from=100,
-    ),
-    "tiny": Schedule(
-        plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
-        steps=6,
-        warmup=2,
-        frozen_from=4,
-        cases=2,
-        crania=1,
-        cranium_from=4,
-        save_every=2,
-        check_every=3,
-        coarse_until=2,
-        coarse_patch=(16, 16, 16),
-    ),
+    "bundled": Recipe(Schedule()),
+    "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
+    "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }
 
 
@@ -73,7 +110,8 @@ def _fill(folder: Path, numbers: list[int], progress: Progress) -> None:
             raise
 
 
-def _device(device: str) -> str:
+def device_of(device: str) -> str:
+    """What "auto", "cpu" or "cuda" means on this machine; UsageError where there is no such device."""
     import torch
 
     if device == "auto":
@@ -102,16 +140,27 @@ def train(
     """
     if config_name not in RECIPES:
         raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
-    schedule, device = RECIPES[config_name], _device(device)
+    recipe, device = RECIPES[config_name], device_of(device)
     _keep_memory()
-    run_folder.mkdir(parents=True, exist_ok=True)
-    note = run_folder / "schedule.json"
-    text = json.dumps({"recipe": config_name, **asdict(schedule)}, indent=2) + "\n"
-    if note.exists() and note.read_text(encoding="utf-8") != text:
-        raise UsageError(f"The folder {run_folder} holds the run of another recipe; choose a new folder.")
-    note.write_text(text, encoding="utf-8")
+    _claim(run_folder, config_name, recipe.schedule)
     cases = run_folder / "cases"
     held_out = range(900, 901) if config_name == "tiny" else HELD_OUT
-    _fill(cases, [*schedule.case_numbers, *held_out], part(progress, 0.0, 0.05))
+    _fill(cases, [*recipe.schedule.case_numbers, *held_out], part(progress, 0.0, 0.05))
     workers = 1 if (os.cpu_count() or 1) < 8 else 8
-    return run_training(schedule, run_folder, cases, device, workers, held_out, part(progress, 0.05, 1.0))
+    end = 1.0 if recipe.integers is None else 0.85
+    measures = run_training(recipe.schedule, run_folder, cases, device, workers, held_out, part(progress, 0.05, end))
+    if recipe.integers is None:
+        return measures
+    folder, start = run_folder / INTEGERS, read_weights(run_folder / "weights.safetensors")
+    _claim(folder, config_name, recipe.integers)
+    return run_training(recipe.integers, folder, cases, device, workers, held_out, part(progress, end, 1.0), start)
+
+
+def _claim(folder: Path, name: str, schedule: Schedule) -> None:
+    """Note whose run a folder is; UsageError where it is another's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "schedule.json"
+    text = json.dumps({"recipe": name, **asdict(schedule)}, indent=2) + "\n"
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise UsageError(f"The folder {folder} holds the run of another recipe; choose a new folder.")
+    note.write_text(text, encoding="utf-8")

@@ -93,6 +93,23 @@ def test_a_speck_at_the_border_of_the_view_may_be_the_end_of_a_tooth():
     assert (scores.argmax(0)[speck] == 20).all()
 
 
+CUT = (slice(0, 2), slice(20, 26), slice(20, 26))
+ABOVE = (slice(2, 16), slice(19, 27), slice(19, 27))
+
+
+def test_the_end_of_a_crown_cut_off_between_the_jaws_is_no_tooth_of_the_other_jaw():
+    scores = teeth_of({7: ABOVE, 23: CUT})
+    scores[(7, *CUT)] = 1.0
+    drop_specks(scores, 1.0)
+    assert (scores.argmax(0)[CUT] == 7).all()
+
+
+def test_the_tip_of_an_antagonist_stays_where_its_jaw_shows_a_tooth():
+    scores = teeth_of({7: ABOVE, 23: CUT, 19: (slice(0, 10), slice(4, 11), slice(4, 11))})
+    drop_specks(scores, 1.0)
+    assert (scores.argmax(0)[CUT] == 23).all()
+
+
 def test_a_sliver_carved_out_of_its_neighbours_goes_back_to_them():
     """Class 20 covers 100 mm3 between two teeth that stand where its own is missing."""
     sliver = (slice(6, 16), slice(5, 10), slice(9, 11))

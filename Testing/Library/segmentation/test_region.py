@@ -129,3 +129,25 @@ def test_the_bright_teeth_win_against_more_voxels_of_dull_bone_taken_for_teeth()
     grey[200:225, 30:110, 30:110] = 1200.0
     assert (head[200:] > 0).sum() >= 10 * (classes > 0).sum()
     assert dental_region(head, grey, 1.0) == expected
+
+
+def _head_of_bone(enamel: float) -> tuple[np.ndarray, np.ndarray]:
+    """Class map and grey values of a vault taken for two teeth above a jaw, ``enamel`` being the teeth's grey value."""
+    classes, image = np.zeros(HEAD, np.uint8), np.full(HEAD, -1000.0)
+    classes[20:50, 30:120, 30:120], image[20:50, 30:120, 30:120] = JAW, 1500.0
+    classes[110:130, 40:90, 40:60], image[110:130, 40:90, 40:60] = 3, enamel
+    classes[110:130, 40:90, 60:80], image[110:130, 40:90, 60:80] = 19, enamel
+    return classes, image
+
+
+@pytest.mark.parametrize("enamel, there", [(1400.0, False), (1510.0, False), (1700.0, True), (2400.0, True)])
+def test_where_nothing_is_denser_than_the_bone_there_are_no_teeth(enamel: float, there: bool) -> None:
+    classes, image = _head_of_bone(enamel)
+    for offset, scale in ((0.0, 1.0), (1000.0, 1.0), (0.0, 0.1)):  # grey values need not be Hounsfield units
+        assert (dental_region(classes, scale * image + offset, 1.0) is not None) == there
+
+
+def test_a_dentition_counts_even_where_its_enamel_is_not_denser_than_the_bone() -> None:
+    classes = _dentition()
+    classes[20:50, 30:120, 30:120] = JAW
+    assert dental_region(classes, np.where(classes > 0, 1500.0, 0.0), 1.0) is not None

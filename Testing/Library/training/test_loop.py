@@ -36,7 +36,7 @@ from ToothTopoSegLib.training.losses.topology import TopologyConfig
 from ToothTopoSegLib.training.network import Plan
 from ToothTopoSegLib.training.recipe import RECIPES
 
-TINY = RECIPES["tiny"]
+TINY = RECIPES["tiny"].schedule
 HELD_OUT = range(900, 901)
 
 

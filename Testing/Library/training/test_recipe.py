@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from ToothTopoSegLib.errors import Cancelled, UsageError
+from ToothTopoSegLib.quantization.export import export_run
 from ToothTopoSegLib.segmentation.classes import CLASSES
 from ToothTopoSegLib.training import recipe
 from ToothTopoSegLib.training.cases import case_path
 from ToothTopoSegLib.training.loop import Schedule
 from ToothTopoSegLib.training.recipe import HELD_OUT, RECIPES, train
+
+RUN = {"schedule.json", "checkpoint.pt", "weights.safetensors", "log.csv", "tensorboard"}
 
 
 @pytest.fixture(autouse=True)
@@ -34,15 +37,17 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
         return {}
 
     monkeypatch.setattr(recipe, "run_training", noted)
+    monkeypatch.setattr(recipe, "read_weights", lambda path: {"weight": 1.0})
     return asked
 
 
 def test_the_tiny_recipe_runs_from_nothing_and_writes_a_model(cheap_cases, tmp_path):
     fractions: list[float] = []
     result = train(tmp_path / "run", "tiny", "cpu", lambda fraction, message: fractions.append(fraction))
-    assert result["steps"] == RECIPES["tiny"].steps
+    assert result["steps"] == RECIPES["tiny"].integers.steps
     names = {p.name for p in (tmp_path / "run").iterdir()}
-    assert names == {"schedule.json", "cases", "checkpoint.pt", "weights.safetensors", "log.csv", "tensorboard"}
+    assert names == {*RUN, "cases", "integers"}
+    assert {p.name for p in (tmp_path / "run" / "integers").iterdir()} == RUN
     assert sorted(cheap_cases) == [0, 1, 900, 1000]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1.0)
@@ -53,14 +58,16 @@ def test_a_second_start_renders_nothing_and_goes_on(cheap_cases, untrained, tmp_
     made = list(cheap_cases)
     train(tmp_path, "tiny", "cpu")
     assert cheap_cases == made
-    assert len(untrained) == 2
-    assert untrained[0][:3] == untrained[1][:3] == (RECIPES["tiny"], tmp_path, tmp_path / "cases")
+    assert len(untrained) == 4
+    assert untrained[0][:3] == untrained[2][:3] == (RECIPES["tiny"].schedule, tmp_path, tmp_path / "cases")
+    assert untrained[1][:3] == (RECIPES["tiny"].integers, tmp_path / "integers", tmp_path / "cases")
+    assert untrained[1][-1] == {"weight": 1.0} and len(untrained[0]) == len(untrained[1]) - 1
 
 
 def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
     train(tmp_path, "tiny", "cpu")
     note = json.loads((tmp_path / "schedule.json").read_text(encoding="utf-8"))
-    assert note == json.loads(json.dumps({"recipe": "tiny", **asdict(RECIPES["tiny"])}))
+    assert note == json.loads(json.dumps({"recipe": "tiny", **asdict(RECIPES["tiny"].schedule)}))
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
@@ -75,7 +82,7 @@ def test_a_folder_that_holds_another_recipes_run_is_refused_and_left_as_it_is(ch
     with pytest.raises(UsageError, match="another recipe"):
         train(tmp_path, "bundled", "cpu")
     assert (tmp_path / "schedule.json").read_bytes() == before
-    assert len(untrained) == 1
+    assert len(untrained) == 2
 
 
 def test_a_missing_gpu_is_noticed_before_anything_is_made(cheap_cases, monkeypatch, tmp_path):
@@ -106,11 +113,29 @@ def test_cancelling_while_heads_are_rendered_does_not_render_the_rest(cheap_case
 
 
 def test_the_bundled_recipe_is_the_default_schedule_and_never_trains_on_what_it_is_judged_by():
-    bundled = RECIPES["bundled"]
-    assert bundled == Schedule()
+    bundled = RECIPES["bundled"].schedule
+    assert bundled == Schedule() and RECIPES["bundled"].integers is None
     assert bundled.plan.classes == CLASSES
     assert bundled.warmup < bundled.coarse_until < bundled.frozen_from < bundled.steps
     assert HELD_OUT.start >= bundled.cases
+
+
+@pytest.mark.parametrize("name", ["gpu", "tiny"])
+def test_what_goes_on_in_integers_has_the_same_network_and_heads_and_the_topological_loss(name):
+    recipe_ = RECIPES[name]
+    assert recipe_.integers.plan == recipe_.schedule.plan
+    assert recipe_.integers.case_numbers == recipe_.schedule.case_numbers
+    assert recipe_.integers.quantization is not None and recipe_.integers.objective.topology is not None
+    assert recipe_.integers.view(0) == (recipe_.schedule.plan.patch, recipe_.schedule.plan.spacing)
+
+
+def test_a_run_that_went_on_in_integers_is_exported_as_it_was_trained(cheap_cases, tmp_path):
+    run = tmp_path / "run"
+    train(run, "tiny", "cpu")
+    card = export_run(run, tmp_path / "tiny.onnx")
+    assert card["training"]["in integers"]["steps"] == RECIPES["tiny"].integers.steps
+    assert card["training"]["steps"] == RECIPES["tiny"].schedule.steps
+    assert (tmp_path / "tiny.onnx").is_file()
 
 
 def test_cases_lie_in_the_run_folder_under_their_numbers(cheap_cases, untrained, tmp_path):
