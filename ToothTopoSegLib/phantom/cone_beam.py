@@ -35,7 +35,7 @@ RING_PATTERNS = 2
 """Neighbouring rows of a detector are uneven alike; so many patterns change places along z."""
 HEAD_MM = 160.0
 """What lies outside a field of view up to this length is on the way of every ray."""
-RAYS, ANGLES = 200, 0.8
+RAYS, ANGLES = 240, 0.8
 """Errors of projection are computed on at most so many voxels across, from so many angles for each of them."""
 
 

@@ -50,7 +50,7 @@ class Projector:
     bins: int
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)  # hundreds of megabytes for large slices
 def projector(side: int, angles: int) -> Projector:
     """Projections of slices of ``side`` x ``side`` voxels; rays lie one voxel apart and miss no corner."""
     from scipy.sparse import csr_matrix
@@ -75,7 +75,7 @@ def ramp(bins: int) -> NDArray[np.float32]:
     apart = np.abs(np.arange(bins + 2)[:, None] - np.arange(bins + 2))
     kernel = np.where(apart % 2 == 1, -1 / (np.pi * np.maximum(apart, 1)) ** 2, 0.0)
     kernel[apart == 0] = 0.25
-    smooth = 0.5 * kernel[1:-1, 1:-1] + 0.25 * (kernel[1:-1, :-2] + kernel[1:-1, 2:])
+    smooth = 0.7 * kernel[1:-1, 1:-1] + 0.15 * (kernel[1:-1, :-2] + kernel[1:-1, 2:])
     return np.asarray(smooth, np.float32)
 
 
