@@ -4,7 +4,8 @@ In: a case (2, z, y, x) of tissue and labels. Out: a normalised image patch and 
 made on the device where the case lies. The scanner is that of :mod:`ToothTopoSegLib.phantom.scanner`, written for
 torch, with metal artefacts from projections on top; augmentations follow nnU-Net (rotation, scaling, mirroring, noise,
 blur, gamma, low resolution) and SynthSeg (smooth deformation; Billot et al., Medical Image Analysis 2023). Nothing here
-waits for the device, so that a GPU is never kept idle between samples.
+waits for the device, so that a GPU is never kept idle between samples. Samples of the other settings are made in
+:mod:`ToothTopoSegLib.training.natural`.
 """
 
 from __future__ import annotations

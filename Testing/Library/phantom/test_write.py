@@ -12,7 +12,7 @@ from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.errors import Cancelled, OutputError, UsageError
 from ToothTopoSegLib.imaging import itk
 from ToothTopoSegLib.imaging.read import read_label_map, read_scan
-from ToothTopoSegLib.phantom import head, scanner, write
+from ToothTopoSegLib.phantom import arch, head, scanner, write
 from ToothTopoSegLib.phantom.write import make_hard_view, make_phantom, write_phantoms
 
 SMALL = 40_000
@@ -31,6 +31,20 @@ def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "render", lambda *args, **kwargs: (nothing, nothing))
     monkeypatch.setattr(scanner, "expose", lambda tissue, *args: tissue.astype(np.float32))
     monkeypatch.setattr(scanner, "add_noise", lambda grey, *args: grey)
+
+
+@pytest.fixture
+def one_tooth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads that are soft tissue with one block of a tooth in the middle, on any grid."""
+
+    def render(dentition: object, shape: tuple[int, ...], *args: object, **options: object):
+        tissue, labels = np.full(shape, head.SOFT, np.uint8), np.zeros(shape, np.uint8)
+        middle = tuple(slice(n // 3, 2 * n // 3) for n in shape)
+        tissue[middle], labels[middle] = head.DENTINE, 11
+        return tissue, labels
+
+    monkeypatch.setattr(arch, "draw_dentition", lambda *args, **options: None)
+    monkeypatch.setattr(head, "render", render)
 
 
 @pytest.fixture(scope="module")
@@ -128,39 +142,47 @@ def test_a_size_limit_makes_the_voxels_coarser(unrendered, monkeypatch):
     assert np.prod(made["shape_zyx"]) <= SMALL
 
 
-@pytest.mark.parametrize("setting", ("natural", "foreign"))
-def test_other_settings_write_scan_labels_and_how_they_were_made_in_the_same_way(small, tmp_path, setting):
-    report = write_phantoms(tmp_path, seed=2, setting=setting)
+def test_a_natural_phantom_is_written_as_a_plain_one_is(small, tmp_path):
+    report = write_phantoms(tmp_path, seed=2, setting="natural")
     note = json.loads((tmp_path / "phantom_00002.json").read_text(encoding="utf-8"))
-    scan, labels = (
-        read_scan(tmp_path / "phantom_00002.nii.gz"),
-        read_label_map(tmp_path / "phantom_00002_labels.nii.gz"),
-    )
-    assert note["setting"] == report["phantoms"][0]["setting"] == setting
+    scan = read_scan(tmp_path / "phantom_00002.nii.gz")
+    labels = read_label_map(tmp_path / "phantom_00002_labels.nii.gz")
+    assert note["setting"] == report["phantoms"][0]["setting"] == "natural"
     assert scan.array.dtype == np.int16
     assert list(scan.array.shape) == list(labels.array.shape) == note["shape_zyx"]
-    assert np.prod(scan.array.shape) <= SMALL * 1.01
-    assert set(np.unique(labels.array)) <= {0, *fdi.PERMANENT, *fdi.JAWS}
-    assert (make_phantom(2, setting=setting).scan.array == scan.array).all()
+    assert note["teeth"] == [v for v in np.unique(labels.array) if fdi.is_tooth(v)]
+    assert (make_phantom(2, setting="natural").scan.array == scan.array).all()
 
 
-def test_settings_differ_and_hard_ones_too(small):
+@pytest.mark.parametrize("setting", ("natural", "foreign"))
+def test_other_settings_decide_scan_and_labels_by_seed_and_keep_to_the_size_limit(small, one_tooth, setting):
+    for seed in range(6):
+        phantom, again = (make_phantom(seed, setting=setting) for _ in range(2))
+        assert (phantom.scan.array == again.scan.array).all()
+        assert np.prod(phantom.scan.array.shape) <= SMALL * 1.01
+        assert phantom.made["teeth"] == [11]
+        assert set(np.unique(phantom.labels.array)) == {0, 11}
+
+
+def test_settings_differ_and_hard_ones_too(small, one_tooth):
     made = [make_phantom(7, hard, setting) for setting in ("natural", "foreign") for hard in (False, True)]
     assert len({phantom.scan.array.tobytes() for phantom in made}) == 4
 
 
-def test_outside_the_cylinder_of_a_view_there_is_one_grey_value_and_no_label(small):
-    phantom = next(p for p in (make_phantom(seed, setting="natural") for seed in range(20)) if p.made["outside"])
-    corner = phantom.scan.array[:, 0, 0]
-    assert len(np.unique(corner)) == 1
-    assert not phantom.labels.array[:, 0, 0].any()
+def test_outside_the_cylinder_of_a_view_there_is_one_grey_value_and_no_label(small, one_tooth):
+    made = [make_phantom(seed, setting="natural") for seed in range(12)]
+    ended = [phantom for phantom in made if phantom.made["outside"]]
+    assert 3 < len(ended) < 12
+    for phantom in ended:
+        assert len(np.unique(phantom.scan.array[:, 0, [0, -1]])) == 1
+        assert not phantom.labels.array[:, 0, [0, -1]].any()
 
 
-def test_a_hard_view_of_another_setting_has_the_size_and_spacing_asked_for():
+def test_a_hard_view_of_another_setting_has_the_size_and_spacing_asked_for(one_tooth):
     phantom = make_hard_view(1, (24.0, 40.0, 44.0), 2.0, "natural")
-    assert phantom.scan.array.shape == (12, 20, 22)
+    assert phantom.scan.array.shape == phantom.labels.array.shape == (12, 20, 22)
     assert phantom.scan.spacing == (2.0,) * 3
-    assert phantom.made["setting"] == "natural"
+    assert (phantom.made["setting"], phantom.made["hard"]) == ("natural", True)
 
 
 def test_an_unknown_setting_is_refused_with_the_ones_there_are(tmp_path):
