@@ -101,7 +101,9 @@ def _point_spread(
     """Blur, wider along z away from the mid-plane (cone angle), then the mean over the finer voxels of each voxel."""
     fine = step / finer
     height = (np.arange(shape[0]) - (shape[0] - 1) / 2) * fine[0] - field.mid_plane
-    sigmas: list[Any] = [mm / s for mm, s in zip(acquisition.blur_mm, fine, strict=True)]
+    # A tissue map as coarse as the scan knows one point of each voxel: its mean is then that of a blur as wide.
+    aperture = 12**-0.5 if finer == 1 else 0.0
+    sigmas: list[Any] = [np.hypot(mm / s, aperture) for mm, s in zip(acquisition.blur_mm, fine, strict=True)]
     sigmas[0] = np.hypot(sigmas[0], acquisition.smear * np.abs(height) / fine[0])
     return [blocks(n, finer) @ gaussian(n, sigma) for n, sigma in zip(shape, sigmas, strict=True)]
 

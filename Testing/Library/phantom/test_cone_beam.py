@@ -63,7 +63,7 @@ def test_a_clean_scanner_shows_each_tissue_at_its_grey_value():
     tissue = np.repeat(np.array([head.AIR, head.SOFT, head.DENTINE, head.ENAMEL], np.uint8), 5)
     grey = scan(np.broadcast_to(tissue, (4, 6, 20)).copy())
     assert grey.dtype == np.float32
-    assert grey[1, 1] == pytest.approx(np.array(clean().grey)[tissue], abs=1.0)
+    assert grey[1, 1] == pytest.approx(np.array(clean().grey)[tissue], abs=5)
 
 
 def test_a_voxel_half_filled_shows_the_mean():
@@ -209,7 +209,7 @@ def test_blur_follows_its_axis():
     tissue[10:] = head.DENTINE
     along, across = (scan(tissue, blur_mm=b)[9, 10, 10] for b in ((1.5, 0.05, 0.05), (0.05, 1.5, 1.5)))
     assert along > 300
-    assert across == pytest.approx(0, abs=1)
+    assert across == pytest.approx(0, abs=5)
 
 
 def test_sharpening_overshoots_at_an_edge_and_smoothing_does_not():
