@@ -541,7 +541,7 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
     text = "Calibrate the model anew on each scan at hand, of kinds it never saw: whether that pays."
     add = command("calibration", run_calibration, text)
-    add("--count", type=positive, default=6, metavar="N", help="scans of each kind (default: 6)")
+    add("--count", type=positive, default=4, metavar="N", help="scans of each kind (default: 4)")
     add("--model", type=Path, metavar="BUNDLE", help="another bundle with its float weights")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for calibration.md")
 

@@ -58,9 +58,9 @@ class Settings:
     cases: int = 60
     patch: tuple[int, int, int] = (48, 64, 64)
     batch: int = 1
-    rate: float = 2e-4
+    rate: float = 1e-4
     quantization: QuantConfig = field(default_factory=QuantConfig)
-    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(0.15, 0.15, 0.15, ramp_steps=30))
+    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(1.0, 1.0, 1.0, ramp_steps=30))
     grid: float = 0.01
 
     @property
@@ -76,7 +76,7 @@ class Settings:
             warmup=min(10, self.steps),
             frozen_from=0,
             rate=self.rate,
-            average=0.98,
+            average=0.99,
             cases=self.cases,
             crania=0,
             cranium_share=0.0,

@@ -1,9 +1,9 @@
 """Norm statistics of the scan at hand mixed into those of the training.
 
 In: float weights and normalised tiles of a scan. Out: the same weights with other running means and variances, to be
-folded and quantized like any others, and how far the scan's statistics lie from the training's. A share of 0 leaves the
-training's, 1 takes the scan's alone, as in *Improving robustness against common corruptions by covariate shift
-adaptation* (Schneider et al., NeurIPS 2020), where the training's count as so many samples more.
+folded and quantized like any others. A share of 0 leaves the training's, 1 takes the scan's alone, as in *Improving
+robustness against common corruptions by covariate shift adaptation* (Schneider et al., NeurIPS 2020), where the
+training's count as so many samples more.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def with_scan_statistics(
-    weights: Mapping[str, Array], plan: Plan, tiles: Array, share: float
-) -> tuple[dict[str, Array], float]:
-    """Weights by nnU-Net's names with the statistics of ``tiles`` (n, z, y, x) mixed in, and their distance in nats.
+def with_scan_statistics(weights: Mapping[str, Array], plan: Plan, tiles: Array, share: float) -> dict[str, Array]:
+    """Weights by nnU-Net's names with the statistics of ``tiles`` (n, z, y, x) mixed in.
 
-    Layer by layer, each seeing what the layers before it make of the tiles with their new statistics. The distance is
-    the mean over all channels of the Kullback-Leibler divergence of the training's normal distribution from the scan's.
-    Raises ValueError for a share outside 0..1.
+    Layer by layer, each seeing what the layers before it make of the tiles with their new statistics. Raises ValueError
+    for a share outside 0..1.
     """
     import torch
     from torch import nn
@@ -42,24 +39,23 @@ def with_scan_statistics(
     network.load_state_dict({k: torch.from_numpy(np.array(v, np.float32)) for k, v in weights.items()}, strict=False)
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
-    distances: list[Tensor] = []
-    hooks = [
-        norm.register_forward_pre_hook(lambda n, args: distances.append(_mix(n, args[0], share))) for norm in norms
-    ]
+
+    def mix(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        _mix(norm, inputs[0], share)
+
+    hooks = [norm.register_forward_pre_hook(mix) for norm in norms]
     with torch.inference_mode():
         network(torch.from_numpy(np.ascontiguousarray(tiles[:, None], np.float32)))
     for hook in hooks:
         hook.remove()
     mixed = network.state_dict()
-    return {name: mixed[name].numpy() for name in weights}, float(torch.cat(distances).mean())
+    return {name: mixed[name].numpy() for name in weights}
 
 
-def _mix(norm: nn.Module, values: Tensor, share: float) -> Tensor:
-    """Mix the statistics of ``values`` (n, c, z, y, x) into those of a norm, in place; distances (c,) before that."""
-    mean, variance = values.mean((0, 2, 3, 4)), values.var((0, 2, 3, 4), correction=0) + norm.eps
-    old, spread = norm.running_mean.clone(), norm.running_var.clone() + norm.eps
-    distance = 0.5 * (variance / spread + (mean - old) ** 2 / spread - 1 - (variance / spread).log())
+def _mix(norm: nn.Module, values: Tensor, share: float) -> None:
+    """Mix the statistics of ``values`` (n, c, z, y, x) into those of a norm, in place."""
+    mean, variance = values.mean((0, 2, 3, 4)), values.var((0, 2, 3, 4), correction=0)
+    old, spread = norm.running_mean.clone(), norm.running_var.clone()
     norm.running_mean.lerp_(mean, share)
     within = (1 - share) * (spread + (old - norm.running_mean) ** 2)
-    norm.running_var.copy_(within + share * (variance + (mean - norm.running_mean) ** 2) - norm.eps)
-    return distance
+    norm.running_var.copy_(within + share * (variance + (mean - norm.running_mean) ** 2))

@@ -24,14 +24,14 @@ def tiles() -> np.ndarray:
 
 
 def test_nothing_of_the_scan_leaves_the_weights_as_they_are(weights, tiles) -> None:
-    mixed, distance = with_scan_statistics(weights, TINY, tiles, 0.0)
-    assert mixed.keys() == weights.keys() and distance > 0
+    mixed = with_scan_statistics(weights, TINY, tiles, 0.0)
+    assert mixed.keys() == weights.keys()
     for name, value in weights.items():
         np.testing.assert_allclose(mixed[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_the_scan_alone_gives_what_norms_that_measure_the_batch_give(weights, tiles) -> None:
-    mixed, _ = with_scan_statistics(weights, TINY, tiles, 1.0)
+    mixed = with_scan_statistics(weights, TINY, tiles, 1.0)
     network = tiny_network(TINY).network
     network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
     for module in network.modules():
@@ -43,15 +43,17 @@ def test_the_scan_alone_gives_what_norms_that_measure_the_batch_give(weights, ti
     np.testing.assert_allclose(run_float(fold(mixed, TINY), tiles[:1, None]), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_measured_again_the_scans_own_statistics_lie_at_no_distance(weights, tiles) -> None:
-    mixed, before = with_scan_statistics(weights, TINY, tiles, 1.0)
-    _, after = with_scan_statistics(mixed, TINY, tiles, 1.0)
-    assert after < 1e-4 < before
+def test_the_scans_own_statistics_do_not_change_when_taken_again(weights, tiles) -> None:
+    once = with_scan_statistics(weights, TINY, tiles, 1.0)
+    again = with_scan_statistics(once, TINY, tiles, 1.0)
+    assert any(not np.allclose(once[name], weights[name], atol=1e-2) for name in weights)
+    for name, value in once.items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_mixture_has_the_mean_of_both_and_the_variance_of_all(weights, tiles) -> None:
     first = next(name for name in weights if name.endswith("running_mean")).removesuffix(".running_mean")
-    parts = [with_scan_statistics(weights, TINY, tiles, share)[0] for share in (0.0, 0.25, 1.0)]
+    parts = [with_scan_statistics(weights, TINY, tiles, share) for share in (0.0, 0.25, 1.0)]
     (m0, m, m1), (v0, v, v1) = ([p[f"{first}.running_{what}"] for p in parts] for what in ("mean", "var"))
     np.testing.assert_allclose(m, 0.75 * m0 + 0.25 * m1, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(v, 0.75 * v0 + 0.25 * v1 + 0.75 * 0.25 * (m1 - m0) ** 2, rtol=1e-3, atol=1e-4)
