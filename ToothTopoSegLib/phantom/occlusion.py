@@ -102,11 +102,11 @@ def _draw_arches(person: Person, bite: Bite, rng: np.random.Generator) -> tuple[
     """Upper and lower arch: narrow or wide, tapered or square, a little asymmetric; one of twenty upper ones too narrow
     for the lower (crossbite)."""
     scale = float(np.exp(0.04 * person.size))
-    half, depth = scale * float(rng.uniform(22, 27.5)), scale * float(rng.uniform(34, 43))
+    half, depth = scale * float(rng.uniform(21.5, 27)), scale * float(rng.uniform(34, 43))
     power, skew = float(rng.uniform(1.8, 2.5)), float(rng.normal(0, 0.02))
     middle = float(rng.normal(0, 0.6))
     narrow = float(rng.uniform(3, 5)) if rng.random() < 0.05 else 0.0
-    inside = float(rng.uniform(1.2, 2.4))
+    inside = float(rng.uniform(1.5, 2.8))
     upper = CurvedArch(half - narrow, depth, -depth / 2, middle, float(rng.uniform(0.0, 0.12)), skew, power)
     lower = CurvedArch(
         half - inside,
@@ -115,7 +115,7 @@ def _draw_arches(person: Person, bite: Bite, rng: np.random.Generator) -> tuple[
         middle + bite.shift,
         float(rng.uniform(0.04, 0.16)),
         skew,
-        power + float(rng.uniform(-0.1, 0.2)),
+        power + float(rng.uniform(-0.25, 0.1)),
     )
     return upper, lower
 
@@ -281,11 +281,8 @@ class _Fate:
 
 def _draw_fate(rng: np.random.Generator, person: Person, hard: bool) -> _Fate:
     """Which teeth are lost: none but third molars in most; sparse, free-end, a whole arch, or all (2 %)."""
-    eights = {q * 10 + 8 for q in (1, 2, 3, 4)}
-    if rng.random() < 0.72:
-        eights = {number for number in eights if rng.random() < 0.65}
-    else:
-        eights = set()
+    formed = 0.65 if rng.random() < 0.72 else 0.0
+    eights = {q * 10 + 8 for q in (1, 2, 3, 4) if rng.random() < formed}
     gone: set[int] = set()
     older = (0.4 + person.age / 60) * (1.8 if hard else 1.0)
     share = 0.2 if rng.random() < 0.12 * older else 0.02 * older
