@@ -243,10 +243,11 @@ class NaturalTooth:
         out[part] = inside
         return out
 
-    def outside(self, count: int = 1200) -> Array:
-        """About ``count`` points (n, 3) in mm spread over the surface of crown and roots."""
+    @cached_property
+    def outside(self) -> Array:
+        """Points (n, 3) in mm spread over the surface of crown and roots, about one a square millimetre."""
         stacks = (self.body, *self.branches)
-        each = max(6, int(np.sqrt(count / len(stacks))))
+        each = int(np.sqrt(1200 / len(stacks)))
         points = [_surface_of(stack, each, each) for stack in stacks]
         points.append(self._occlusal(each))
         found = np.concatenate(points)
