@@ -1,7 +1,7 @@
 """Implicit shapes of a natural head: what they are measured with and where they are evaluated.
 
 A head is a set of *depth fields*: how many mm a point lies inside a structure, negative outside. They are smooth, so
-they are evaluated on a lattice of about 1.2 mm and read from there on any finer grid, which costs a small part of
+they are evaluated on a lattice of about 1 mm and read from there on any finer grid, which costs a small part of
 evaluating them on every voxel. Everything random is a function of head coordinates (LPS mm), never of the grid: the
 same place of the same head shows the same tissue whatever grid shows it.
 """
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 Box = tuple[slice, ...]
 Point = tuple[float, float, float]
 
-PITCH_MM = 1.2
+PITCH_MM = 1.0
 """Depth fields are evaluated at points this far apart, or at every voxel of a coarser grid."""
 OUTSIDE = -40.0
 """Depth (mm) where nothing was painted."""

@@ -81,12 +81,17 @@ class ToothSocket:
     follicle: float
 
 
-def draw_sockets(teeth: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[ToothSocket, ...]:
-    """A socket for every tooth: alike within a head, with horizontal and vertical loss of bone in some."""
+def draw_sockets(teeth: tuple[PlacedTooth, ...], seed: int) -> tuple[ToothSocket, ...]:
+    """A socket for every tooth: alike within a head, with horizontal and vertical loss of bone in some.
+
+    A tooth's socket depends on the seed and on the tooth alone, not on which others there are.
+    """
+    rng = np.random.default_rng(seed)
     level = float(rng.uniform(0.8, 2.0)) + (float(rng.uniform(0.5, 3.0)) if rng.random() < 0.2 else 0.0)
     thick, gap, lamina = float(rng.uniform(0.45, 1.1)), float(rng.uniform(0.15, 0.32)), float(rng.uniform(0.25, 0.6))
     made = []
     for tooth in teeth:
+        rng = np.random.default_rng([seed, tooth.fdi])
         vertical = rng.random() < 0.06
         made.append(
             ToothSocket(
@@ -115,11 +120,13 @@ class Healing:
     fresh: bool
 
 
-def draw_healing(gone: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[Healing, ...]:
+def draw_healing(gone: tuple[PlacedTooth, ...], seed: int) -> tuple[Healing, ...]:
     """How each lost tooth's place healed, alike within a head; around implants the ridge keeps its height."""
+    rng = np.random.default_rng(seed)
     lower, thinner = float(rng.uniform(2, 7)), float(rng.uniform(0.55, 0.85))
     made = []
     for tooth in gone:
+        rng = np.random.default_rng([seed, tooth.fdi])
         if tooth.material == "implant":
             made.append(Healing(float(rng.uniform(0.5, 1.5)), float(rng.uniform(0.85, 1.0)), False))
         elif rng.random() < 0.1:
@@ -192,7 +199,7 @@ def make_ridge(
     # Plates follow every root on their own; the ridge between them is a little thinner than the teeth.
     extra = float(rng.uniform(-0.6, 0.6))
     rows: list[tuple[float, ...]] = []
-    bare = sockets[0] if sockets else draw_sockets(gone[:1], rng)[0] if gone else None
+    bare = sockets[0] if sockets else draw_sockets(gone[:1], 0)[0] if gone else None
     places = [(t, s, Healing(0.0, 1.0, False)) for t, s in zip(teeth, sockets, strict=True) if t.erupted]
     places += [(t, bare, h) for t, h in zip(gone, healing, strict=True) if bare]
     for tooth, socket, healed in places:

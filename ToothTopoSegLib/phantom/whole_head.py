@@ -64,6 +64,7 @@ class HeadPlan:
 
 def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
     """A random head for a dentition."""
+    seed = int(rng.integers(2**31))
     size = np.clip(dentition.upper.half_width / 28, 0.9, 1.1)
     return HeadPlan(
         dentition=dentition,
@@ -71,9 +72,9 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         jaws=draw_jaw_plan(rng),
         skull=draw_skull_plan(rng),
         soft=draw_soft_plan(rng, dentition.gap),
-        sockets=draw_sockets(dentition.teeth, rng),
-        healing=draw_healing(dentition.gone, rng),
-        restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, rng),
+        sockets=draw_sockets(dentition.teeth, seed),
+        healing=draw_healing(dentition.gone, seed),
+        restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, seed),
         bend=Wave.draw(rng, 28.0, 3),
         rough=Wave.draw(rng, 9.0, 1, 30),
         fine=Grain.draw(rng, float(rng.uniform(0.9, 1.4))),
@@ -84,7 +85,7 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         retainers=(bool(rng.random() < 0.04), bool(rng.random() < 0.08)),
         holders=tuple(shape for shape in appliances.HOLDERS if rng.random() < 0.12),
         jewels=tuple(shape for shape in appliances.JEWELS if rng.random() < 0.04),
-        seed=int(rng.integers(2**31)),
+        seed=seed,
     )
 
 
