@@ -30,7 +30,7 @@ class Jaws:
     """Depth fields on the lattice, mm: bone of both jaws, sinus and nasal air, and the canal of the mandible.
 
     ``wall`` is how far inside a point lies of where the sinuses have walls of their own, ``septum`` the distance to the
-    plane of the nose's septum; ``canal`` holds two components, across and along height, of the way to the axis of the
+    plane of the nose's septum, ``turbinates`` depth in their bones; ``canal`` holds two components, across and along height, of the way to the axis of the
     canal; ``lower_at`` and ``upper_at`` are arc length and side on the ``curves``.
     """
 
@@ -40,6 +40,7 @@ class Jaws:
     wall: Array
     nose: Array
     septum: Array
+    turbinates: Array
     canal: Array
     lower_at: Array
     upper_at: Array
@@ -216,27 +217,34 @@ TURBINATES = (
     Rod((4.2, 12, 60), (4.2, 30, 58), 1.3, 1.3, (0.9, 1, 2.0)),
 )
 TURBINATE_BONES = (
-    Rod((9.5, -3, 39), (8.2, -3, 34), 0.7, 0.6, (1, 1, 1)),
-    Rod((9.0, -2, 37), (9.0, 30, 37), 0.7, 0.6, (1, 1, 4)),
-    Rod((5.6, 3, 50), (5.8, 29, 50), 0.6, 0.5, (1, 1, 6)),
+    Rod((7.8, -2, 36.5), (8.2, 30, 36.5), 0.7, 0.6, (1, 1, 5)),
+    Rod((10.0, -2, 40), (10.0, 30, 40), 0.6, 0.6, (3, 1, 1)),
+    Rod((5.4, 3, 50), (5.8, 29, 50), 0.7, 0.6, (1, 1, 6)),
 )
 
 
-def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array]:
-    """Depth in the air of the nasal cavity, and distance to the plane of its septum."""
+def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array, Array]:
+    """Depth in the air of the nasal cavity, distance to the plane of its septum, depth in its turbinates' bones."""
+    bottom = plan.vault + plan.palate + 2.0
+
+    def folded(p: Array) -> Array:
+        # The inferior turbinate hangs as far above the floor as that lies.
+        return np.stack([np.abs(p[0]), p[1], p[2] - (bottom - 28.0) * np.clip((50 - p[2]) / 20, 0, 1)])
+
+    def bones(p: Array) -> Array:
+        return np.maximum.reduce([bone.depth(folded(p)) for bone in TURBINATE_BONES])
 
     def air(p: Array) -> Array:
         x, y, z = np.abs(p[0]), p[1], p[2]
-        floor = plan.vault + plan.palate + 3.0 - 2.0 * np.clip((y + 10) / 40, 0, 1)
+        floor = bottom + 1.0 - 2.0 * np.clip((y + 10) / 40, 0, 1)
         wide = np.interp(z, (24, 30, 40, 50, 58, 66), (11.5, 12.5, 12.0, 8.5, 5.5, 3.0)) * np.interp(
             y, (-30, -18, -6, 36), (0.45, 0.65, 1.0, 1.05)
         )
         roof = np.interp(y, (-30, -20, -8, 22, 40), (44, 54, 66, 66, 52))
         room = np.minimum(np.minimum(wide - x, z - floor), np.minimum(roof - z, np.minimum(y + 27, 44 - y)))
         size = plan.turbinate
-        folded = np.stack([x, y, z])
         for turbinate in TURBINATES:
-            room = np.minimum(room, 1 - size - turbinate.depth(folded))
+            room = np.minimum(room, 1 - size - turbinate.depth(folded(p)))
         return room
 
     def septum(p: Array) -> Array:
@@ -244,7 +252,8 @@ def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array]:
 
     field = frame.evaluate((-18, -32, 20), (18, 48, 72), air)
     plane = septum(frame.points) + 0.7 * frame.lattice.long[2]
-    return np.minimum(field + 0.3 * frame.lattice.rough, np.abs(plane) - 1.3), plane
+    nose = np.minimum(field + 0.3 * frame.lattice.rough, np.abs(plane) - 1.3)
+    return nose, plane, frame.evaluate((-18, -8, 20), (18, 36, 66), bones)
 
 
 def _palate(frame: Frame, along: Array, side: Array, ridge: Ridge, plan: JawPlan) -> Array:
@@ -310,6 +319,8 @@ def make_jaws(
     sinus = _sinuses(frame, plan)
     y, z = frame.points[1:]
     wall = np.minimum(50 - z, np.minimum(36 - y, y + 24)).astype(np.float32)
-    nose, septum = _nose(frame, plan)
+    nose, septum, turbinates = _nose(frame, plan)
     upper = _maxilla(frame, along, side, upper_ridge, np.stack([sinus, nose]), plan)
-    return Jaws(lower, upper, sinus, wall, nose, septum, canal, lower_at, np.stack([along, side]), (below, above))
+    return Jaws(
+        lower, upper, sinus, wall, nose, septum, turbinates, canal, lower_at, np.stack([along, side]), (below, above)
+    )

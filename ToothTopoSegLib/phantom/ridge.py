@@ -165,7 +165,7 @@ class Ridge:
         """Depth (mm) in the ridge at points of one shape."""
         index = self.index(along)
         crest_half, up = self.crest_half[index], np.float32(self.up)
-        top, bottom = self.crest_z[index] * up - 0.85 * crest_half, self.apex_z[index] * up
+        top, bottom = self.crest_z[index] * up - crest_half, self.apex_z[index] * up
         height = np.maximum(top - bottom, 0.5)
         lean = (self.crest_side[index] - self.apex_side[index]) / height
         t = np.clip((up * z - bottom) / height, 0, 1)
@@ -218,7 +218,7 @@ def make_ridge(
 
 
 def _tables(rows: list[tuple[float, ...]], up: int, bite: float, rng: np.random.Generator) -> Ridge:
-    """Tables through the teeth, smoothed over 2 mm; teeth that lean across the jaw move its ends, not its middle."""
+    """Tables through the teeth, smoothed over 1.5 mm; teeth that lean across the jaw move its ends, not its middle."""
     from scipy.ndimage import gaussian_filter1d
 
     if not rows:
@@ -227,7 +227,7 @@ def _tables(rows: list[tuple[float, ...]], up: int, bite: float, rng: np.random.
         rows = [(s, low, 0.0, half, low - up * 8.0, 0.0, half + 1.5) for s in (-45.0, -20.0, 20.0, 45.0)]
     table = np.array(sorted(rows))
     at = np.arange(-REACH, REACH + STEP / 2, STEP)
-    columns = [gaussian_filter1d(np.interp(at, table[:, 0], table[:, i]), 2.5 / STEP) for i in range(1, 7)]
+    columns = [gaussian_filter1d(np.interp(at, table[:, 0], table[:, i]), 1.5 / STEP) for i in range(1, 7)]
     z, side, half, tip, tip_side, tip_half = (c.astype(np.float32) for c in columns)
     tail = float(rng.uniform(5.5, 8.5)) if up < 0 else float(rng.uniform(7.0, 10.0))
     last = (float(table[0, 0]) - tail, float(table[-1, 0]) + tail)

@@ -78,7 +78,7 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         bend=Wave.draw(rng, 28.0, 3),
         rough=Wave.draw(rng, 9.0, 1, 30),
         fine=Grain.draw(rng, float(rng.uniform(0.9, 1.4))),
-        coarse=Grain.draw(rng, float(rng.uniform(1.8, 3.0))),
+        coarse=Grain.draw(rng, float(rng.uniform(1.4, 2.4))),
         cortex=(float(rng.uniform(0.6, 1.5)), float(rng.uniform(1.6, 3.4))),
         marrow=float(rng.uniform(0.2, 1.8)),
         wire=float(rng.uniform(0.2, 0.32)),
@@ -376,6 +376,7 @@ def _wall(window: _Window, cavity: Array, thick: float, region: Array | None) ->
 def _paint_cavities(window: _Window, jaws: Jaws) -> None:
     """Nasal cavity and sinuses with their mucosa."""
     plan = window.plan.jaws
+    window.fill(jaws.turbinates, CORTICAL)
     window.fill(jaws.nose, AIR, 0.6)
     window.fill(jaws.sinus, SOFT)
     part = window.around(jaws.sinus, plan.lining)

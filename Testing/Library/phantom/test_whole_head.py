@@ -245,7 +245,7 @@ def test_a_jaw_without_teeth_is_still_a_jaw(dentition):
 def highest(view: View, jaw: int, tooth: PlacedTooth) -> float:
     """How far (mm) towards the bite bone reaches around the axis of a tooth."""
     up = -1 if is_upper(tooth.fdi) else 1
-    here = np.hypot(*(view.points[i] - tooth.cervix[i] for i in (0, 1))) < 4
+    here = np.hypot(*(view.points[i] - tooth.cervix[i] for i in (0, 1))) < 2.5
     return float((up * view.points[2][here & (view.labels == jaw)]).max())
 
 
