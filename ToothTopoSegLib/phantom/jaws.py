@@ -29,12 +29,14 @@ GONION = (41.5, 33.0)
 class Jaws:
     """Depth fields on the lattice, mm: bone of both jaws, sinus and nasal air, and the canal of the mandible.
 
-    ``wall`` is how far inside a point lies of where the sinuses have walls of their own, ``septum`` the distance to the
-    plane of the nose's septum, ``turbinates`` depth in their bones; ``canal`` holds two components, across and along height, of the way to the axis of the
-    canal; ``lower_at`` and ``upper_at`` are arc length and side on the ``curves``.
+    ``body`` is the mandible without its alveolar ridge, ``wall`` how far inside a point lies of where the sinuses have
+    walls of their own, ``septum`` the distance to the plane of the nose's septum, ``turbinates`` depth in their bones;
+    ``canal`` holds two components, across and along height, of the way to the axis of the canal; ``lower_at`` and
+    ``upper_at`` are arc length and side on the ``curves``.
     """
 
     lower: Array
+    body: Array
     upper: Array
     sinus: Array
     wall: Array
