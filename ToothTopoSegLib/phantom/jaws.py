@@ -324,5 +324,16 @@ def make_jaws(
     nose, septum, turbinates = _nose(frame, plan)
     upper = _maxilla(frame, along, side, upper_ridge, np.stack([sinus, nose]), plan)
     return Jaws(
-        lower, upper, sinus, wall, nose, septum, turbinates, canal, lower_at, np.stack([along, side]), (below, above)
+        lower,
+        body,
+        upper,
+        sinus,
+        wall,
+        nose,
+        septum,
+        turbinates,
+        canal,
+        lower_at,
+        np.stack([along, side]),
+        (below, above),
     )

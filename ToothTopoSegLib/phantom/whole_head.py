@@ -28,7 +28,7 @@ from ToothTopoSegLib.phantom.tooth import tooth_distance
 Array = NDArray[Any]
 
 LIGAMENT, LAMINA, BARE = 1, 2, 3
-"""What a voxel near a tooth is: gap around the root, compact bone around that, or no bone for it is above the crest."""
+"""What a voxel near a tooth is: gap around the root, compact bone around that, or beside its neck, free of ridge."""
 NOTHING = 255
 SLAB_VOXELS = 1_500_000
 
@@ -174,7 +174,9 @@ def _paint_socket(
     better = bone > layer.process[box]
     layer.process[box][better] = bone[better]
     layer.jaw[box][better & (bone > 0)] = UPPER_JAW if is_upper(tooth.fdi) else LOWER_JAW
-    mark = np.where(~root & (distance < 1.8), BARE, 0).astype(np.uint8)
+    # Beside the neck the crest slopes away from the tooth.
+    neck = ~root & (distance < np.clip(0.8 - 1.4 * depth, 1.0, 4.0))
+    mark = np.where(neck, BARE, 0).astype(np.uint8)
     mark[root & (distance < gap + socket.lamina)] = LAMINA
     mark[(w < 1.0 if tooth.erupted else root) & (distance < gap)] = LIGAMENT
     closer = (distance < nearest) & (distance > 0) & (mark > 0)
@@ -415,7 +417,7 @@ def _paint_jaws(window: _Window, s: Structures, teeth: TeethLayer) -> None:
         (part.at(s.jaws.lower), LOWER_JAW, part.at(s.cortex), plan.coarse),
     ):
         depth = np.maximum(field, np.where(jaw == value, process, OUTSIDE))
-        bone = np.where(free, depth, OUTSIDE)
+        bone = np.where(free, depth, part.at(s.jaws.body) if value == LOWER_JAW else OUTSIDE)
         part.paint_bone(bone, cortex, grain)
         part.label[bone > 0] = value
     _paint_canal(part, s.jaws)
