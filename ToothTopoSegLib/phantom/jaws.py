@@ -156,8 +156,8 @@ def _polygon_depth(s: Array, z: Array, line: Array) -> Array:
     return np.where(inside, 1, -1).astype(np.float32) * np.sqrt(away)
 
 
-def _mandible(frame: Frame, curve: Curve, ridge: Ridge, d: Dentition, plan: JawPlan) -> tuple[Array, Array, Array]:
-    """Depth in the mandible and the components of the way to its canal's axis (2, ...), with its (along, side)."""
+def _mandible(frame: Frame, curve: Curve, d: Dentition, plan: JawPlan) -> tuple[Array, Array, Array]:
+    """Depth in the mandible's body, way to its canal's axis and (along, side); the latter two (2, ...)."""
     x, y, z = frame.lattice.points
     along, side = curve.look(x, y)
     s = np.abs(along) / frame.scale
@@ -175,7 +175,6 @@ def _mandible(frame: Frame, curve: Curve, ridge: Ridge, d: Dentition, plan: JawP
     half = half + 0.5 * frame.lattice.rough
     depth = smooth_min(half - np.abs(side / frame.scale - middle), plate, 6.0) * np.float32(frame.scale)
     frame.join(depth, (Ball(CONDYLE, (9.5, 4.4, 4.6)), Rod((43, 52, 28), CONDYLE, 3.0, 4.2)), smooth=2.0)
-    depth = smooth_max(depth, ridge.depth(along, side, z), 3.0)
     canal = _canal(s, low, side / frame.scale - middle, plan) * np.float32(frame.scale)
     return depth, canal, np.stack([along, side])
 
@@ -316,7 +315,8 @@ def make_jaws(
     below, above = mandible_curve(d.lower, frame), upper_curve(d.upper)
     lower_ridge = make_ridge(d.teeth, sockets, d.gone, healing, below, False, -d.gap / 2, rng)
     upper_ridge = make_ridge(d.teeth, sockets, d.gone, healing, above, True, d.gap / 2, rng)
-    lower, canal, lower_at = _mandible(frame, below, lower_ridge, d, plan)
+    body, canal, lower_at = _mandible(frame, below, d, plan)
+    lower = smooth_max(body, lower_ridge.depth(lower_at[0], lower_at[1], frame.lattice.points[2]), 3.0)
     along, side = above.look(*frame.lattice.points[:2])
     sinus = _sinuses(frame, plan)
     y, z = frame.points[1:]
