@@ -136,6 +136,7 @@ def _mouth(frame: Frame, side: Array, gap: float, plan: SoftPlan) -> tuple[Array
     """Depth in the air of the mouth and in the tongue; ``side`` is the distance outward of the upper arch."""
     x, y, z = frame.points
     room = np.minimum(np.minimum(-side - 3, 34 - y), np.minimum(z + 12, 29 - z))
+    room = np.minimum(room, 23 - np.abs(x) - 0.7 * np.clip(y - 18, 0, None))
     low, high = 14.0 - plan.tongue, 25.0 - plan.tongue
     dorsum = low + (high - low) * np.exp(-(((y - 14) / 24) ** 2)) - 0.004 * x**2
     tongue = np.minimum(np.minimum(-side - 1.0, 43 - 0.12 * np.abs(z) - y), np.minimum(dorsum - z, z + 30))

@@ -294,6 +294,15 @@ def test_a_pontic_between_two_crowns_has_no_label(dentition):
     assert 36 not in view.labels
 
 
+def test_a_socket_that_has_not_healed_is_empty_and_keeps_its_shape(dentition):
+    lost, tooth = without(dentition, 36)
+    view = next(v for v in (close_up(lost, tooth, seed) for seed in range(60)) if v.plan.healing[0].fresh)
+    local = np.tensordot(tooth.axes, view.points, 1) - (tooth.axes @ tooth.cervix)[:, None, None, None]
+    root = (tooth_distance(tooth.shape, *local.astype(np.float32))[0] < -0.3) & (local[2] < -2)
+    assert (view.tissue[root] == tissues.SOFT).mean() > 0.9
+    assert not view.labels[root & (view.tissue == tissues.SOFT)].any()
+
+
 @pytest.mark.parametrize("material", ("filling", "crown", "root filling", "post"))
 def test_a_restoration_shows_in_the_tissue_and_not_in_the_labels(dentition, material):
     restored, tooth = changed(dentition, 36, material=material)
