@@ -93,8 +93,8 @@ def dentition() -> Dentition:
 
 @pytest.fixture(scope="module")
 def jaws(dentition: Dentition) -> View:
-    """Both jaws at 0.7 mm; never write to its maps."""
-    return View(dentition, 4, (150, 150, 160), 0.7, (0.0, 18.0, 2.0))
+    """Both jaws at 0.8 mm; never write to its maps."""
+    return View(dentition, 4, (132, 132, 140), 0.8, (0.0, 18.0, 2.0))
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +140,16 @@ def test_each_jaw_is_one_body(jaws):
         assert pieces.max() > 0.995 * pieces.sum()
 
 
-@pytest.mark.parametrize("seed", (1, 2, 3))
+@pytest.mark.parametrize("seed", (1, 2))
 def test_roots_of_erupted_teeth_are_enveloped_in_bone(seed):
     """At least 90 % of their surface below the crest has bone within 2 mm."""
-    made = View(draw_dentition(np.random.default_rng(seed)), seed, (110, 120, 130), 0.7, (0.0, 4.0, 0.0))
-    away = ndimage.distance_transform_edt(~np.isin(made.labels, JAWS), sampling=0.7)
+    made = View(draw_dentition(np.random.default_rng(seed)), seed, (90, 100, 108), 0.8, (0.0, 4.0, 0.0))
+    away = ndimage.distance_transform_edt(~np.isin(made.labels, JAWS), sampling=0.8)
     shares = []
     for tooth, socket in zip(made.dentition.teeth, made.plan.sockets, strict=True):
         own = made.labels == tooth.fdi
         surface = own & ~ndimage.binary_erosion(own)
-        below = tooth.axes[2] @ (made.points[:, surface] - tooth.cervix[:, None]) < -socket.crest - 0.7
+        below = tooth.axes[2] @ (made.points[:, surface] - tooth.cervix[:, None]) < -socket.crest - 0.8
         shares.append((away[surface][below] < 2).mean())
     assert np.mean(shares) > 0.97
     assert np.mean(np.array(shares) > 0.9) > 0.9
@@ -320,7 +320,7 @@ def test_a_restoration_shows_in_the_tissue_and_not_in_the_labels(dentition, mate
 def braced(dentition: Dentition) -> View:
     """Brackets on all teeth but third molars; crowns only."""
     teeth = tuple(replace(t, bracket=t.fdi % 10 < 8) for t in dentition.teeth)
-    return View(replace(dentition, teeth=teeth, bracketed=True), 4, (70, 150, 170), 0.4, (0.0, 4.0, 0.0))
+    return View(replace(dentition, teeth=teeth, bracketed=True), 4, (56, 120, 136), 0.5, (0.0, 4.0, 0.0))
 
 
 def test_brackets_and_wires_carry_no_label(braced):
