@@ -35,11 +35,15 @@ class Restoration:
     fill: float
 
 
-def draw_restorations(teeth: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[Restoration, ...]:
-    """A restoration for every tooth, used where its material asks for one; neighbours tend to get the same stuff."""
-    modern = rng.random() < 0.5
+def draw_restorations(teeth: tuple[PlacedTooth, ...], seed: int) -> tuple[Restoration, ...]:
+    """A restoration for every tooth, used where its material asks for one; a head tends to get one stuff.
+
+    It depends on the seed and on the tooth alone, not on which others there are.
+    """
+    modern = np.random.default_rng(seed).random() < 0.5
     made = []
     for tooth in teeth:
+        rng = np.random.default_rng([seed, tooth.fdi])
         metal = rng.random() < (0.2 if modern else 0.75)
         other = ENAMEL if tooth.material == "filling" and rng.random() < 0.5 else CERAMIC
         made.append(

@@ -29,17 +29,20 @@ GONION = (41.5, 33.0)
 class Jaws:
     """Depth fields on the lattice, mm: bone of both jaws, sinus and nasal air, and the canal of the mandible.
 
-    ``wall`` is how far inside a point lies of where the sinuses have walls of their own, ``septum`` the distance to the
-    plane of the nose's septum; ``canal`` holds two components, across and along height, of the way to the axis of the
-    canal; ``lower_at`` and ``upper_at`` are arc length and side on the ``curves``.
+    ``body`` is the mandible without its alveolar ridge, ``wall`` how far inside a point lies of where the sinuses have
+    walls of their own, ``septum`` the distance to the plane of the nose's septum, ``turbinates`` depth in their bones;
+    ``canal`` holds two components, across and along height, of the way to the axis of the canal; ``lower_at`` and
+    ``upper_at`` are arc length and side on the ``curves``.
     """
 
     lower: Array
+    body: Array
     upper: Array
     sinus: Array
     wall: Array
     nose: Array
     septum: Array
+    turbinates: Array
     canal: Array
     lower_at: Array
     upper_at: Array
@@ -132,7 +135,7 @@ def _outline(plan: JawPlan, condyle: float) -> Array:
     points = [
         *((-4, -h + 1.5), (6, -h), (20, -0.97 * h), (42, -0.82 * h), (60, -0.66 * h), (70, -0.52 * h)),
         *((77, -0.30 * h), (81, 2), (88, 28), (94, 35), (95, 39), (90, 40), (86, 36), (81, 26), (73, 21)),
-        *((66, 29 * r), (60, 42 * r), (57, 40 * r), (54, 22), (52, 6), (48, -5), (40, -14), (20, -17), (-4, -18)),
+        *((66, 29 * r), (60, 42 * r), (58, 40 * r), (57, 22), (56, 8), (53, -4), (47, -14), (20, -18), (-4, -19)),
     ]
     line = np.array(points, float)
     line[:, 0] += back * np.clip((line[:, 0] - 40) / 50, 0, 1)
@@ -153,8 +156,8 @@ def _polygon_depth(s: Array, z: Array, line: Array) -> Array:
     return np.where(inside, 1, -1).astype(np.float32) * np.sqrt(away)
 
 
-def _mandible(frame: Frame, curve: Curve, ridge: Ridge, d: Dentition, plan: JawPlan) -> tuple[Array, Array, Array]:
-    """Depth in the mandible and the components of the way to its canal's axis (2, ...), with its (along, side)."""
+def _mandible(frame: Frame, curve: Curve, d: Dentition, plan: JawPlan) -> tuple[Array, Array, Array]:
+    """Depth in the mandible's body, way to its canal's axis and (along, side); the latter two (2, ...)."""
     x, y, z = frame.lattice.points
     along, side = curve.look(x, y)
     s = np.abs(along) / frame.scale
@@ -172,7 +175,6 @@ def _mandible(frame: Frame, curve: Curve, ridge: Ridge, d: Dentition, plan: JawP
     half = half + 0.5 * frame.lattice.rough
     depth = smooth_min(half - np.abs(side / frame.scale - middle), plate, 6.0) * np.float32(frame.scale)
     frame.join(depth, (Ball(CONDYLE, (9.5, 4.4, 4.6)), Rod((43, 52, 28), CONDYLE, 3.0, 4.2)), smooth=2.0)
-    depth = smooth_max(depth, ridge.depth(along, side, z), 3.0)
     canal = _canal(s, low, side / frame.scale - middle, plan) * np.float32(frame.scale)
     return depth, canal, np.stack([along, side])
 
@@ -216,27 +218,34 @@ TURBINATES = (
     Rod((4.2, 12, 60), (4.2, 30, 58), 1.3, 1.3, (0.9, 1, 2.0)),
 )
 TURBINATE_BONES = (
-    Rod((9.5, -3, 39), (8.2, -3, 34), 0.7, 0.6, (1, 1, 1)),
-    Rod((9.0, -2, 37), (9.0, 30, 37), 0.7, 0.6, (1, 1, 4)),
-    Rod((5.6, 3, 50), (5.8, 29, 50), 0.6, 0.5, (1, 1, 6)),
+    Rod((7.8, -2, 36.5), (8.2, 30, 36.5), 0.7, 0.6, (1, 1, 5)),
+    Rod((10.0, -2, 40), (10.0, 30, 40), 0.6, 0.6, (3, 1, 1)),
+    Rod((5.4, 3, 50), (5.8, 29, 50), 0.7, 0.6, (1, 1, 6)),
 )
 
 
-def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array]:
-    """Depth in the air of the nasal cavity, and distance to the plane of its septum."""
+def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array, Array]:
+    """Depth in the air of the nasal cavity, distance to the plane of its septum, depth in its turbinates' bones."""
+    bottom = plan.vault + plan.palate + 2.0
+
+    def folded(p: Array) -> Array:
+        # The inferior turbinate hangs as far above the floor as that lies.
+        return np.stack([np.abs(p[0]), p[1], p[2] - (bottom - 28.0) * np.clip((50 - p[2]) / 20, 0, 1)])
+
+    def bones(p: Array) -> Array:
+        return np.maximum.reduce([bone.depth(folded(p)) for bone in TURBINATE_BONES])
 
     def air(p: Array) -> Array:
         x, y, z = np.abs(p[0]), p[1], p[2]
-        floor = plan.vault + plan.palate + 3.0 - 2.0 * np.clip((y + 10) / 40, 0, 1)
+        floor = bottom + 1.0 - 2.0 * np.clip((y + 10) / 40, 0, 1)
         wide = np.interp(z, (24, 30, 40, 50, 58, 66), (11.5, 12.5, 12.0, 8.5, 5.5, 3.0)) * np.interp(
             y, (-30, -18, -6, 36), (0.45, 0.65, 1.0, 1.05)
         )
         roof = np.interp(y, (-30, -20, -8, 22, 40), (44, 54, 66, 66, 52))
         room = np.minimum(np.minimum(wide - x, z - floor), np.minimum(roof - z, np.minimum(y + 27, 44 - y)))
         size = plan.turbinate
-        folded = np.stack([x, y, z])
         for turbinate in TURBINATES:
-            room = np.minimum(room, 1 - size - turbinate.depth(folded))
+            room = np.minimum(room, 1 - size - turbinate.depth(folded(p)))
         return room
 
     def septum(p: Array) -> Array:
@@ -244,7 +253,8 @@ def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array]:
 
     field = frame.evaluate((-18, -32, 20), (18, 48, 72), air)
     plane = septum(frame.points) + 0.7 * frame.lattice.long[2]
-    return np.minimum(field + 0.3 * frame.lattice.rough, np.abs(plane) - 1.3), plane
+    nose = np.minimum(field + 0.3 * frame.lattice.rough, np.abs(plane) - 1.3)
+    return nose, plane, frame.evaluate((-18, -8, 20), (18, 36, 66), bones)
 
 
 def _palate(frame: Frame, along: Array, side: Array, ridge: Ridge, plan: JawPlan) -> Array:
@@ -305,11 +315,25 @@ def make_jaws(
     below, above = mandible_curve(d.lower, frame), upper_curve(d.upper)
     lower_ridge = make_ridge(d.teeth, sockets, d.gone, healing, below, False, -d.gap / 2, rng)
     upper_ridge = make_ridge(d.teeth, sockets, d.gone, healing, above, True, d.gap / 2, rng)
-    lower, canal, lower_at = _mandible(frame, below, lower_ridge, d, plan)
+    body, canal, lower_at = _mandible(frame, below, d, plan)
+    lower = smooth_max(body, lower_ridge.depth(lower_at[0], lower_at[1], frame.lattice.points[2]), 3.0)
     along, side = above.look(*frame.lattice.points[:2])
     sinus = _sinuses(frame, plan)
     y, z = frame.points[1:]
     wall = np.minimum(50 - z, np.minimum(36 - y, y + 24)).astype(np.float32)
-    nose, septum = _nose(frame, plan)
+    nose, septum, turbinates = _nose(frame, plan)
     upper = _maxilla(frame, along, side, upper_ridge, np.stack([sinus, nose]), plan)
-    return Jaws(lower, upper, sinus, wall, nose, septum, canal, lower_at, np.stack([along, side]), (below, above))
+    return Jaws(
+        lower,
+        body,
+        upper,
+        sinus,
+        wall,
+        nose,
+        septum,
+        turbinates,
+        canal,
+        lower_at,
+        np.stack([along, side]),
+        (below, above),
+    )

@@ -67,7 +67,7 @@ def draw_soft_plan(rng: np.random.Generator, gap: float) -> SoftPlan:
         width=float(rng.uniform(0.93, 1.12)),
         fat=float(rng.uniform(1.5, 8)),
         tongue=float(rng.uniform(0, 12) if rng.random() < 0.65 else 0),
-        lips=float(rng.uniform(0.5, max(1.0, gap + 3)) if rng.random() < 0.3 else 0),
+        lips=float(rng.uniform(0.5, max(1.0, gap + 3)) if rng.random() < 0.25 else 0),
         cheek=float(rng.uniform(1.5, 6) if rng.random() < 0.25 else 0),
         film=float(rng.uniform(0.2, 0.8) if rng.random() < 0.5 else 0),
         airway=(float(rng.uniform(8, 15)), float(rng.uniform(3.5, 8))),
@@ -136,12 +136,14 @@ def _mouth(frame: Frame, side: Array, gap: float, plan: SoftPlan) -> tuple[Array
     """Depth in the air of the mouth and in the tongue; ``side`` is the distance outward of the upper arch."""
     x, y, z = frame.points
     room = np.minimum(np.minimum(-side - 3, 34 - y), np.minimum(z + 12, 29 - z))
+    room = np.minimum(room, 23 - np.abs(x) - 0.7 * np.clip(y - 18, 0, None))
     low, high = 14.0 - plan.tongue, 25.0 - plan.tongue
     dorsum = low + (high - low) * np.exp(-(((y - 14) / 24) ** 2)) - 0.004 * x**2
     tongue = np.minimum(np.minimum(-side - 1.0, 43 - 0.12 * np.abs(z) - y), np.minimum(dorsum - z, z + 30))
     air = np.minimum(room, z - dorsum) if plan.tongue > 0 else np.full_like(room, -5)
-    between = np.minimum(np.float32(gap / 2 + 0.3) - np.abs(frame.lattice.points[2]), np.minimum(4 - side, 30 - y))
-    if gap > 0.6:
+    if gap > 1.5:
+        wavy = frame.lattice.points[2] + 0.8 * frame.lattice.rough
+        between = np.minimum(np.float32(gap / 2 - 0.3) - np.abs(wavy), np.minimum(1.5 - side, 30 - y))
         air = np.maximum(air, np.minimum(between, side + 9))
     if plan.lips > 0:
         air = np.maximum(air, np.minimum(plan.lips / 2 - np.abs(z + 1), np.minimum(side + 1, 20 - np.abs(x) - 0.5 * y)))

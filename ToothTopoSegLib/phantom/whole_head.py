@@ -28,7 +28,7 @@ from ToothTopoSegLib.phantom.tooth import tooth_distance
 Array = NDArray[Any]
 
 LIGAMENT, LAMINA, BARE = 1, 2, 3
-"""What a voxel near a tooth is: gap around the root, compact bone around that, or no bone for it is above the crest."""
+"""What a voxel near a tooth is: gap around the root, compact bone around that, or beside its neck, free of ridge."""
 NOTHING = 255
 SLAB_VOXELS = 1_500_000
 
@@ -64,6 +64,7 @@ class HeadPlan:
 
 def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
     """A random head for a dentition."""
+    seed = int(rng.integers(2**31))
     size = np.clip(dentition.upper.half_width / 28, 0.9, 1.1)
     return HeadPlan(
         dentition=dentition,
@@ -71,20 +72,20 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         jaws=draw_jaw_plan(rng),
         skull=draw_skull_plan(rng),
         soft=draw_soft_plan(rng, dentition.gap),
-        sockets=draw_sockets(dentition.teeth, rng),
-        healing=draw_healing(dentition.gone, rng),
-        restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, rng),
+        sockets=draw_sockets(dentition.teeth, seed),
+        healing=draw_healing(dentition.gone, seed),
+        restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, seed),
         bend=Wave.draw(rng, 28.0, 3),
         rough=Wave.draw(rng, 9.0, 1, 30),
         fine=Grain.draw(rng, float(rng.uniform(0.9, 1.4))),
-        coarse=Grain.draw(rng, float(rng.uniform(1.8, 3.0))),
+        coarse=Grain.draw(rng, float(rng.uniform(1.4, 2.4))),
         cortex=(float(rng.uniform(0.6, 1.5)), float(rng.uniform(1.6, 3.4))),
         marrow=float(rng.uniform(0.2, 1.8)),
         wire=float(rng.uniform(0.2, 0.32)),
         retainers=(bool(rng.random() < 0.04), bool(rng.random() < 0.08)),
         holders=tuple(shape for shape in appliances.HOLDERS if rng.random() < 0.12),
         jewels=tuple(shape for shape in appliances.JEWELS if rng.random() < 0.04),
-        seed=int(rng.integers(2**31)),
+        seed=seed,
     )
 
 
@@ -173,7 +174,9 @@ def _paint_socket(
     better = bone > layer.process[box]
     layer.process[box][better] = bone[better]
     layer.jaw[box][better & (bone > 0)] = UPPER_JAW if is_upper(tooth.fdi) else LOWER_JAW
-    mark = np.where(~root & (distance < 1.8), BARE, 0).astype(np.uint8)
+    # Beside the neck the crest slopes away from the tooth.
+    neck = ~root & (distance < np.clip(0.8 - 1.4 * depth, 1.0, 4.0))
+    mark = np.where(neck, BARE, 0).astype(np.uint8)
     mark[root & (distance < gap + socket.lamina)] = LAMINA
     mark[(w < 1.0 if tooth.erupted else root) & (distance < gap)] = LIGAMENT
     closer = (distance < nearest) & (distance > 0) & (mark > 0)
@@ -375,6 +378,7 @@ def _wall(window: _Window, cavity: Array, thick: float, region: Array | None) ->
 def _paint_cavities(window: _Window, jaws: Jaws) -> None:
     """Nasal cavity and sinuses with their mucosa."""
     plan = window.plan.jaws
+    window.fill(jaws.turbinates, CORTICAL)
     window.fill(jaws.nose, AIR, 0.6)
     window.fill(jaws.sinus, SOFT)
     part = window.around(jaws.sinus, plan.lining)
@@ -413,7 +417,7 @@ def _paint_jaws(window: _Window, s: Structures, teeth: TeethLayer) -> None:
         (part.at(s.jaws.lower), LOWER_JAW, part.at(s.cortex), plan.coarse),
     ):
         depth = np.maximum(field, np.where(jaw == value, process, OUTSIDE))
-        bone = np.where(free, depth, OUTSIDE)
+        bone = np.where(free, depth, part.at(s.jaws.body) if value == LOWER_JAW else OUTSIDE)
         part.paint_bone(bone, cortex, grain)
         part.label[bone > 0] = value
     _paint_canal(part, s.jaws)
