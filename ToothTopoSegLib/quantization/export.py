@@ -43,7 +43,9 @@ def float_weights_path(model: Path) -> Path:
     return model.with_name(f"{model.stem}_float16.safetensors")
 
 
-def _calibration_patches(cases: Path, count: int, plan: Plan, progress: Progress) -> Iterator[NDArray[Any]]:
+def _calibration_patches(
+    cases: Path, count: int, plan: Plan, setting: str, progress: Progress
+) -> Iterator[NDArray[Any]]:
     """Patches (1, 1, z, y, x) as the training saw them, of training cases, from seeds of their own."""
     from ToothTopoSegLib.training.cases import load_case
     from ToothTopoSegLib.training.sampling import draw_sample
@@ -54,7 +56,7 @@ def _calibration_patches(cases: Path, count: int, plan: Plan, progress: Progress
             case = load_case(cases, i % count)
         except FileNotFoundError as error:
             raise UsageError(f"Training case {i % count} is not in {cases}; run the training there again.") from error
-        image, _ = draw_sample(case, np.random.default_rng(CALIBRATION_SEED + i), plan.patch, plan.spacing)
+        image, _ = draw_sample(case, np.random.default_rng(CALIBRATION_SEED + i), plan.patch, plan.spacing, setting)
         yield image[None, None].numpy()
 
 
@@ -94,6 +96,7 @@ def _training_facts(run_folder: Path, schedule: dict[str, Any]) -> dict[str, Any
     return {
         "data": "synthetic phantoms of ToothTopoSegLib.phantom, random contrast, noise, blur, metal and field of view",
         "recipe": schedule["recipe"],
+        "setting": schedule.get("setting", "plain"),
         "cases": schedule["cases"],
         "heads without jaws": schedule["crania"],
         "seed": schedule["seed"],
@@ -155,7 +158,8 @@ def export_run(
         model, scores = trained_in_integers(_trained_network(run_folder, weights, plan, config), plan)
     else:
         config = config or QuantConfig()
-        patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan, part(progress, 0.1, 0.8))
+        setting, shown = schedule.get("setting", "plain"), part(progress, 0.1, 0.8)
+        patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan, setting, shown)
         model, scores = quantized(graph, patches, plan, config)
     progress(0.8, "auditing the integer graph")
     if problems := audit_graph(optimised_graph(model).graph):

@@ -22,21 +22,25 @@ TRAINING_SEED = 1_000_000
 """Training heads use seeds from here on; smaller seeds belong to the phantom command and to held-out tests."""
 
 
-def make_case(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def make_case(number: int, natural: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Tissue and label map, uint8 (z, y, x), of training case ``number`` (0 or more) at 0.5 mm.
 
-    Every other head has an alveolar process that envelops its roots.
+    Of plain heads every other one has an alveolar process that envelops its roots.
     """
     from ToothTopoSegLib.phantom.arch import draw_dentition
-    from ToothTopoSegLib.phantom.cranium import render_cranium
+    from ToothTopoSegLib.phantom.cranium import render_cranium, render_elsewhere
     from ToothTopoSegLib.phantom.head import Pose, render
 
     rng = np.random.default_rng(TRAINING_SEED + number)
+    if number >= FIRST_CRANIUM and natural:
+        return render_elsewhere(draw_dentition(rng, natural=True), CASE_SHAPE, CASE_SPACING, rng)
     if number >= FIRST_CRANIUM:
         return render_cranium(CASE_SHAPE, CASE_SPACING, rng)
-    dentition = draw_dentition(rng, hard=bool(rng.random() < 0.5))
+    dentition = draw_dentition(rng, hard=bool(rng.random() < 0.5), natural=natural)
     pose = Pose(centre=CASE_CENTRE)
     spacing, warp = (CASE_SPACING,) * 3, float(rng.uniform(0.2, 1.6))
+    if natural:
+        return render(dentition, CASE_SHAPE, spacing, rng, pose, warp, natural=True)
     return render(dentition, CASE_SHAPE, spacing, rng, pose, warp, enveloped=number % 2 == 1)
 
 
@@ -45,7 +49,7 @@ def case_path(folder: Path, number: int) -> Path:
     return folder / f"case_{number:05d}.npy"
 
 
-def cache_case(folder: Path, number: int) -> Path:
+def cache_case(folder: Path, number: int, natural: bool = False) -> Path:
     """Make case ``number`` unless it is there already; uint8 array (2, z, y, x) of tissue and labels.
 
     Two processes may make the same case at once; a case that is there is whole. Raises OSError when the folder cannot
@@ -56,7 +60,7 @@ def cache_case(folder: Path, number: int) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         staged = path.with_name(f".{path.stem}-{os.getpid()}.npy")
         try:
-            np.save(staged, np.stack(make_case(number)))
+            np.save(staged, np.stack(make_case(number, natural)))
             staged.replace(path)
         finally:
             staged.unlink(missing_ok=True)

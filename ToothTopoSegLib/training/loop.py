@@ -40,7 +40,8 @@ LOG_EVERY = 25
 class Schedule:
     """How long and how fast to learn.
 
-    A step learns from ``batch`` samples. ``frozen_from`` is the step from which norm statistics stay fixed. Until
+    Heads and scanners are drawn as ``setting`` says, one of :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`. A
+    step learns from ``batch`` samples. ``frozen_from`` is the step from which norm statistics stay fixed. Until
     ``coarse_until`` patches of ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the
     cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
 
@@ -50,6 +51,7 @@ class Schedule:
     """
 
     plan: Plan = field(default_factory=Plan)
+    setting: str = "plain"
     steps: int = 5300
     batch: int = 2
     warmup: int = 100
@@ -81,6 +83,11 @@ class Schedule:
         if step >= self.cranium_from and rng.random() < self.cranium_share:
             return FIRST_CRANIUM + int(rng.integers(self.crania))
         return int(rng.integers(self.cases))
+
+    @property
+    def natural(self) -> bool:
+        """Whether the cases are natural heads."""
+        return self.setting != "plain"
 
     @property
     def case_numbers(self) -> list[int]:
@@ -134,7 +141,7 @@ class _Samples:
         step, place = self.start + item // self.schedule.batch, item % self.schedule.batch
         rng = np.random.default_rng([self.schedule.seed, step, place])
         case = self.case(self.schedule.case_number(step, rng))
-        image, classes = draw_sample(case, rng, *self.schedule.view(step))
+        image, classes = draw_sample(case, rng, *self.schedule.view(step), self.schedule.setting)
         return image[None], classes
 
     def case(self, number: int) -> Any:
@@ -220,7 +227,8 @@ def _calibration_samples(schedule: Schedule, cases: Path) -> Iterator[NDArray[np
     """Images (1, 1, z, y, x) as the training will see them."""
     for i in range(schedule.calibration):
         rng = np.random.default_rng([schedule.seed, 4 * 10**6 + i])
-        image, _ = draw_sample(load_case(cases, int(rng.integers(schedule.cases))), rng, *schedule.view(schedule.steps))
+        case, view = load_case(cases, int(rng.integers(schedule.cases))), schedule.view(schedule.steps)
+        image, _ = draw_sample(case, rng, *view, schedule.setting)
         yield image[None, None].numpy()
 
 
@@ -312,7 +320,7 @@ def validate(
     with torch.inference_mode():
         for number in numbers:
             rng = np.random.default_rng([schedule.seed, 3 * 10**6 + number])
-            image, classes = draw_sample(load_case(folder, number), rng, *view)
+            image, classes = draw_sample(load_case(folder, number), rng, *view, schedule.setting)
             scores = network(image[None, None].to(device))
             found = (scores[0] if isinstance(scores, list | tuple) else scores)[0].argmax(0).cpu().numpy()
             classes = classes.numpy()

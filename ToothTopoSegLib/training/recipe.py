@@ -3,7 +3,7 @@
 ``train`` renders the cases it needs (cached, in parallel), then learns in float and, where the recipe says so, goes on
 in fake quantization with the topological loss; started again on the same folder it goes on where it stopped.
 ``bundled`` is the recipe of the model in ``Resources/Models``, made for a few processor cores; ``gpu`` learns from ten
-times as many samples on a finer grid; ``tiny`` proves the machinery.
+times as many samples of natural heads on a finer grid; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def in_integers(schedule: Schedule, steps: int, rate: float, topology: float = 0
 
 _GPU = Schedule(
     plan=Plan(patch=(64, 96, 96), spacing=0.8),
+    setting="natural",
     steps=12000,
     batch=8,
     warmup=200,
@@ -92,14 +93,14 @@ RECIPES = {
 }
 
 
-def _fill(folder: Path, numbers: list[int], progress: Progress) -> None:
+def _fill(folder: Path, numbers: list[int], progress: Progress, natural: bool = False) -> None:
     """Render the cases that the cache lacks on all cores."""
     missing = [n for n in numbers if not case_path(folder, n).exists()]
     if not missing:
         return
     workers = min(len(missing), os.cpu_count() or 1)
     with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(cache_case, folder, n) for n in missing]
+        jobs = [pool.submit(cache_case, folder, n, natural) for n in missing]
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 job.result()
@@ -145,7 +146,7 @@ def train(
     _claim(run_folder, config_name, recipe.schedule)
     cases = run_folder / "cases"
     held_out = range(900, 901) if config_name == "tiny" else HELD_OUT
-    _fill(cases, [*recipe.schedule.case_numbers, *held_out], part(progress, 0.0, 0.05))
+    _fill(cases, [*recipe.schedule.case_numbers, *held_out], part(progress, 0.0, 0.05), recipe.schedule.natural)
     workers = 1 if (os.cpu_count() or 1) < 8 else 8
     end = 1.0 if recipe.integers is None else 0.85
     measures = run_training(recipe.schedule, run_folder, cases, device, workers, held_out, part(progress, 0.05, end))
