@@ -6,9 +6,9 @@ Sources: permanent teeth: S. J. Nelson, M. M. Ash, *Wheeler's Dental Anatomy, Ph
 "measurements of the teeth: specifications for drawing and carving teeth of average size"); deciduous teeth: G. V.
 Black's averages as reprinted there (chapter on the primary teeth). Buccal and lingual root lengths are averaged.
 Roots and canals are the most frequent numbers (F. J. Vertucci, Endodontic Topics 2005;10:3-29); variants are common.
-How much sizes vary: mesiodistal widths as C. F. A. Moorrees et al. (J Dent Res 1957;36:39-47) found them, rounded to
-whole per cents; the other dimensions are taken to vary as the ranges of extracted teeth that R. C. Scheid and G. Weiss
-(*Woelfel's Dental Anatomy*) give, read as three standard deviations to either side.
+How much sizes vary: mesiodistal widths as C. F. A. Moorrees et al. (J Dent Res 1957;36:39-47) found them in North
+Americans, both sexes together, rounded to 0.05 mm; the other dimensions are taken to vary as the ranges of extracted
+teeth that R. C. Scheid and G. Weiss (*Woelfel's Dental Anatomy*) give, read as three standard deviations to each side.
 """
 
 from __future__ import annotations
@@ -69,8 +69,13 @@ class ToothSize:
 
 @dataclass(frozen=True)
 class SizeSpread:
-    """Standard deviation of the dimensions of a tooth type, as shares of their means."""
+    """How the dimensions of a tooth type vary: standard deviations as shares of the means.
 
+    ``md_mean`` is the mean mesiodistal width in mm of the same people as ``md``; it differs from the width in
+    :class:`ToothSize`, whose round figures are meant for carving.
+    """
+
+    md_mean: float
     md: float
     bl: float
     crown: float
@@ -79,8 +84,13 @@ class SizeSpread:
 
 def spread_of(fdi: int) -> SizeSpread:
     """How much the sizes of the tooth with this FDI number vary between people; ValueError if it is no tooth."""
-    md = _UPPER_MD_SPREAD if teeth.is_upper(fdi) else _LOWER_MD_SPREAD
-    return SizeSpread(md[teeth.position(fdi) - 1], bl=0.065, crown=0.08, root=0.11)
+    table = _UPPER_WIDTHS if teeth.is_upper(fdi) else _LOWER_WIDTHS
+    place = teeth.position(fdi) - 1
+    # Neither third molars nor deciduous teeth are in that table; they vary more, and about as much.
+    mean, sd = table[place] if place < 7 and not teeth.is_deciduous(fdi) else (size_of(fdi).md_crown, 0.7)
+    if teeth.is_deciduous(fdi):
+        sd = 0.055 * mean
+    return SizeSpread(mean, sd / mean, bl=0.065, crown=0.08, root=0.11)
 
 
 def size_of(fdi: int) -> ToothSize:
@@ -89,8 +99,9 @@ def size_of(fdi: int) -> ToothSize:
     return table["upper" if teeth.is_upper(fdi) else "lower"][teeth.position(fdi) - 1]
 
 
-_UPPER_MD_SPREAD = (0.06, 0.09, 0.05, 0.06, 0.06, 0.05, 0.06, 0.09)
-_LOWER_MD_SPREAD = (0.06, 0.06, 0.05, 0.05, 0.06, 0.05, 0.06, 0.08)
+_UPPER_WIDTHS = ((8.6, 0.55), (6.55, 0.6), (7.75, 0.45), (6.95, 0.4), (6.7, 0.4), (10.65, 0.55), (10.1, 0.6))
+_LOWER_WIDTHS = ((5.35, 0.35), (5.85, 0.4), (6.7, 0.4), (6.95, 0.4), (7.15, 0.45), (10.95, 0.55), (10.55, 0.65))
+"""Mesiodistal widths of permanent teeth, mean and standard deviation in mm, positions 1 to 7."""
 
 _PERMANENT = {
     "upper": (

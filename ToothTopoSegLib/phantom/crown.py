@@ -25,8 +25,11 @@ ROOF_STEP = 0.15
 
 @dataclass(frozen=True)
 class Side:
-    """Contour of one side: ``peak`` the height (share of the crown) of its greatest width, ``top`` the share of that
-    width left at the occlusal margin, ``power`` how it falls from one to the other (below 1 hollow, above 1 bulging)."""
+    """Contour of one side.
+
+    ``peak`` is the height (share of the crown) of its greatest width, ``top`` the share of that width left at the
+    occlusal margin, ``power`` how it falls from one to the other (below 1 hollow, above 1 bulging).
+    """
 
     peak: float
     top: float
@@ -245,10 +248,10 @@ FORMS: dict[tuple[bool, int], CrownForm] = {
         (88,),
     ),
     (False, 1): _incisor(
-        Side(0.92, 0.96, 2), Side(0.9, 0.95, 2), Side(0.15, 0.12, 1.7), Side(0.18, 0.24, 1.05), (3.0, 2.0)
+        Side(0.84, 0.96, 2), Side(0.82, 0.95, 2), Side(0.15, 0.12, 1.7), Side(0.18, 0.24, 1.05), (3.0, 2.0)
     ),
     (False, 2): _incisor(
-        Side(0.9, 0.96, 2), Side(0.84, 0.9, 2), Side(0.15, 0.12, 1.7), Side(0.18, 0.24, 1.05), (3.0, 2.0)
+        Side(0.82, 0.95, 2), Side(0.78, 0.9, 2), Side(0.15, 0.12, 1.7), Side(0.18, 0.24, 1.05), (3.0, 2.0)
     ),
     (False, 3): _canine(
         Side(0.74, 0.9, 1.8), Side(0.6, 0.74, 1.6), Side(0.18, 0.18, 1.5), Side(0.22, 0.22, 0.9), (2.5, 1.0)
@@ -256,7 +259,7 @@ FORMS: dict[tuple[bool, int], CrownForm] = {
     (False, 4): _premolar(
         (Side(0.64, 0.84, 2), Side(0.62, 0.84, 2), Side(0.28, 0.44, 1.6), Side(0.52, 0.78, 2.0)),
         0.24,
-        (Cusp(0.04, 0.18, 0.0, 0.72), Cusp(0.12, -0.58, 2.3, 0.6)),
+        (Cusp(0.04, 0.18, 0.0, 0.85), Cusp(0.12, -0.62, 1.7, 0.6)),
         (1.0, 0.3),
     ),
     (False, 5): _premolar(

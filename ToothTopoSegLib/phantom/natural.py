@@ -137,7 +137,7 @@ class NaturalTooth:
 
     @cached_property
     def roof(self) -> tuple[Array, Array, float]:
-        """Tables over (u, v): height (mm) of the unworn occlusal surface, cosine of its slope, and their half extent."""
+        """Tables over (u, v): height (mm) of the unworn surface, cosine of its slope; and their half extent."""
         depth, half = self.anatomy.roof(self.crown)
         rise, run = np.gradient(depth, ROOF_STEP)
         height = self.crown_height + self.wear - depth
@@ -169,7 +169,7 @@ class NaturalTooth:
         return low * (1 - p) + high * p, slope.ravel()[at]
 
     def distance(self, u: Array, v: Array, w: Array) -> tuple[Array, Array, Array]:
-        """Signed distance (mm), enamel and pulp at points of one shape; the masks hold where the distance is negative."""
+        """Signed distance (mm), enamel and pulp at points of one shape; the masks hold where it is negative."""
         out = np.maximum(np.hypot(u, v) - self.reach, np.maximum(w - self.crown_height, -w - self.depth))
         out = np.asarray(out, dtype=np.float32)
         enamel, pulp = np.zeros(out.shape, bool), np.zeros(out.shape, bool)
@@ -243,10 +243,11 @@ class NaturalTooth:
         out[part] = inside
         return out
 
-    def outside(self, count: int = 1200) -> Array:
-        """About ``count`` points (n, 3) in mm spread over the surface of crown and roots."""
+    @cached_property
+    def outside(self) -> Array:
+        """Points (n, 3) in mm spread over the surface of crown and roots, about one a square millimetre."""
         stacks = (self.body, *self.branches)
-        each = max(6, int(np.sqrt(count / len(stacks))))
+        each = int(np.sqrt(1200 / len(stacks)))
         points = [_surface_of(stack, each, each) for stack in stacks]
         points.append(self._occlusal(each))
         found = np.concatenate(points)
@@ -289,7 +290,7 @@ def draw_natural(fdi: int, rng: np.random.Generator, person: Person | None = Non
         z = np.sqrt(shared) * person.size + np.sqrt(0.3) * own + np.sqrt(max(0.0, 0.7 - shared)) * rng.normal()
         return float(mean * scale * np.exp(sd * np.clip(z, -2.4, 2.4)))
 
-    md, bl = vary(size.md_crown, spread.md), vary(size.bl_crown, spread.bl)
+    md, bl = vary(spread.md_mean, spread.md), vary(size.bl_crown, spread.bl)
     # Front teeth keep nearly all of their depth at the cervix: their greatest depth lies just above it.
     keep = max(size.bl_cervix / size.bl_crown, 0.93 if like <= 3 else 0.0)
     cervix = (md / 2 * size.md_cervix / size.md_crown, bl / 2 * keep)

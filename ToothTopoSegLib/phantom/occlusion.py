@@ -83,7 +83,7 @@ class Bite:
     gap: float
 
 
-def _draw_bite(rng: np.random.Generator, hard: bool) -> Bite:
+def draw_bite(rng: np.random.Generator, hard: bool) -> Bite:
     kind = rng.random()
     overbite = rng.uniform(4, 6) if kind < 0.1 else rng.uniform(-5, -0.5) if kind < 0.18 else rng.uniform(1, 3.5)
     return Bite(
@@ -102,11 +102,11 @@ def _draw_arches(person: Person, bite: Bite, rng: np.random.Generator) -> tuple[
     """Upper and lower arch: narrow or wide, tapered or square, a little asymmetric; one of twenty upper ones too narrow
     for the lower (crossbite)."""
     scale = float(np.exp(0.04 * person.size))
-    half, depth = scale * float(rng.uniform(22, 27.5)), scale * float(rng.uniform(34, 43))
+    half, depth = scale * float(rng.uniform(21.5, 27)), scale * float(rng.uniform(34, 43))
     power, skew = float(rng.uniform(1.8, 2.5)), float(rng.normal(0, 0.02))
     middle = float(rng.normal(0, 0.6))
     narrow = float(rng.uniform(3, 5)) if rng.random() < 0.05 else 0.0
-    inside = float(rng.uniform(1.2, 2.4))
+    inside = float(rng.uniform(1.5, 2.8))
     upper = CurvedArch(half - narrow, depth, -depth / 2, middle, float(rng.uniform(0.0, 0.12)), skew, power)
     lower = CurvedArch(
         half - inside,
@@ -115,7 +115,7 @@ def _draw_arches(person: Person, bite: Bite, rng: np.random.Generator) -> tuple[
         middle + bite.shift,
         float(rng.uniform(0.04, 0.16)),
         skew,
-        power + float(rng.uniform(-0.1, 0.2)),
+        power + float(rng.uniform(-0.25, 0.1)),
     )
     return upper, lower
 
@@ -184,7 +184,7 @@ def _shape(tooth: PlacedTooth) -> NaturalTooth:
 
 def surface(tooth: PlacedTooth) -> Array:
     """Points (n, 3) in the head, LPS mm, on the surface of a natural tooth."""
-    return _shape(tooth).outside() @ tooth.axes + tooth.cervix
+    return _shape(tooth).outside @ tooth.axes + tooth.cervix
 
 
 def _least(points: Array, others: Sequence[PlacedTooth]) -> float:
@@ -271,7 +271,7 @@ def _settle(c: _Candidate, s: float, contact: float, antagonists: Sequence[Place
 
 
 @dataclass(frozen=True)
-class _Fate:
+class Fate:
     """What became of the teeth of a head: FDI numbers lost with their place kept, or without a trace."""
 
     gone: frozenset[int]
@@ -279,13 +279,10 @@ class _Fate:
     eights: frozenset[int]
 
 
-def _draw_fate(rng: np.random.Generator, person: Person, hard: bool) -> _Fate:
+def draw_fate(rng: np.random.Generator, person: Person, hard: bool) -> Fate:
     """Which teeth are lost: none but third molars in most; sparse, free-end, a whole arch, or all (2 %)."""
-    eights = {q * 10 + 8 for q in (1, 2, 3, 4)}
-    if rng.random() < 0.72:
-        eights = {number for number in eights if rng.random() < 0.65}
-    else:
-        eights = set()
+    formed = 0.65 if rng.random() < 0.72 else 0.0
+    eights = {q * 10 + 8 for q in (1, 2, 3, 4) if rng.random() < formed}
     gone: set[int] = set()
     older = (0.4 + person.age / 60) * (1.8 if hard else 1.0)
     share = 0.2 if rng.random() < 0.12 * older else 0.02 * older
@@ -299,7 +296,7 @@ def _draw_fate(rng: np.random.Generator, person: Person, hard: bool) -> _Fate:
         gone |= {q * 10 + p for q in arches for p in range(1, 8)}
         eights -= {q * 10 + 8 for q in arches}
     closed = _closed_gaps(rng, gone)
-    return _Fate(frozenset(gone), frozenset(closed), frozenset(eights))
+    return Fate(frozenset(gone), frozenset(closed), frozenset(eights))
 
 
 def _closed_gaps(rng: np.random.Generator, gone: set[int]) -> set[int]:
@@ -322,7 +319,7 @@ def _draw_shapes(person: Person, rng: np.random.Generator) -> dict[int, NaturalT
 class _Builder:
     """Sets the teeth of one head, upper arch first."""
 
-    def __init__(self, person: Person, bite: Bite, fate: _Fate, rng: np.random.Generator) -> None:
+    def __init__(self, person: Person, bite: Bite, fate: Fate, rng: np.random.Generator) -> None:
         self.person, self.bite, self.fate, self.rng = person, bite, fate, rng
         self.shapes = _draw_shapes(person, rng)
         self.placed: dict[int, PlacedTooth] = {}
@@ -355,7 +352,7 @@ class _Builder:
         attitude = _draw_attitude(upper, position, replace(self.bite, disorder=0.0) if calm else self.bite, self.rng)
         shape = self.shapes[number]
         level = 0.0 if position > 3 else self._front_level(upper)
-        return _Candidate(number, shape, line, shape.outside(), attitude, level, self.bite.spee)
+        return _Candidate(number, shape, line, shape.outside, attitude, level, self.bite.spee)
 
     def _front_level(self, upper: bool) -> float:
         """Height z in mm of the incisal edges: both arches share the overbite, an open bite is one of the upper."""
@@ -465,7 +462,7 @@ class _Builder:
 def _growing(c: _Candidate, share: float) -> _Candidate:
     """The tooth with only ``share`` of its free root formed and an open apex."""
     shape = replace(c.shape, root=shortened(c.shape.root, share), open_apex=True)
-    return replace(c, shape=shape, points=shape.outside())
+    return replace(c, shape=shape, points=shape.outside)
 
 
 def _impact_canine(builder: _Builder, rng: np.random.Generator) -> None:
@@ -478,7 +475,7 @@ def _impact_canine(builder: _Builder, rng: np.random.Generator) -> None:
         occlusal, mesial = _turned(occlusal, mesial, float(rng.uniform(15, 40)))
         axes = np.stack([mesial, buccal, occlusal])
         others = [t for t in builder.placed.values() if t.fdi != number and teeth.is_upper(t.fdi)]
-        points = _shape(tooth).outside()
+        points = _shape(tooth).outside
         start = tooth.cervix - occlusal * float(rng.uniform(7, 11)) - buccal * (1, 1, 0) * 3.0
         for back in np.arange(0.0, 8.0, 0.5):
             moved = PlacedTooth(number, tooth.shape, start - back * buccal * (1, 1, 0), axes, erupted=False)
@@ -499,7 +496,7 @@ def _opening(placed: dict[int, PlacedTooth], gone: frozenset[int]) -> float:
 
 
 def _treated(
-    placed: dict[int, PlacedTooth], fate: _Fate, bracketed: bool, heavy: bool, rng: np.random.Generator
+    placed: dict[int, PlacedTooth], fate: Fate, bracketed: bool, heavy: bool, rng: np.random.Generator
 ) -> Iterator[PlacedTooth]:
     """The teeth with their restorations and brackets, and implants in place of some lost ones."""
     implants = rng.random() < 0.35
@@ -517,8 +514,8 @@ def _treated(
 
 def draw_natural_dentition(rng: np.random.Generator, hard: bool = False) -> Dentition:
     """A random dentition of natural teeth; ``hard`` means more crowding, more missing teeth and more metal."""
-    person, bite = draw_person(rng), _draw_bite(rng, hard)
-    fate = _draw_fate(rng, person, hard)
+    person, bite = draw_person(rng), draw_bite(rng, hard)
+    fate = draw_fate(rng, person, hard)
     upper, lower = _draw_arches(person, bite, rng)
     builder = _Builder(person, bite, fate, rng)
     builder.arch(upper, True)

@@ -97,8 +97,8 @@ _UPPER_MOLAR = (
     _Plan((-0.04, -0.5), (-0.06, -1.05), (0.52, 0.4), 1.02),
 )
 _LOWER_MOLAR = (
-    _Plan((0.56, 0.0), (0.8, 0.0), (0.36, 0.86), 1.0, 0.2, 2),
-    _Plan((-0.54, 0.0), (-0.72, 0.0), (0.38, 0.78), 0.95, 0.1),
+    _Plan((0.56, 0.0), (0.8, 0.0), (0.34, 0.82), 1.0, 0.2, 2),
+    _Plan((-0.54, 0.0), (-0.72, 0.0), (0.35, 0.74), 0.95, 0.1),
 )
 _TWO_UPPER = (
     _Plan((0.0, 0.46), (0.0, 0.75), (0.72, 0.46), 0.98),
@@ -135,18 +135,22 @@ def _plans(upper: bool, position: int, rng: np.random.Generator) -> tuple[tuple[
     return (), False
 
 
-def _branch(plan: _Plan, length: float, half: tuple[float, float], spread: float, rng: np.random.Generator) -> Branch:
+def _branch(
+    plan: _Plan, length: float, trunk: float, half: tuple[float, float], spread: float, rng: np.random.Generator
+) -> Branch:
     """A branch in mm with individual course; ``spread`` scales how far it diverges."""
+    # Short free ends leave little room for curves.
+    room = min(1.0, (1 - trunk) * length / 8)
     base = (plan.base[0] * half[0], plan.base[1] * half[1])
     out = ((plan.apex[0] - plan.base[0]) * spread * half[0], (plan.apex[1] - plan.base[1]) * spread * half[1])
     return Branch(
         base,
-        (base[0] + out[0] + float(rng.normal(0, 0.3)), base[1] + out[1] + float(rng.normal(0, 0.25))),
+        (base[0] + out[0] + room * float(rng.normal(0, 0.3)), base[1] + out[1] + room * float(rng.normal(0, 0.25))),
         (plan.half[0] * half[0], plan.half[1] * half[1]),
         length * plan.length * float(rng.uniform(0.96, 1.04)),
-        max(-0.4, float(rng.normal(1.0, 0.7))),
+        room * max(-0.4, float(rng.normal(1.0, 0.7))),
         plan.groove * float(rng.uniform(0.5, 1.5)),
-        (float(rng.uniform(1.5, 2.0)), float(rng.uniform(0.65, 0.82))),
+        (float(rng.uniform(1.5, 2.0)), float(rng.uniform(0.6, 0.75))),
         plan.canals,
     )
 
@@ -173,13 +177,13 @@ def draw_roots(
         one = Branch((0.0, 0.0), shift, half, length, bend, groove * float(rng.uniform(0.4, 1.6)), vary, 1 + two)
         return Roots((one,), 0.0)
     if fused:
-        share, spread = float(rng.uniform(0.55, 0.8)), float(rng.uniform(-0.3, 0.2))
+        share, spread = float(rng.uniform(0.55, 0.8)), float(rng.uniform(0.0, 0.3))
         # Where fused roots part at last, the root has become as narrow as a single one would be there.
         half = (half[0] * (1 - share**2) ** 0.6, half[1] * (1 - share**2) ** 0.6)
     else:
         share = trunk or float(rng.uniform(0.24, 0.36) + (0.15 if len(plans) == 2 and position < 6 else 0.0))
         spread = float(rng.uniform(0.5, 1.4)) * {6: 1.0, 7: 0.65, 8: 0.4}.get(position, 0.8)
-    return Roots(tuple(_branch(plan, length, half, spread, rng) for plan in plans), share * length)
+    return Roots(tuple(_branch(plan, length, share, half, spread, rng) for plan in plans), share * length)
 
 
 def shortened(roots: Roots, share: float) -> Roots:

@@ -61,7 +61,7 @@ class Outline:
         along = (u - self.shear[:, None] * v) / np.where(u > self.shear[:, None] * v, mesial, distal)
         # The widest place of a tapering section lies buccal of its middle; there the half axes hold.
         taper = self.taper[:, None]
-        along = along / np.clip((1 + taper * np.clip(across, -1.2, 0.3)) / (1 + 0.3 * np.maximum(taper, 0)), 0.25, None)
+        along = along / np.clip((1 + taper * np.clip(across, -1.2, 0.15)) / (1 + 0.15 * taper), 0.25, None)
         power = self.power[:, None]
         return np.abs(along) ** power + np.abs(across) ** power
 

@@ -124,7 +124,8 @@ def draw_tooth(
 ) -> ToothShape | NaturalTooth:
     """A random tooth of the type ``fdi``: table sizes (mm) times ``scale`` with individual variation.
 
-    With ``natural`` it has the form of its own type (:mod:`ToothTopoSegLib.phantom.natural`). Raises ValueError when ``fdi`` is no tooth.
+    With ``natural`` it has the form of its own type (:mod:`ToothTopoSegLib.phantom.natural`). Raises ValueError when
+    ``fdi`` is no tooth.
     """
     from ToothTopoSegLib.anatomy.sizes import size_of
     from ToothTopoSegLib.phantom.natural import draw_natural
