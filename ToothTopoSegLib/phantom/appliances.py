@@ -24,8 +24,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Restoration:
-    """How a tooth is restored: ``stuff`` of filling or crown, ``shell`` thickness of a crown and ``floor`` height of a
-    cavity's floor (share of the crown), ``boxes`` whether it is open (mesially, distally)."""
+    """How a tooth is restored.
+
+    ``stuff`` is the tissue of filling or crown, ``shell`` the thickness of a crown in mm, ``floor`` the height of a
+    cavity's floor and ``width`` its width (shares of the crown's), ``boxes`` whether it is open (mesially, distally),
+    ``fill`` how much of the canals' length is filled.
+    """
 
     stuff: int
     shell: float
@@ -35,11 +39,15 @@ class Restoration:
     fill: float
 
 
-def draw_restorations(teeth: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[Restoration, ...]:
-    """A restoration for every tooth, used where its material asks for one; neighbours tend to get the same stuff."""
-    modern = rng.random() < 0.5
+def draw_restorations(teeth: tuple[PlacedTooth, ...], seed: int) -> tuple[Restoration, ...]:
+    """A restoration for every tooth, used where its material asks for one; a head tends to get one stuff.
+
+    It depends on the seed and on the tooth alone, not on which others there are.
+    """
+    modern = np.random.default_rng(seed).random() < 0.5
     made = []
     for tooth in teeth:
+        rng = np.random.default_rng([seed, tooth.fdi])
         metal = rng.random() < (0.2 if modern else 0.75)
         other = ENAMEL if tooth.material == "filling" and rng.random() < 0.5 else CERAMIC
         made.append(

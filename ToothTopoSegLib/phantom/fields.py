@@ -1,7 +1,7 @@
 """Implicit shapes of a natural head: what they are measured with and where they are evaluated.
 
 A head is a set of *depth fields*: how many mm a point lies inside a structure, negative outside. They are smooth, so
-they are evaluated on a lattice of about 1.2 mm and read from there on any finer grid, which costs a small part of
+they are evaluated on a lattice of about 1 mm and read from there on any finer grid, which costs a small part of
 evaluating them on every voxel. Everything random is a function of head coordinates (LPS mm), never of the grid: the
 same place of the same head shows the same tissue whatever grid shows it.
 """
@@ -21,8 +21,9 @@ Array = NDArray[Any]
 Box = tuple[slice, ...]
 Point = tuple[float, float, float]
 
-PITCH_MM = 1.2
-"""Depth fields are evaluated at points this far apart, or at every voxel of a coarser grid."""
+PITCH_MM, WIDEST_MM, LATTICE_POINTS = 1.0, 1.6, 1_200_000
+"""Depth fields are evaluated at points this far apart, or at every voxel of a coarser grid. Where that takes more than
+so many points, as in whole skulls, they stand wider apart, up to the second figure."""
 OUTSIDE = -40.0
 """Depth (mm) where nothing was painted."""
 
@@ -174,11 +175,17 @@ def _axes(shape: tuple[int, int, int], spacing: Array, pitch: float) -> list[Arr
     return [np.linspace(-r / 2, r / 2, n).astype(np.float32) for r, n in zip(reach, counts, strict=True)]
 
 
+def _pitch(shape: tuple[int, int, int], spacing: Array) -> float:
+    """How far apart (mm) the points of the lattice of a grid stand."""
+    volume = float(np.prod((np.asarray(shape) - 1) * spacing))
+    return float(np.clip((volume / LATTICE_POINTS) ** (1 / 3), PITCH_MM, WIDEST_MM))
+
+
 def _waving(shape: tuple[int, int, int], spacing: Array, pose: Pose, wave: Wave) -> Array:
     """Values (count, z, y, x) of smooth random fields on the lattice of a grid, by way of fewer nodes."""
     nodes = _axes(shape, spacing, wave.pitch / 4)
     values = wave.at(_turned(nodes, pose))
-    coarse = _axes(shape, spacing, PITCH_MM)
+    coarse = _axes(shape, spacing, _pitch(shape, spacing))
     at = [_fractions(len(c), len(n)) for c, n in zip(coarse, nodes, strict=True)]
     return np.stack([_spread(v, (at[0], at[1], at[2])) for v in values])
 
@@ -187,7 +194,7 @@ def make_lattice(
     shape: tuple[int, int, int], spacing: Array, pose: Pose, warp: float, bend: Wave, rough: Wave
 ) -> Lattice:
     """The lattice of a grid; ``bend`` (three fields) times ``warp`` mm deforms the head."""
-    points = _turned(_axes(shape, spacing, PITCH_MM), pose)
+    points = _turned(_axes(shape, spacing, _pitch(shape, spacing)), pose)
     long = _waving(shape, spacing, pose, bend)
     return Lattice(
         points + np.float32(warp) * long, shape, spacing, pose, warp, long, _waving(shape, spacing, pose, rough)[0]

@@ -81,12 +81,17 @@ class ToothSocket:
     follicle: float
 
 
-def draw_sockets(teeth: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[ToothSocket, ...]:
-    """A socket for every tooth: alike within a head, with horizontal and vertical loss of bone in some."""
+def draw_sockets(teeth: tuple[PlacedTooth, ...], seed: int) -> tuple[ToothSocket, ...]:
+    """A socket for every tooth: alike within a head, with horizontal and vertical loss of bone in some.
+
+    A tooth's socket depends on the seed and on the tooth alone, not on which others there are.
+    """
+    rng = np.random.default_rng(seed)
     level = float(rng.uniform(0.8, 2.0)) + (float(rng.uniform(0.5, 3.0)) if rng.random() < 0.2 else 0.0)
     thick, gap, lamina = float(rng.uniform(0.45, 1.1)), float(rng.uniform(0.15, 0.32)), float(rng.uniform(0.25, 0.6))
     made = []
     for tooth in teeth:
+        rng = np.random.default_rng([seed, tooth.fdi])
         vertical = rng.random() < 0.06
         made.append(
             ToothSocket(
@@ -115,11 +120,13 @@ class Healing:
     fresh: bool
 
 
-def draw_healing(gone: tuple[PlacedTooth, ...], rng: np.random.Generator) -> tuple[Healing, ...]:
+def draw_healing(gone: tuple[PlacedTooth, ...], seed: int) -> tuple[Healing, ...]:
     """How each lost tooth's place healed, alike within a head; around implants the ridge keeps its height."""
+    rng = np.random.default_rng(seed)
     lower, thinner = float(rng.uniform(2, 7)), float(rng.uniform(0.55, 0.85))
     made = []
     for tooth in gone:
+        rng = np.random.default_rng([seed, tooth.fdi])
         if tooth.material == "implant":
             made.append(Healing(float(rng.uniform(0.5, 1.5)), float(rng.uniform(0.85, 1.0)), False))
         elif rng.random() < 0.1:
@@ -158,7 +165,7 @@ class Ridge:
         """Depth (mm) in the ridge at points of one shape."""
         index = self.index(along)
         crest_half, up = self.crest_half[index], np.float32(self.up)
-        top, bottom = self.crest_z[index] * up - 0.85 * crest_half, self.apex_z[index] * up
+        top, bottom = self.crest_z[index] * up - crest_half, self.apex_z[index] * up
         height = np.maximum(top - bottom, 0.5)
         lean = (self.crest_side[index] - self.apex_side[index]) / height
         t = np.clip((up * z - bottom) / height, 0, 1)
@@ -192,7 +199,7 @@ def make_ridge(
     # Plates follow every root on their own; the ridge between them is a little thinner than the teeth.
     extra = float(rng.uniform(-0.6, 0.6))
     rows: list[tuple[float, ...]] = []
-    bare = sockets[0] if sockets else draw_sockets(gone[:1], rng)[0] if gone else None
+    bare = sockets[0] if sockets else draw_sockets(gone[:1], 0)[0] if gone else None
     places = [(t, s, Healing(0.0, 1.0, False)) for t, s in zip(teeth, sockets, strict=True) if t.erupted]
     places += [(t, bare, h) for t, h in zip(gone, healing, strict=True) if bare]
     for tooth, socket, healed in places:
@@ -211,7 +218,7 @@ def make_ridge(
 
 
 def _tables(rows: list[tuple[float, ...]], up: int, bite: float, rng: np.random.Generator) -> Ridge:
-    """Tables through the teeth, smoothed over 2 mm; teeth that lean across the jaw move its ends, not its middle."""
+    """Tables through the teeth, smoothed over 1.5 mm; teeth that lean across the jaw move its ends, not its middle."""
     from scipy.ndimage import gaussian_filter1d
 
     if not rows:
@@ -220,7 +227,7 @@ def _tables(rows: list[tuple[float, ...]], up: int, bite: float, rng: np.random.
         rows = [(s, low, 0.0, half, low - up * 8.0, 0.0, half + 1.5) for s in (-45.0, -20.0, 20.0, 45.0)]
     table = np.array(sorted(rows))
     at = np.arange(-REACH, REACH + STEP / 2, STEP)
-    columns = [gaussian_filter1d(np.interp(at, table[:, 0], table[:, i]), 2.5 / STEP) for i in range(1, 7)]
+    columns = [gaussian_filter1d(np.interp(at, table[:, 0], table[:, i]), 1.5 / STEP) for i in range(1, 7)]
     z, side, half, tip, tip_side, tip_half = (c.astype(np.float32) for c in columns)
     tail = float(rng.uniform(5.5, 8.5)) if up < 0 else float(rng.uniform(7.0, 10.0))
     last = (float(table[0, 0]) - tail, float(table[-1, 0]) + tail)

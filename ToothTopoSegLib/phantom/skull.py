@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, Shape, smooth_min
-from ToothTopoSegLib.phantom.jaws import TURBINATE_BONES
 
 Array = NDArray[Any]
 
@@ -100,7 +99,7 @@ class SkullPlan:
 
     ``cavity`` are the radii of the cranial cavity, ``table``, ``thick`` and ``base`` the thickness of its tables and of
     all the bone around and below it, ``frontal`` the half axes of the frontal sinus, ``cells`` how airy the mastoid is
-    (0 to 1), ``spine`` how far the neck bends to the left and backwards.
+    (0 to 1), ``spine`` how far the neck bends to the left and backwards, ``calcified`` whether its cartilage shows.
     """
 
     cavity: tuple[float, float, float]
@@ -183,7 +182,6 @@ def make_skull(frame: Frame, plan: SkullPlan) -> Skull:
     frame.join(cells, (Ball((0.7 * fx, -16, 74 + 0.7 * fz), (fx, fy, fz), 2.5),))
     frame.join(spongy, (Ball((49, 77, 33), (8, 10.5, 14.5)), Ball((46, 68, 49), (9, 7, 5))))
     frame.join(eye, (EYE,))
-    frame.join(bone, TURBINATE_BONES)
     bone = np.minimum(np.maximum(bone, _spine(frame, plan)), -cavity)
     spongy = np.minimum(spongy, np.maximum(bone, shell) - 1)
     cells = np.minimum(cells, -cavity)
