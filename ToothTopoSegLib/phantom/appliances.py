@@ -24,8 +24,12 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Restoration:
-    """How a tooth is restored: ``stuff`` of filling or crown, ``shell`` thickness of a crown and ``floor`` height of a
-    cavity's floor (share of the crown), ``boxes`` whether it is open (mesially, distally)."""
+    """How a tooth is restored.
+
+    ``stuff`` is the tissue of filling or crown, ``shell`` the thickness of a crown in mm, ``floor`` the height of a
+    cavity's floor and ``width`` its width (shares of the crown's), ``boxes`` whether it is open (mesially, distally),
+    ``fill`` how much of the canals' length is filled.
+    """
 
     stuff: int
     shell: float

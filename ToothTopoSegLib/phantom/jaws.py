@@ -20,6 +20,8 @@ from ToothTopoSegLib.phantom.ridge import STEP, Curve, Healing, Ridge, ToothSock
 
 Array = NDArray[Any]
 
+OUT_OF_CANAL = 30.0
+"""Way (mm) to the canal's axis that stands for none, before its end and beyond its entrance."""
 CONDYLE = (47.0, 57.0, 40.0)
 GONION = (41.5, 33.0)
 """Left condyle (x, y, z) and angle of the mandible (x, y) in the skull's frame, mm."""
@@ -27,12 +29,13 @@ GONION = (41.5, 33.0)
 
 @dataclass(frozen=True, eq=False)
 class Jaws:
-    """Depth fields on the lattice, mm: bone of both jaws, sinus and nasal air, and the canal of the mandible.
+    """Depth fields on the lattice, mm.
 
-    ``body`` is the mandible without its alveolar ridge, ``wall`` how far inside a point lies of where the sinuses have
-    walls of their own, ``septum`` the distance to the plane of the nose's septum, ``turbinates`` depth in their bones;
-    ``canal`` holds two components, across and along height, of the way to the axis of the canal; ``lower_at`` and
-    ``upper_at`` are arc length and side on the ``curves``.
+    ``lower`` and ``upper`` are bone, ``body`` the mandible without its alveolar ridge; ``sinus`` and ``nose`` are
+    cavities, ``wall`` how far inside a point lies of where the sinuses have walls of their own, ``septum`` the distance
+    to the plane of the nose's septum and ``turbinates`` the bones in there. ``canal`` (2, ...) holds the components
+    across and along height of the way to the axis of the mandibular canal, ``side`` the distance outward of the upper
+    arch.
     """
 
     lower: Array
@@ -44,20 +47,20 @@ class Jaws:
     septum: Array
     turbinates: Array
     canal: Array
-    lower_at: Array
-    upper_at: Array
-    curves: tuple[Curve, Curve]
+    side: Array
 
 
 @dataclass(frozen=True)
 class JawPlan:
     """The random part of the jaws, in mm of the skull's frame.
 
-    ``height`` is the height of the chin below the bite, ``thick`` and ``ramus`` factors of the mandible's thickness and
-    coronoid process, ``vault`` and ``palate`` height and thickness of the palate, ``sinus`` the half axes of the
-    maxillary sinuses and ``sinus_floor`` how far down they reach, ``lining`` and ``wall`` the thickness of their mucosa
-    and bone, ``partition`` where (y) a bony septum rises from their floors, ``canal`` the radius of the mandibular
-    canal and ``foramen`` the arc length of its end.
+    ``height`` is the height of the chin below the bite and ``chin`` how far it stands forward, ``thick`` and ``ramus``
+    are factors of the mandible's thickness and coronoid process, ``vault`` and ``palate`` height and thickness of the
+    palate, ``sinus`` the half axes of the maxillary sinuses and ``sinus_floor`` how far down they reach, ``lining`` and
+    ``wall`` the thickness of their mucosa and bone, ``filled`` whether there is no air in the (right, left) one,
+    ``partition`` where (y) a bony septum rises from their floors, ``septum`` how far that of the nose deviates,
+    ``turbinate`` how swollen the turbinates are, ``canal`` the radius of the mandibular canal and ``foramen`` the arc
+    length of its end.
     """
 
     height: float
@@ -156,27 +159,39 @@ def _polygon_depth(s: Array, z: Array, line: Array) -> Array:
     return np.where(inside, 1, -1).astype(np.float32) * np.sqrt(away)
 
 
-def _mandible(frame: Frame, curve: Curve, d: Dentition, plan: JawPlan) -> tuple[Array, Array, Array]:
-    """Depth in the mandible's body, way to its canal's axis and (along, side); the latter two (2, ...)."""
-    x, y, z = frame.lattice.points
-    along, side = curve.look(x, y)
-    s = np.abs(along) / frame.scale
-    end = float(np.argmin(np.hypot(*(curve.sides[1] - np.array(CONDYLE[:2]) * frame.scale - frame.shift[:2]).T)) * STEP)
-    condyle = end / frame.scale
-    # The jaw opens about its condyles: nothing there, the whole gap at the teeth (the skull rests on the upper teeth).
-    swing = d.gap * np.clip(1 - s / condyle, 0, 1)
-    low = (z - np.float32(frame.shift[2]) + swing) / frame.scale
-    plate = _polygon_depth(s, low, _outline(plan, condyle))
+def _condyle_at(curve: Curve, frame: Frame) -> float:
+    """Arc length (mm of the skull's frame) at which the mandible's curve passes below the condyle."""
+    place = np.array(CONDYLE[:2]) * frame.scale + frame.shift[:2]
+    return float(np.argmin(np.hypot(*(curve.sides[1] - place).T)) * STEP) / frame.scale
+
+
+def _section(s: Array, low: Array, plan: JawPlan) -> tuple[Array, Array]:
+    """Half thickness of the mandible and how far its middle lies outward of the curve, at (arc length, height)."""
     body = np.clip(1 - (s - 40) / 22, 0, 1)
     deep = np.clip(-(low + 16) / (plan.height - 16), 0, 1)
     chin = np.exp(-((s / 13) ** 2))
     half = plan.thick * (3.1 + body * (1.0 + deep * (0.9 + 1.3 * chin))) + 0.8 * np.clip((s - 84) / 8, 0, 1)
     middle = body * (deep * (plan.chin * chin + 6.0 * (1 - chin) * np.clip(s / 30, 0, 1)) - 0.6)
-    half = half + 0.5 * frame.lattice.rough
-    depth = smooth_min(half - np.abs(side / frame.scale - middle), plate, 6.0) * np.float32(frame.scale)
+    return half, middle
+
+
+def _mandible(
+    frame: Frame, along: Array, side: Array, condyle: float, gap: float, plan: JawPlan
+) -> tuple[Array, Array]:
+    """Depth in the mandible's body, and the components (2, ...) of the way to its canal's axis.
+
+    ``along`` and ``side`` are on the mandible's curve, ``condyle`` is the arc length of the condyle.
+    """
+    s, side = np.abs(along) / frame.scale, side / frame.scale
+    # The jaw opens about its condyles: nothing there, the whole gap at the teeth (the skull rests on the upper teeth).
+    swing = gap * np.clip(1 - s / condyle, 0, 1) / frame.scale
+    low = frame.points[2] + swing.astype(np.float32)
+    half, middle = _section(s, low, plan)
+    plate = _polygon_depth(s, low, _outline(plan, condyle))
+    across = half + 0.5 * frame.lattice.rough - np.abs(side - middle)
+    depth = smooth_min(across, plate, 6.0) * np.float32(frame.scale)
     frame.join(depth, (Ball(CONDYLE, (9.5, 4.4, 4.6)), Rod((43, 52, 28), CONDYLE, 3.0, 4.2)), smooth=2.0)
-    canal = _canal(s, low, side / frame.scale - middle, plan) * np.float32(frame.scale)
-    return depth, canal, np.stack([along, side])
+    return depth, _canal(s, low, side - middle, plan) * np.float32(frame.scale)
 
 
 def _canal(s: Array, z: Array, side: Array, plan: JawPlan) -> Array:
@@ -185,9 +200,6 @@ def _canal(s: Array, z: Array, side: Array, plan: JawPlan) -> Array:
     across = np.interp(s, (plan.foramen - 1.5, plan.foramen + 4, 36, 50, 72), (7.5, 1.5, 0.0, -1.2, -2.2))
     out = np.where((s > plan.foramen - 2) & (s < 73), 0, OUT_OF_CANAL)
     return np.stack([side - across + out, z - height + out]).astype(np.float32)
-
-
-OUT_OF_CANAL = 30.0
 
 
 def _sinuses(frame: Frame, plan: JawPlan) -> Array:
@@ -224,36 +236,36 @@ TURBINATE_BONES = (
 )
 
 
+def _hung(p: Array, bottom: float) -> Array:
+    """Points of either side of the nose, moved so that turbinates hang as far above its floor as that lies."""
+    return np.stack([np.abs(p[0]), p[1], p[2] - (bottom - 28.0) * np.clip((50 - p[2]) / 20, 0, 1)])
+
+
+def _nasal_room(p: Array, bottom: float) -> Array:
+    """Depth in the nasal cavity as if there were nothing in it; ``bottom`` is the height of its floor."""
+    x, y, z = np.abs(p[0]), p[1], p[2]
+    floor = bottom + 1.0 - 2.0 * np.clip((y + 10) / 40, 0, 1)
+    wide = np.interp(z, (24, 30, 40, 50, 58, 66), (11.5, 12.5, 12.0, 8.5, 5.5, 3.0))
+    wide = wide * np.interp(y, (-30, -18, -6, 36), (0.45, 0.65, 1.0, 1.05))
+    roof = np.interp(y, (-30, -20, -8, 22, 40), (44, 54, 66, 66, 52))
+    return np.minimum(np.minimum(wide - x, z - floor), np.minimum(roof - z, np.minimum(y + 27, 44 - y)))
+
+
 def _nose(frame: Frame, plan: JawPlan) -> tuple[Array, Array, Array]:
     """Depth in the air of the nasal cavity, distance to the plane of its septum, depth in its turbinates' bones."""
     bottom = plan.vault + plan.palate + 2.0
 
-    def folded(p: Array) -> Array:
-        # The inferior turbinate hangs as far above the floor as that lies.
-        return np.stack([np.abs(p[0]), p[1], p[2] - (bottom - 28.0) * np.clip((50 - p[2]) / 20, 0, 1)])
+    def air(p: Array) -> Array:
+        swollen = np.maximum.reduce([t.depth(_hung(p, bottom)) for t in TURBINATES]) + plan.turbinate - 1
+        return np.minimum(_nasal_room(p, bottom), -swollen)
 
     def bones(p: Array) -> Array:
-        return np.maximum.reduce([bone.depth(folded(p)) for bone in TURBINATE_BONES])
+        return np.maximum.reduce([bone.depth(_hung(p, bottom)) for bone in TURBINATE_BONES])
 
-    def air(p: Array) -> Array:
-        x, y, z = np.abs(p[0]), p[1], p[2]
-        floor = bottom + 1.0 - 2.0 * np.clip((y + 10) / 40, 0, 1)
-        wide = np.interp(z, (24, 30, 40, 50, 58, 66), (11.5, 12.5, 12.0, 8.5, 5.5, 3.0)) * np.interp(
-            y, (-30, -18, -6, 36), (0.45, 0.65, 1.0, 1.05)
-        )
-        roof = np.interp(y, (-30, -20, -8, 22, 40), (44, 54, 66, 66, 52))
-        room = np.minimum(np.minimum(wide - x, z - floor), np.minimum(roof - z, np.minimum(y + 27, 44 - y)))
-        size = plan.turbinate
-        for turbinate in TURBINATES:
-            room = np.minimum(room, 1 - size - turbinate.depth(folded(p)))
-        return room
-
-    def septum(p: Array) -> Array:
-        return p[0] - plan.septum * np.sin(np.clip((p[2] - 28) / 34, 0, 1) * np.pi)
-
-    field = frame.evaluate((-18, -32, 20), (18, 48, 72), air)
-    plane = septum(frame.points) + 0.7 * frame.lattice.long[2]
-    nose = np.minimum(field + 0.3 * frame.lattice.rough, np.abs(plane) - 1.3)
+    x, z = frame.points[0], frame.points[2]
+    plane = x - plan.septum * np.sin(np.clip((z - 28) / 34, 0, 1) * np.pi) + 0.7 * frame.lattice.long[2]
+    field = frame.evaluate((-18, -32, 20), (18, 48, 72), air) + 0.3 * frame.lattice.rough
+    nose = np.minimum(field, np.abs(plane) - 1.3)
     return nose, plane, frame.evaluate((-18, -8, 20), (18, 36, 66), bones)
 
 
@@ -291,7 +303,7 @@ NASAL_SPINE = Rod((0, -14, 27), (0, -22, 29), 3.0, 1.0)
 
 
 def _maxilla(frame: Frame, along: Array, side: Array, ridge: Ridge, cavities: Array, plan: JawPlan) -> Array:
-    """Depth in the bone of the maxilla; ``cavities`` are the depths in its sinuses and in the nose."""
+    """Depth in the bone of the maxilla; ``cavities`` is the depth in its sinuses or the nose."""
     x, y, z = frame.points
     plate = _palate(frame, along, side, ridge, plan)
     bone = smooth_max(ridge.depth(along, side, frame.lattice.points[2]), plate, 2.0)
@@ -300,7 +312,7 @@ def _maxilla(frame: Frame, along: Array, side: Array, ridge: Ridge, cavities: Ar
     frame.join(bone, (NASAL_SPINE,), both_sides=False, smooth=2.0)
     incisive = np.hypot(x, y + 9 - 0.25 * (z - 24)) - 1.1
     bone = np.minimum(bone, np.where(z > 12, incisive, np.float32(30)))
-    return np.minimum(bone, -cavities.max(0)).astype(np.float32)
+    return np.minimum(bone, -cavities).astype(np.float32)
 
 
 def make_jaws(
@@ -315,25 +327,18 @@ def make_jaws(
     below, above = mandible_curve(d.lower, frame), upper_curve(d.upper)
     lower_ridge = make_ridge(d.teeth, sockets, d.gone, healing, below, False, -d.gap / 2, rng)
     upper_ridge = make_ridge(d.teeth, sockets, d.gone, healing, above, True, d.gap / 2, rng)
-    body, canal, lower_at = _mandible(frame, below, d, plan)
-    lower = smooth_max(body, lower_ridge.depth(lower_at[0], lower_at[1], frame.lattice.points[2]), 3.0)
-    along, side = above.look(*frame.lattice.points[:2])
+    x, y, z = frame.lattice.points
+    along, side = below.look(x, y)
+    body, canal = _mandible(frame, along, side, _condyle_at(below, frame), d.gap, plan)
+    lower = smooth_max(body, lower_ridge.depth(along, side, z), 3.0)
+    along, side = above.look(x, y)
     sinus = _sinuses(frame, plan)
-    y, z = frame.points[1:]
-    wall = np.minimum(50 - z, np.minimum(36 - y, y + 24)).astype(np.float32)
     nose, septum, turbinates = _nose(frame, plan)
-    upper = _maxilla(frame, along, side, upper_ridge, np.stack([sinus, nose]), plan)
-    return Jaws(
-        lower,
-        body,
-        upper,
-        sinus,
-        wall,
-        nose,
-        septum,
-        turbinates,
-        canal,
-        lower_at,
-        np.stack([along, side]),
-        (below, above),
-    )
+    upper = _maxilla(frame, along, side, upper_ridge, np.maximum(sinus, nose), plan)
+    return Jaws(lower, body, upper, sinus, _walled(frame), nose, septum, turbinates, canal, side)
+
+
+def _walled(frame: Frame) -> Array:
+    """How far inside a point lies of where the maxillary sinuses have walls of their own."""
+    y, z = frame.points[1:]
+    return np.asarray(np.minimum(50 - z, np.minimum(36 - y, y + 24)), np.float32)

@@ -99,7 +99,7 @@ class SkullPlan:
 
     ``cavity`` are the radii of the cranial cavity, ``table``, ``thick`` and ``base`` the thickness of its tables and of
     all the bone around and below it, ``frontal`` the half axes of the frontal sinus, ``cells`` how airy the mastoid is
-    (0 to 1), ``spine`` how far the neck bends to the left and backwards.
+    (0 to 1), ``spine`` how far the neck bends to the left and backwards, ``calcified`` whether its cartilage shows.
     """
 
     cavity: tuple[float, float, float]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, Shape, smooth_max
+from ToothTopoSegLib.phantom.fields import Ball, Frame, Rod, Shape, smooth_max, smooth_min
 
 Array = NDArray[Any]
 
@@ -42,9 +42,10 @@ EARS: tuple[Shape, ...] = (Rod((68, 70, 60), (66, 62, 32), 5.0, 4.0, (0.7, 2.2, 
 class SoftPlan:
     """The random part of the soft tissue, mm.
 
-    ``profile`` shifts the face's outline, ``fat`` is the layer under the skin, ``tongue`` how high the tongue stands
-    below the palate (0 touches it), ``lips`` how far they are open, ``cheek`` how far the cheeks stand off the teeth,
-    ``airway`` half axes of the throat.
+    ``profile`` shifts the face's outline and ``width`` is a factor of it, ``fat`` is the layer under the skin,
+    ``tongue`` how low the tongue stands below the palate (0 touches it), ``lips`` how far they are open, ``cheek`` how
+    far the cheeks stand off the teeth, ``film`` how thick the air right beside crowns is, ``airway`` half axes of the
+    throat, ``palate`` the thickness of the soft palate and ``gum`` that of the gum.
     """
 
     profile: float
@@ -57,7 +58,6 @@ class SoftPlan:
     airway: tuple[float, float]
     palate: float
     gum: float
-    tone: bool
 
 
 def draw_soft_plan(rng: np.random.Generator, gap: float) -> SoftPlan:
@@ -73,7 +73,6 @@ def draw_soft_plan(rng: np.random.Generator, gap: float) -> SoftPlan:
         airway=(float(rng.uniform(8, 15)), float(rng.uniform(3.5, 8))),
         palate=float(rng.uniform(3.5, 5.5)),
         gum=float(rng.uniform(1.2, 3.0)),
-        tone=bool(rng.random() < 0.5),
     )
 
 
@@ -132,26 +131,59 @@ def _throat(frame: Frame, plan: SoftPlan) -> Array:
     return field
 
 
-def _mouth(frame: Frame, side: Array, gap: float, plan: SoftPlan) -> tuple[Array, Array]:
-    """Depth in the air of the mouth and in the tongue; ``side`` is the distance outward of the upper arch."""
+def _dorsum(frame: Frame, plan: SoftPlan) -> Array:
+    """Height z of the back of the tongue."""
+    x, y = frame.points[:2]
+    low, high = 14.0 - plan.tongue, 25.0 - plan.tongue
+    return np.asarray(low + (high - low) * np.exp(-(((y - 14) / 24) ** 2)) - 0.004 * x**2)
+
+
+def _tongue(frame: Frame, side: Array, dorsum: Array) -> Array:
+    """Depth in the tongue, which fills the lower arch."""
+    _, y, z = frame.points
+    return np.minimum(np.minimum(-side - 1.0, 43 - 0.12 * np.abs(z) - y), np.minimum(dorsum - z, z + 30))
+
+
+def _air_above_tongue(frame: Frame, side: Array, dorsum: Array) -> Array:
+    """Depth in the air between tongue and palate."""
     x, y, z = frame.points
     room = np.minimum(np.minimum(-side - 3, 34 - y), np.minimum(z + 12, 29 - z))
     room = np.minimum(room, 23 - np.abs(x) - 0.7 * np.clip(y - 18, 0, None))
-    low, high = 14.0 - plan.tongue, 25.0 - plan.tongue
-    dorsum = low + (high - low) * np.exp(-(((y - 14) / 24) ** 2)) - 0.004 * x**2
-    tongue = np.minimum(np.minimum(-side - 1.0, 43 - 0.12 * np.abs(z) - y), np.minimum(dorsum - z, z + 30))
-    air = np.minimum(room, z - dorsum) if plan.tongue > 0 else np.full_like(room, -5)
+    return np.minimum(room, z - dorsum)
+
+
+def _air_between_jaws(frame: Frame, side: Array, gap: float) -> Array:
+    """Depth in the air between the teeth of jaws that are ``gap`` mm apart."""
+    wavy = frame.lattice.points[2] + 0.8 * frame.lattice.rough
+    across = np.minimum(smooth_min(1.5 - side, side + 9, 4.0), 30 - frame.points[1])
+    return smooth_min(np.float32(gap / 2) - np.abs(wavy), across, 3.0)
+
+
+def _air_in_vestibule(frame: Frame, side: Array, cheek: float) -> Array:
+    """Depth in the air that holds cheeks and lips ``cheek`` mm off the teeth."""
+    half = cheek / 2
+    pocket = (1 - np.hypot((side - 3.5 - half) / half, frame.points[2] / 9)) * half + 0.6 * frame.lattice.rough
+    return np.minimum(pocket, 22 - frame.points[1])
+
+
+def _air_between_lips(frame: Frame, side: Array, lips: float) -> Array:
+    """Depth in the air between lips that are ``lips`` mm apart."""
+    x, y, z = frame.points
+    return np.minimum(lips / 2 - np.abs(z + 1), np.minimum(side + 1, 20 - np.abs(x) - 0.5 * y))
+
+
+def _mouth(frame: Frame, side: Array, gap: float, plan: SoftPlan) -> tuple[Array, Array]:
+    """Depth in the air of the mouth and in the tongue; ``side`` is the distance outward of the upper arch."""
+    dorsum, air = _dorsum(frame, plan), frame.empty()
+    if plan.tongue > 0:
+        air = np.maximum(air, _air_above_tongue(frame, side, dorsum))
     if gap > 1.5:
-        wavy = frame.lattice.points[2] + 0.8 * frame.lattice.rough
-        between = np.minimum(np.float32(gap / 2 - 0.3) - np.abs(wavy), np.minimum(1.5 - side, 30 - y))
-        air = np.maximum(air, np.minimum(between, side + 9))
-    if plan.lips > 0:
-        air = np.maximum(air, np.minimum(plan.lips / 2 - np.abs(z + 1), np.minimum(side + 1, 20 - np.abs(x) - 0.5 * y)))
+        air = np.maximum(air, _air_between_jaws(frame, side, gap))
     if plan.cheek > 0:
-        half = plan.cheek / 2
-        pocket = (1 - np.hypot((side - 3.5 - half) / half, z / 9)) * half + 0.6 * frame.lattice.rough
-        air = np.maximum(air, np.minimum(pocket, 22 - y))
-    return air.astype(np.float32), tongue.astype(np.float32)
+        air = np.maximum(air, _air_in_vestibule(frame, side, plan.cheek))
+    if plan.lips > 0:
+        air = np.maximum(air, _air_between_lips(frame, side, plan.lips))
+    return air.astype(np.float32), _tongue(frame, side, dorsum).astype(np.float32)
 
 
 def make_soft_tissue(frame: Frame, cavity: Array, side: Array, gap: float, plan: SoftPlan) -> SoftTissue:

@@ -64,7 +64,7 @@ class HeadPlan:
 
 def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
     """A random head for a dentition."""
-    seed = int(rng.integers(2**31))
+    seeds = [int(s) for s in rng.integers(2**31, size=4)]
     size = np.clip(dentition.upper.half_width / 28, 0.9, 1.1)
     return HeadPlan(
         dentition=dentition,
@@ -72,9 +72,9 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         jaws=draw_jaw_plan(rng),
         skull=draw_skull_plan(rng),
         soft=draw_soft_plan(rng, dentition.gap),
-        sockets=draw_sockets(dentition.teeth, seed),
-        healing=draw_healing(dentition.gone, seed),
-        restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, seed),
+        sockets=draw_sockets(dentition.teeth, seeds[0]),
+        healing=draw_healing(dentition.gone, seeds[1]),
+        restorations=appliances.draw_restorations(dentition.teeth + dentition.gone, seeds[2]),
         bend=Wave.draw(rng, 28.0, 3),
         rough=Wave.draw(rng, 9.0, 1, 30),
         fine=Grain.draw(rng, float(rng.uniform(0.9, 1.4))),
@@ -85,7 +85,7 @@ def draw_head(dentition: Dentition, rng: np.random.Generator) -> HeadPlan:
         retainers=(bool(rng.random() < 0.04), bool(rng.random() < 0.08)),
         holders=tuple(shape for shape in appliances.HOLDERS if rng.random() < 0.12),
         jewels=tuple(shape for shape in appliances.JEWELS if rng.random() < 0.04),
-        seed=seed,
+        seed=seeds[3],
     )
 
 
@@ -162,41 +162,44 @@ def _paint_tooth(
 def _paint_socket(
     layer: TeethLayer, box: Box, tooth: PlacedTooth, socket: ToothSocket, local: Array, distance: Array, nearest: Array
 ) -> None:
-    """Mark ligament, lamina dura and the bare neck of a tooth; unite the bone around its root with the process."""
+    """Unite the bone around a root with the process; mark ligament, lamina dura and bare neck of the nearest tooth."""
+    depth = np.asarray(-local[2] - socket.crest + socket.slope * local[0], np.float32)  # below the crest
+    bone, mark = _socket(tooth, socket, local, depth, distance)
+    better = bone > layer.process[box]
+    layer.process[box][better] = bone[better]
+    layer.jaw[box][better & (bone > 0)] = UPPER_JAW if is_upper(tooth.fdi) else LOWER_JAW
+    closer = (distance < nearest) & (distance > 0) & (mark > 0)
+    layer.near[box][closer] = mark[closer]
+
+
+def _socket(
+    tooth: PlacedTooth, socket: ToothSocket, local: Array, depth: Array, distance: Array
+) -> tuple[Array, Array]:
+    """Depth (mm) in the bone that envelops a root, and the marks around it; ``depth`` is that below the crest."""
     u, v, w = local
-    depth = _below_crest(tooth, socket, local)
     root = depth > 0 if tooth.erupted else np.ones(w.shape, bool)
-    gap = np.where(w > 0, socket.follicle, socket.ligament) if not tooth.erupted else socket.ligament
+    gap = socket.ligament if tooth.erupted else np.where(w > 0, socket.follicle, socket.ligament)
     plate = np.where(v > 0, socket.buccal, socket.lingual).astype(np.float32)
     if socket.dehiscence:
         plate -= (plate + 1) * ((v > 0) & (depth < socket.dehiscence) & (np.abs(u) < 0.6 * tooth.shape.cervix[0]))
     bone = np.where(root, np.minimum(plate + gap - distance, np.maximum(depth, 0.3)), OUTSIDE)
-    better = bone > layer.process[box]
-    layer.process[box][better] = bone[better]
-    layer.jaw[box][better & (bone > 0)] = UPPER_JAW if is_upper(tooth.fdi) else LOWER_JAW
     # Beside the neck the crest slopes away from the tooth.
     neck = ~root & (distance < np.clip(0.8 - 1.4 * depth, 1.0, 4.0))
     mark = np.where(neck, BARE, 0).astype(np.uint8)
     mark[root & (distance < gap + socket.lamina)] = LAMINA
     mark[(w < 1.0 if tooth.erupted else root) & (distance < gap)] = LIGAMENT
-    closer = (distance < nearest) & (distance > 0) & (mark > 0)
-    layer.near[box][closer] = mark[closer]
-
-
-def _below_crest(tooth: PlacedTooth, socket: ToothSocket, local: Array) -> Array:
-    """How far (mm) points lie below the crest of the bone at a tooth."""
-    return np.asarray(-local[2] - socket.crest + socket.slope * local[0], np.float32)
+    return bone, mark
 
 
 def _paint_substitute(
-    layer: TeethLayer, lattice: Lattice, tooth: PlacedTooth, how: appliances.Restoration, bridge: bool
+    layer: TeethLayer, lattice: Lattice, tooth: PlacedTooth, how: appliances.Restoration, crest: float | None
 ) -> None:
-    """Paint an implant or a pontic where a tooth is gone; neither carries a label."""
+    """Paint an implant in bone that ends ``crest`` mm below the cervix, or a pontic (None); neither has a label."""
     box = _tooth_box(tooth, lattice)
-    if is_empty(box) or not (bridge or tooth.material == "implant"):
+    if is_empty(box):
         return
     local = _local(tooth, lattice.fine_points(box))
-    made = appliances.pontic(tooth, how, local) if bridge else appliances.implant(tooth, 3.0, how, local)
+    made = appliances.pontic(tooth, how, local) if crest is None else appliances.implant(tooth, crest, how, local)
     there = (made > 0) & (layer.label[box] == 0)
     layer.tissue[box][there] = made[there]
 
@@ -233,10 +236,7 @@ def _make_teeth(plan: HeadPlan, lattice: Lattice) -> TeethLayer:
     layer = TeethLayer.empty(lattice.shape, extent)
     for tooth, socket, how in zip(d.teeth, plan.sockets, plan.restorations, strict=False):
         _paint_tooth(layer, lattice, tooth, socket, how)
-    for tooth, how, healed in zip(d.gone, plan.restorations[len(d.teeth) :], plan.healing, strict=True):
-        _paint_substitute(layer, lattice, tooth, how, appliances.bridged(tooth, d.teeth))
-        if healed.fresh:
-            _paint_fresh_socket(layer, lattice, tooth)
+    _paint_lost(layer, lattice, plan)
     for line in appliances.arch_wires(d.teeth):
         _paint_line(layer, lattice, line, plan.wire, METAL)
     for upper, worn in zip((True, False), plan.retainers, strict=True):
@@ -244,6 +244,19 @@ def _make_teeth(plan: HeadPlan, lattice: Lattice) -> TeethLayer:
         if retainer is not None:
             _paint_line(layer, lattice, retainer, 0.35, METAL)
     return layer
+
+
+def _paint_lost(layer: TeethLayer, lattice: Lattice, plan: HeadPlan) -> None:
+    """Paint what is where teeth are gone: implants, pontics, sockets that have not healed yet."""
+    d = plan.dentition
+    level = plan.sockets[0].crest if plan.sockets else 1.5
+    for tooth, how, healed in zip(d.gone, plan.restorations[len(d.teeth) :], plan.healing, strict=True):
+        if tooth.material == "implant":
+            _paint_substitute(layer, lattice, tooth, how, level + healed.lower)
+        elif appliances.bridged(tooth, d.teeth):
+            _paint_substitute(layer, lattice, tooth, how, None)
+        if healed.fresh:
+            _paint_fresh_socket(layer, lattice, tooth)
 
 
 # ---- the head around them, slab by slab
@@ -268,7 +281,7 @@ def _make_structures(plan: HeadPlan, lattice: Lattice) -> Structures:
     frame = Frame.of(lattice, (d.upper.middle, d.upper.front + 20 * plan.scale, d.gap / 2), plan.scale)
     jaws = make_jaws(frame, d, plan.sockets, plan.healing, plan.jaws, rng)
     skull = make_skull(frame, plan.skull)
-    soft = make_soft_tissue(frame, skull.cavity, jaws.upper_at[1], d.gap, plan.soft)
+    soft = make_soft_tissue(frame, skull.cavity, jaws.side, d.gap, plan.soft)
     bone = np.maximum(np.maximum(jaws.lower, jaws.upper), np.minimum(jaws.sinus + 1.5, jaws.wall))
     gum = np.minimum(bone + plan.soft.gum, -1 - np.maximum(jaws.nose, jaws.sinus))
     # Compact bone is thin at the alveolus and thick at the lower border.
