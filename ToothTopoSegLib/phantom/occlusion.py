@@ -196,7 +196,8 @@ def _least(points: Array, others: Sequence[PlacedTooth]) -> float:
 @dataclass(frozen=True, eq=False)
 class _Candidate:
     """A tooth looking for its place on one side of an arch: ``line`` (n, 2) every 0.5 mm, ``points`` (m, 3) of its
-    surface in its own frame, ``level`` the height z in mm its tip has at arc length 0, ``spee`` that of the curve."""
+    surface in its own frame, ``level`` the height z in mm its tip has at arc length 0, ``spee`` that of the curve,
+    ``lowest`` the arc length it may not go below."""
 
     fdi: int
     shape: NaturalTooth
@@ -205,6 +206,7 @@ class _Candidate:
     attitude: _Attitude
     level: float
     spee: float
+    lowest: float = -np.inf
 
     def at(self, s: float, up: float = 0.0) -> PlacedTooth:
         """The tooth at arc length ``s`` mm, ``up`` mm farther to occlusal than the curve asks."""
@@ -232,7 +234,7 @@ def _push(c: _Candidate, s: float, up: float, gap: float, others: Sequence[Place
         off = gap - min(_least(c.world(c.at(s, up), above), others), 2.0)
         if abs(off) < _CLOSE_MM:
             break
-        s += off
+        s = max(s + off, c.lowest)
     return s
 
 
@@ -394,6 +396,8 @@ class _Builder:
             after_loss = c.fdi - 1 in self.fate.gone
             # A tooth behind a gap drifts into it; a lost tooth is set where it stood.
             start = s + half - (float(self.rng.uniform(0, 2.5)) if after_loss else 0.0)
+            # A crowded tooth stands in front of or behind its neighbour, but never past it.
+            c = replace(c, lowest=start - 0.8 * half)
             c, at = self._against(c, start, others, loose=after_loss or c.fdi in self.fate.gone)
         c, up = (c, -late) if late > 0 else self._meet_antagonists(c, at)
         if teeth.position(c.fdi) > 1 and c.fdi not in self.fate.gone:
