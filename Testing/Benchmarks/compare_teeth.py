@@ -29,6 +29,12 @@ from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.phantom.arch import PlacedTooth, draw_dentition
 from ToothTopoSegLib.phantom.tooth import tooth_distance
 
+REMARKS = """\
+What lies outside, and the likely reason: lengths of front teeth and premolars follow the tables of extracted teeth, and
+these three patients' are shorter, one of them much; widths of lower front teeth follow North American means, which are
+smaller than these patients'; the crown of second molars is measured longer on the real meshes, where the kink is found
+near the furcation instead of at the cervix. Three patients give a range, not a distribution.
+"""
 MESH_STEP_MM, LEVELS = 0.4, 64
 UNIVERSAL_LOWER = dict(zip(range(18, 32), (37, 36, 35, 34, 33, 32, 31, 41, 42, 43, 44, 45, 46, 47), strict=True))
 Mesh = tuple[np.ndarray, np.ndarray]
@@ -310,6 +316,7 @@ def report(folder: Path, count: int) -> str:
             "Every tooth is measured in the same way on its surface; `area_50` is the section half way down the root",
             "beside that at the cervix. A star marks a natural mean outside the range of the real teeth.",
             "",
+            REMARKS,
             *teeth,
             "",
             *crown_table(folder / "sjtu_crowns", max(4, count // 2)),

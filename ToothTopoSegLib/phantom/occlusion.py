@@ -36,6 +36,8 @@ WINTER = {
     False: ((MESIOANGULAR, 0.47), (VERTICAL, 0.4), (DISTOANGULAR, 0.08), (HORIZONTAL, 0.05)),
 }
 """Tip in degrees and share of impacted third molars, upper and lower."""
+LATE = {3: 0.3, 5: 0.3, 7: 0.5}
+"""Share by position of the teeth of 11 to 15 year olds that have not come through altogether."""
 _UNDER_GUM_MM = 5.5
 """A tooth whose cusps stay this far below the occlusal surface has not come through."""
 _ASIDE_MM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
@@ -194,7 +196,8 @@ def _least(points: Array, others: Sequence[PlacedTooth]) -> float:
 @dataclass(frozen=True, eq=False)
 class _Candidate:
     """A tooth looking for its place on one side of an arch: ``line`` (n, 2) every 0.5 mm, ``points`` (m, 3) of its
-    surface in its own frame, ``level`` the height z in mm its tip has at arc length 0, ``spee`` that of the curve."""
+    surface in its own frame, ``level`` the height z in mm its tip has at arc length 0, ``spee`` that of the curve,
+    ``lowest`` the arc length it may not go below."""
 
     fdi: int
     shape: NaturalTooth
@@ -203,6 +206,7 @@ class _Candidate:
     attitude: _Attitude
     level: float
     spee: float
+    lowest: float = -np.inf
 
     def at(self, s: float, up: float = 0.0) -> PlacedTooth:
         """The tooth at arc length ``s`` mm, ``up`` mm farther to occlusal than the curve asks."""
@@ -230,7 +234,7 @@ def _push(c: _Candidate, s: float, up: float, gap: float, others: Sequence[Place
         off = gap - min(_least(c.world(c.at(s, up), above), others), 2.0)
         if abs(off) < _CLOSE_MM:
             break
-        s += off
+        s = max(s + off, c.lowest)
     return s
 
 
@@ -381,17 +385,21 @@ class _Builder:
 
     def _next(self, c: _Candidate, s: float, middle: float) -> float:
         """Set a tooth behind the one that ends at arc length ``s``; returns where it ends itself."""
-        half = c.shape.crown[0]
+        half, late = c.shape.crown[0], self._lateness(c.fdi)
+        if late > 0:
+            c = _growing(c, float(self.rng.uniform(0.5, 0.9)))
         if teeth.position(c.fdi) == 1:
             wide = self.bite.diastema if teeth.is_upper(c.fdi) else self.bite.spacing
             at = _from_midline(c, middle, wide / 2 + self._gap() / 2)
         else:
             others = self._neighbours(c.fdi)
-            after_loss = teeth.neighbours(c.fdi)[0] in self.fate.gone
+            after_loss = c.fdi - 1 in self.fate.gone
             # A tooth behind a gap drifts into it; a lost tooth is set where it stood.
             start = s + half - (float(self.rng.uniform(0, 2.5)) if after_loss else 0.0)
+            # A crowded tooth stands in front of or behind its neighbour, but never past it.
+            c = replace(c, lowest=start - 0.8 * half)
             c, at = self._against(c, start, others, loose=after_loss or c.fdi in self.fate.gone)
-        c, up = self._meet_antagonists(c, at)
+        c, up = (c, -late) if late > 0 else self._meet_antagonists(c, at)
         if teeth.position(c.fdi) > 1 and c.fdi not in self.fate.gone:
             at = _push(c, at, up, 0.05, self._neighbours(c.fdi), -99.0) if self._hits(c, at, up) else at
         self.placed[c.fdi] = replace(c.at(at, up), erupted=up > -_UNDER_GUM_MM)
@@ -418,12 +426,15 @@ class _Builder:
         close = _least(c.world(c.at(start)), others)
         return c, _push(c, start, 0.0, 0.05, others, -99.0) if close < 0.05 else start
 
+    def _lateness(self, number: int) -> float:
+        """How far (mm) a tooth has still to come: canines, second premolars and molars of the young."""
+        position = teeth.position(number)
+        chance = LATE.get(position, 0.0) if self.person.age < 15 and number not in self.fate.gone else 0.0
+        return float(self.rng.uniform(1, 9 if position == 7 else 7)) if self.rng.random() < chance else 0.0
+
     def _erupted(self, c: _Candidate, at: float) -> float:
-        """Eruption beyond the curve in mm: to the antagonists' contact, or less in a young head."""
-        position = teeth.position(c.fdi)
-        if self.person.age < 15 and position in (3, 5) and self.rng.random() < 0.3:
-            return -float(self.rng.uniform(1, 7))
-        if teeth.is_upper(c.fdi) or (self.bite.overbite < 0 and position <= 3):
+        """Eruption beyond the curve in mm, to the antagonists' contact."""
+        if teeth.is_upper(c.fdi) or (self.bite.overbite < 0 and teeth.position(c.fdi) <= 3):
             return 0.0
         contact = float(self.rng.uniform(0.0, 0.12) if self.rng.random() < 0.8 else self.rng.uniform(0.1, 0.8))
         return _settle(c, at, contact, self._antagonists(c.fdi))
