@@ -187,8 +187,9 @@ def _mandible(
     swing = gap * np.clip(1 - s / condyle, 0, 1) / frame.scale
     low = frame.points[2] + swing.astype(np.float32)
     half, middle = _section(s, low, plan)
-    plate = _polygon_depth(s, low, _outline(plan, condyle))
     across = half + 0.5 * frame.lattice.rough - np.abs(side - middle)
+    plate, near = frame.empty(), across > -6
+    plate[near] = _polygon_depth(s[near], low[near], _outline(plan, condyle))
     depth = smooth_min(across, plate, 6.0) * np.float32(frame.scale)
     frame.join(depth, (Ball(CONDYLE, (9.5, 4.4, 4.6)), Rod((43, 52, 28), CONDYLE, 3.0, 4.2)), smooth=2.0)
     return depth, _canal(s, low, side - middle, plan) * np.float32(frame.scale)
