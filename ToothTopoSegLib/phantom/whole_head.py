@@ -393,6 +393,9 @@ def _paint_cavities(window: _Window, jaws: Jaws) -> None:
     plan = window.plan.jaws
     window.fill(jaws.turbinates, CORTICAL)
     window.fill(jaws.nose, AIR, 0.6)
+    part = window.around(np.minimum(jaws.vomer, 1.5 - np.abs(jaws.septum)), 0.0)
+    if not part.is_empty:
+        part.paint((np.abs(part.at(jaws.septum)) < 0.45) & (part.at(jaws.vomer) > 0), CORTICAL)
     window.fill(jaws.sinus, SOFT)
     part = window.around(jaws.sinus, plan.lining)
     if not part.is_empty and not all(plan.filled):
