@@ -33,9 +33,9 @@ class Jaws:
 
     ``lower`` and ``upper`` are bone, ``body`` the mandible without its alveolar ridge; ``sinus`` and ``nose`` are
     cavities, ``wall`` how far inside a point lies of where the sinuses have walls of their own, ``septum`` the distance
-    to the plane of the nose's septum and ``turbinates`` the bones in there. ``canal`` (2, ...) holds the components
-    across and along height of the way to the axis of the mandibular canal, ``side`` the distance outward of the upper
-    arch.
+    to the plane of the nose's septum, which is bone where ``vomer`` is positive, and ``turbinates`` the bones in there.
+    ``canal`` (2, ...) holds the components across and along height of the way to the axis of the mandibular canal,
+    ``side`` the distance outward of the upper arch.
     """
 
     lower: Array
@@ -45,6 +45,7 @@ class Jaws:
     wall: Array
     nose: Array
     septum: Array
+    vomer: Array
     turbinates: Array
     canal: Array
     side: Array
@@ -187,8 +188,9 @@ def _mandible(
     swing = gap * np.clip(1 - s / condyle, 0, 1) / frame.scale
     low = frame.points[2] + swing.astype(np.float32)
     half, middle = _section(s, low, plan)
-    plate = _polygon_depth(s, low, _outline(plan, condyle))
     across = half + 0.5 * frame.lattice.rough - np.abs(side - middle)
+    plate, near = frame.empty(), across > -6
+    plate[near] = _polygon_depth(s[near], low[near], _outline(plan, condyle))
     depth = smooth_min(across, plate, 6.0) * np.float32(frame.scale)
     frame.join(depth, (Ball(CONDYLE, (9.5, 4.4, 4.6)), Rod((43, 52, 28), CONDYLE, 3.0, 4.2)), smooth=2.0)
     return depth, _canal(s, low, side - middle, plan) * np.float32(frame.scale)
@@ -335,7 +337,14 @@ def make_jaws(
     sinus = _sinuses(frame, plan)
     nose, septum, turbinates = _nose(frame, plan)
     upper = _maxilla(frame, along, side, upper_ridge, np.maximum(sinus, nose), plan)
-    return Jaws(lower, body, upper, sinus, _walled(frame), nose, septum, turbinates, canal, side)
+    return Jaws(lower, body, upper, sinus, _walled(frame), nose, septum, _vomer(frame, plan), turbinates, canal, side)
+
+
+def _vomer(frame: Frame, plan: JawPlan) -> Array:
+    """How far inside a point lies of where the septum of the nose is bone; in front it is cartilage."""
+    _, y, z = frame.points
+    bottom = plan.vault + plan.palate
+    return np.asarray(np.minimum(np.minimum(y + 12 - 0.4 * (z - bottom), 40 - y), np.minimum(z - bottom, 64 - z)))
 
 
 def _walled(frame: Frame) -> Array:

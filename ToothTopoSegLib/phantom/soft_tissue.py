@@ -69,7 +69,7 @@ def draw_soft_plan(rng: np.random.Generator, gap: float) -> SoftPlan:
         tongue=float(rng.uniform(0, 12) if rng.random() < 0.65 else 0),
         lips=float(rng.uniform(0.5, max(1.0, gap + 3)) if rng.random() < 0.25 else 0),
         cheek=float(rng.uniform(1.5, 6) if rng.random() < 0.25 else 0),
-        film=float(rng.uniform(0.2, 0.8) if rng.random() < 0.5 else 0),
+        film=float(rng.uniform(0.2, 0.6) if rng.random() < 0.35 else 0),
         airway=(float(rng.uniform(8, 15)), float(rng.uniform(3.5, 8))),
         palate=float(rng.uniform(3.5, 5.5)),
         gum=float(rng.uniform(1.2, 3.0)),

@@ -393,6 +393,9 @@ def _paint_cavities(window: _Window, jaws: Jaws) -> None:
     plan = window.plan.jaws
     window.fill(jaws.turbinates, CORTICAL)
     window.fill(jaws.nose, AIR, 0.6)
+    part = window.around(np.minimum(jaws.vomer, 1.5 - np.abs(jaws.septum)), 0.0)
+    if not part.is_empty:
+        part.paint((np.abs(part.at(jaws.septum)) < 0.45) & (part.at(jaws.vomer) > 0), CORTICAL)
     window.fill(jaws.sinus, SOFT)
     part = window.around(jaws.sinus, plan.lining)
     if not part.is_empty and not all(plan.filled):
@@ -439,9 +442,12 @@ def _paint_jaws(window: _Window, s: Structures, teeth: TeethLayer) -> None:
 
 def _paint_canal(window: _Window, jaws: Jaws) -> None:
     """The canal of the mandible with its wall; it belongs to the jaw, and opens at the mental foramen."""
+    radius = window.plan.jaws.canal
+    window = window.around(-np.hypot(*jaws.canal), -radius - 1.5)
+    if window.is_empty:
+        return
     way = np.hypot(*(window.at(c) for c in jaws.canal))
     bone = window.at(jaws.lower)
-    radius = window.plan.jaws.canal
     window.paint((bone > 0.2) & (way < radius + 0.6), CORTICAL)
     window.paint((bone > -0.5) & (way < radius), SOFT)
 
@@ -460,7 +466,8 @@ def _paint_teeth(window: _Window, teeth: TeethLayer) -> None:
     if window.is_empty:
         return
     tissue, label = teeth.tissue[window.box], teeth.label[window.box]
-    film = (teeth.distance[window.box] < window.plan.soft.film) & (teeth.near[window.box] == 0) & (window.label == 0)
+    near = np.isin(teeth.near[window.box], (LIGAMENT, LAMINA), invert=True)
+    film = near & (teeth.distance[window.box] < window.plan.soft.film) & (window.label == 0)
     window.paint(film & (teeth.process[window.box] < -window.plan.soft.gum), AIR)
     there = tissue != NOTHING
     window.tissue[there] = tissue[there]
