@@ -240,7 +240,7 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
     if args.phantoms:
         from ToothTopoSegLib.evaluation.bench import bench_phantoms
 
-        report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, args.card, progress)
+        report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, args.card, progress, args.setting)
     else:
         from ToothTopoSegLib.evaluation.bench import bench_scan
 
@@ -479,8 +479,7 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("--count", type=positive, default=1, metavar="N", help="how many (default: 1)")
     add("--seed", type=natural, default=0, metavar="S", help="seed of the first one (default: 0)")
     add("--hard", action="store_true", help="with metal, missing teeth, noise and cut fields of view")
-    text = "how heads and scanners are drawn; nothing is trained on foreign ones (default: plain)"
-    add("--setting", choices=("plain", "natural", "foreign"), default="plain", help=text)
+    _add_setting(add)
 
 
 def _add_segment_options(add: Adder) -> None:
@@ -512,6 +511,7 @@ def _add_model_commands(command: CommandMaker) -> None:
     add("--phantoms", type=positive, metavar="N", help="instead: accuracy of integer and float model on N phantoms")
     add("--seed", type=natural, metavar="S", help="seed of the first phantom (default: the held-out ones)")
     add("--hard", action="store_true", help="hard phantoms")
+    _add_setting(add)
     add("--card", action="store_true", help="write the accuracy into the model's card")
     add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
 
@@ -544,6 +544,11 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--count", type=positive, default=4, metavar="N", help="scans of each kind (default: 4)")
     add("--model", type=Path, metavar="BUNDLE", help="another bundle with its float weights")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for calibration.md")
+
+
+def _add_setting(add: Adder) -> None:
+    text = "how heads and scanners are drawn; nothing is trained on foreign ones (default: plain)"
+    add("--setting", choices=("plain", "natural", "foreign"), default="plain", help=text)
 
 
 def _add_device(add: Adder) -> None:

@@ -67,10 +67,12 @@ def bench_phantoms(
     model: Path | None = None,
     card: bool = False,
     progress: Progress = silent,
+    setting: str = "plain",
 ) -> dict[str, Any]:
     """Mean tooth Dice of the integer model and of its float twin on ``count`` phantoms, by default the held-out ones.
 
-    ``card`` writes the means into the bundle's card. Raises ModelError when a file of the bundle is missing.
+    ``setting`` says how heads and scanners are drawn. ``card`` writes the means into the bundle's card. Raises
+    ModelError when a file of the bundle is missing.
     """
     from ToothTopoSegLib.evaluation.held_out import HELD_OUT_SEED, measure
     from ToothTopoSegLib.quantization.bundle import load_bundle
@@ -80,7 +82,7 @@ def bench_phantoms(
     bundle = load_bundle(model)
     runners = {"integer": Runner(bundle), "float": Runner(float_bundle(bundle))}
     first = HELD_OUT_SEED if seed is None else seed
-    measured = measure(bundle, runners, range(first, first + count), hard, progress)
+    measured = measure(bundle, runners, range(first, first + count), hard, progress, setting)
     if card:
         record_metrics(bundle.path, measured)
     return measured

@@ -21,9 +21,17 @@ HELD_OUT_SEED = 100
 
 
 def measure(
-    bundle: Bundle, runners: Mapping[str, Runner], seeds: Iterable[int], hard: bool = False, progress: Progress = silent
+    bundle: Bundle,
+    runners: Mapping[str, Runner],
+    seeds: Iterable[int],
+    hard: bool = False,
+    progress: Progress = silent,
+    setting: str = "plain",
 ) -> dict[str, Any]:
-    """Mean measures per runner over the phantoms of ``seeds``, and each phantom's own."""
+    """Mean measures per runner over the phantoms of ``seeds``, and each phantom's own.
+
+    ``setting`` is one of :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`; UsageError for another.
+    """
     from ToothTopoSegLib.evaluation.overlap import evaluate_label_maps
     from ToothTopoSegLib.phantom.write import make_phantom
     from ToothTopoSegLib.segmentation.pipeline import segment_volume
@@ -32,7 +40,7 @@ def measure(
     rows: list[dict[str, Any]] = []
     for i, seed in enumerate(seeds):
         progress(i / len(seeds), f"phantom {i + 1} of {len(seeds)}")
-        phantom = make_phantom(seed, hard)
+        phantom = make_phantom(seed, hard, setting)
         row: dict[str, Any] = {"seed": seed, "view": phantom.made["view"], "spacing_mm": phantom.made["spacing_mm"]}
         for name, runner in runners.items():
             found = segment_volume(phantom.scan, bundle, runner)
@@ -42,7 +50,7 @@ def measure(
         name: {key: round(float(np.mean([r[name][key] for r in rows if r[name][key] is not None])), 4) for key in KEYS}
         for name in runners
     }
-    return {"phantoms": len(rows), "hard": hard, "seeds": seeds, "mean": means, "each": rows}
+    return {"phantoms": len(rows), "setting": setting, "hard": hard, "seeds": seeds, "mean": means, "each": rows}
 
 
 KEYS = ("tooth_dice", "any_tooth_dice", "identification", "f1")

@@ -149,10 +149,12 @@ class Skull:
 
 def _floor(p: Array) -> Array:
     """Height z (mm) of the floor of the cranial cavity: anterior, middle and posterior fossa."""
+    from scipy.special import expit
+
     x, y = np.abs(p[0]), p[1]
 
-    def step(value: Array, at: float, width: float) -> Array:
-        return 1 / (1 + np.exp(-(value - at) / width))
+    def step(value: Array, at: Array | float, width: float) -> Array:
+        return np.asarray(expit((value - at) / width))
 
     anterior = 68.0 + 11.0 * step(x, 13, 2.0)
     middle = 68.0 - 19.0 * step(x, 15, 2.5)

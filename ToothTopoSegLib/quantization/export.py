@@ -247,7 +247,8 @@ def record_metrics(bundle: Path, measured: dict[str, Any]) -> None:
     """Write the means of :func:`ToothTopoSegLib.evaluation.held_out.measure` into a bundle's card as ``metrics``."""
     path = bundle.with_suffix(".json")
     card = json.loads(path.read_text(encoding="utf-8"))
-    name = f"{measured['phantoms']} {'hard ' if measured['hard'] else ''}phantoms from seed {measured['seeds'][0]}"
+    kind = ["hard"] * measured["hard"] + [measured["setting"]] * (measured["setting"] != "plain")
+    name = " ".join([str(measured["phantoms"]), *kind, f"phantoms from seed {measured['seeds'][0]}"])
     card.setdefault("metrics", {})[name] = measured["mean"]
     staged = path.with_suffix(".part")
     staged.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
