@@ -240,7 +240,7 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
     if args.phantoms:
         from ToothTopoSegLib.evaluation.bench import bench_phantoms
 
-        report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, args.card, progress, args.setting)
+        report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, args.card, args.setting, progress)
     else:
         from ToothTopoSegLib.evaluation.bench import bench_scan
 

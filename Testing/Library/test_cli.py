@@ -282,7 +282,7 @@ def test_evaluate_compares_two_files_and_writes_the_metrics(engine, tmp_path, ca
         ("export r -o b", "quantization.export", "export_run", (Path("r"), Path("b"))),
         ("bench", "evaluation.bench", "bench_scan", (None, None, None)),
         ("bench --scan s --threads 1", "evaluation.bench", "bench_scan", (Path("s"), 1, None)),
-        ("bench --phantoms 3 --hard", "evaluation.bench", "bench_phantoms", (3, None, True, None, False)),
+        ("bench --phantoms 3 --hard", "evaluation.bench", "bench_phantoms", (3, None, True, None, False, "plain")),
     ],
 )
 def test_commands_hand_their_arguments_and_a_progress_callback_on(words, module, function, expected, engine, capsys):

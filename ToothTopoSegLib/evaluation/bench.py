@@ -66,8 +66,8 @@ def bench_phantoms(
     hard: bool = False,
     model: Path | None = None,
     card: bool = False,
-    progress: Progress = silent,
     setting: str = "plain",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Mean tooth Dice of the integer model and of its float twin on ``count`` phantoms, by default the held-out ones.
 
@@ -82,7 +82,7 @@ def bench_phantoms(
     bundle = load_bundle(model)
     runners = {"integer": Runner(bundle), "float": Runner(float_bundle(bundle))}
     first = HELD_OUT_SEED if seed is None else seed
-    measured = measure(bundle, runners, range(first, first + count), hard, progress, setting)
+    measured = measure(bundle, runners, range(first, first + count), hard, setting, progress)
     if card:
         record_metrics(bundle.path, measured)
     return measured

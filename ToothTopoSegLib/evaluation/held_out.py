@@ -25,8 +25,8 @@ def measure(
     runners: Mapping[str, Runner],
     seeds: Iterable[int],
     hard: bool = False,
-    progress: Progress = silent,
     setting: str = "plain",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Mean measures per runner over the phantoms of ``seeds``, and each phantom's own.
 

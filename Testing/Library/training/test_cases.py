@@ -33,6 +33,14 @@ def test_a_case_holds_tissues_and_labels_of_a_whole_dentition(coarse):
     assert tissue.max() <= head.GUTTA
 
 
+def test_a_natural_case_is_another_head_and_its_pieces_without_teeth_lie_elsewhere_in_one(coarse):
+    tissue, labels = make_case(0, natural=True)
+    assert tissue.max() <= head.TITANIUM and (tissue != make_case(0)[0]).any()
+    assert sum(fdi.is_tooth(int(v)) for v in np.unique(labels)) > 15
+    elsewhere = make_case(cases.FIRST_CRANIUM, natural=True)[1]
+    assert not any(fdi.is_tooth(int(v)) for v in np.unique(elsewhere))
+
+
 def test_the_cache_keeps_tissue_and_labels_as_one_array(cheap_cases, case, tmp_path):
     path = cache_case(tmp_path / "deep" / "cases", 7)
     assert path == case_path(tmp_path / "deep" / "cases", 7)

@@ -23,6 +23,7 @@ from ToothTopoSegLib.training import log, loop
 from ToothTopoSegLib.training.cases import FIRST_CRANIUM
 from ToothTopoSegLib.training.loop import (
     Schedule,
+    _Samples,
     learning_rate,
     load_state,
     run_training,
@@ -69,6 +70,13 @@ def test_the_rate_rises_evenly_to_its_peak_and_falls_to_a_hundredth():
     assert learning_rate(schedule, 1000) == pytest.approx(0.01 / 100)
     falling = [learning_rate(schedule, step) for step in range(100, 1001)]
     assert (np.diff(falling) <= 0).all()
+
+
+def test_samples_are_drawn_in_the_schedules_own_setting(cache):
+    drawn = {name: _Samples(replace(TINY, setting=name), cache, 0)[0][0] for name in ("plain", "natural", "foreign")}
+    assert [Schedule().natural, replace(TINY, setting="natural").natural] == [False, True]
+    assert all(bool(torch.isfinite(image).all()) for image in drawn.values())
+    assert not torch.equal(drawn["plain"], drawn["natural"]) and not torch.equal(drawn["natural"], drawn["foreign"])
 
 
 def test_patches_are_coarse_first_and_numbers_count_later():
