@@ -252,7 +252,7 @@ def run_quantization(args: argparse.Namespace, progress: Progress) -> Outcome:
     """What quantization does to the topology of teeth, and what each remedy gives."""
     from ToothTopoSegLib.training.experiment import SIZES, run
 
-    result = run(args.output, args.model, SIZES[args.size], args.workers, args.scan, progress, args.device)
+    result = run(args.output, args.model, SIZES[args.size], args.workers, args.scan, args.device, progress)
     return Outcome(result, result.pop("page"))
 
 

@@ -111,8 +111,8 @@ def run(
     settings: Settings | None = None,
     workers: int = 1,
     scan: Path | None = None,
-    progress: Progress = silent,
     device: str = "auto",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Do what is left of the experiment in ``folder`` and sum up; returns the summary and the page of the evidence.
 
