@@ -213,12 +213,14 @@ def test_measured_figures_are_kept_in_the_card_and_the_bundle_still_loads(
 ) -> None:
     for name in FILES:
         (tmp_path / name).write_bytes(exported(run_folder).with_name(name).read_bytes())
-    for dice, hard in ((0.5, False), (0.9, False), (0.7, True)):
-        measured = {"phantoms": 2, "hard": hard, "seeds": [100, 101], "mean": {"integer": {"dice": dice}}}
-        record_metrics(tmp_path / "small.onnx", measured)
+    kinds = ((0.5, "plain", False), (0.9, "plain", False), (0.7, "plain", True), (0.6, "foreign", True))
+    for dice, setting, hard in kinds:
+        of = {"phantoms": 2, "setting": setting, "hard": hard, "seeds": [100, 101]}
+        record_metrics(tmp_path / "small.onnx", of | {"mean": {"integer": {"dice": dice}}})
     assert load_bundle(tmp_path / "small.onnx").card["metrics"] == {
         "2 phantoms from seed 100": {"integer": {"dice": 0.9}},
         "2 hard phantoms from seed 100": {"integer": {"dice": 0.7}},
+        "2 hard foreign phantoms from seed 100": {"integer": {"dice": 0.6}},
     }
     assert not list(tmp_path.glob("*.part"))
 
