@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, UPPER_JAW
 from ToothTopoSegLib.phantom.arch import Arch, Dentition, PlacedTooth
+from ToothTopoSegLib.phantom.arrays import between
 from ToothTopoSegLib.phantom.tooth import MOLAR, tooth_distance
 
 Array = NDArray[Any]
@@ -75,14 +76,8 @@ def smooth_noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -
     # Axis by axis, as small matrix products: linear interpolation is separable, and general zooming took most of the
     # time a scan takes to make.
     for axis, length in enumerate(shape):
-        coarse = np.moveaxis(np.tensordot(_linear(length, cells), coarse, (1, axis)), 0, axis)
+        coarse = np.moveaxis(np.tensordot(between(length, cells), coarse, (1, axis)), 0, axis)
     return np.ascontiguousarray(coarse, dtype=np.float32)
-
-
-def _linear(length: int, cells: int) -> Array:
-    """Weights (length, cells) of linear interpolation from lattice points that span the whole length."""
-    at = np.linspace(0, cells - 1, length)
-    return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(cells)), 0, 1), dtype=np.float32)
 
 
 def _points(shape: tuple[int, int, int], spacing: Array, pose: Pose, rng: np.random.Generator, warp: float) -> Array:
