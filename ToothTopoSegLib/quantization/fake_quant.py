@@ -97,7 +97,7 @@ class QuantConv(nn.Module):
     def __init__(self, node: Conv, config: QuantConfig, copies: int = 1) -> None:
         super().__init__()
         self.config, self.copies = config, copies
-        self.stride, self.padding = node.stride, node.kernel // 2
+        self.stride, self.padding = node.strides, node.padding
         self.weight = nn.Parameter(torch.from_numpy(np.array(node.weight, np.float32)))
         self.bias = nn.Parameter(torch.from_numpy(np.array(node.bias[::copies], np.float32)))
         largest = self._largest().clamp(min=SMALLEST_SCALE)
