@@ -196,9 +196,11 @@ class QatNetwork(nn.Module):
             found = self._quantizer(node.name)(functional.leaky_relu(levels * scale, node.slope))
         elif isinstance(node, Concat):
             found = self._quantizer(node.name)(torch.cat([values[s][0] * values[s][1] for s in node.sources], 1))
-        else:
+        elif isinstance(node, Shuffle):
             levels, scale = values[node.source]
-            found = shuffled(levels), scale
+            found = shuffled(levels, node.factors), scale
+        else:
+            raise TypeError(f"{node.name} is a {type(node).__name__}, which no network trained in integers has")
         return found
 
     @torch.no_grad()

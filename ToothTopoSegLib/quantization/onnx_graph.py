@@ -182,9 +182,7 @@ def _float_norm(
 ) -> None:
     """An instance norm, and the LeakyReLU after it, in float between uint8 activations."""
     last = activation or node
-    builder.add(
-        "DequantizeLinear", [node.source, *builder.affine(node.source, scale[node.source])], f"{node.name}/in"
-    )
+    builder.add("DequantizeLinear", [node.source, *builder.affine(node.source, scale[node.source])], f"{node.name}/in")
     _norm(builder, node, f"{node.name}/in", f"{node.name}/real")
     if activation is not None:
         builder.add("LeakyRelu", [f"{node.name}/real"], f"{last.name}/real", alpha=activation.slope)

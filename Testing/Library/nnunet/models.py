@@ -1,0 +1,224 @@
+"""Trained nnU-Net v2 models as nnU-Net's own code writes them, tiny enough to train in seconds.
+
+Plans in both forms, networks of ``nnunetv2``'s own builder and trainers, checkpoints with the keys (and the numpy
+scalars) of its ``save_checkpoint``. The task is to tell the bright ball, the brighter core in it and the block from the
+background, so that labels do not hang on rounding as they would with random weights.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ToothTopoSegLib.imaging.volume import Volume
+
+LABELS = {"background": 0, "11": 1, "21": 2, "pharynx": 3}
+REGIONS = {"background": 0, "all": [1, 2, 3], "core": [2], "block": [3]}
+HEADS = {"labels": 4, "regions": 3}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What kind of model to make."""
+
+    residual: bool = False
+    batch_norm: bool = False
+    low_resolution: bool = False
+    anisotropic: bool = False
+    regions: bool = False
+    old_form: bool = False
+    folds: tuple[str, ...] = ("0",)
+    normalisation: str = "CTNormalization"
+    use_mask: bool = False
+    transpose: tuple[int, int, int] = (0, 1, 2)
+    mirror: tuple[int, ...] | None = (0, 1, 2)
+    changes: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Further entries of the configuration."""
+
+    @property
+    def configuration(self) -> str:
+        return "3d_lowres" if self.low_resolution else "3d_fullres"
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        return (8, 24, 24) if self.anisotropic else (16, 16, 24)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        spacing = (3.2, 0.9, 0.9) if self.anisotropic else (1.0, 1.0, 1.0)
+        return tuple(1.4 * s for s in spacing) if self.low_resolution else spacing
+
+
+def plans_of(variant: Variant) -> dict[str, Any]:
+    """plans.json of a variant; in the new form configurations inherit from a parent."""
+    first = [1, 3, 3] if variant.anisotropic else [3, 3, 3]
+    strides = [[1, 1, 1], [1, 2, 2] if variant.anisotropic else [2, 2, 2], [2, 2, 2]]
+    common = {
+        "data_identifier": "tiny",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "normalization_schemes": [variant.normalisation],
+        "use_mask_for_norm": [variant.use_mask],
+        "batch_dice": False,
+        **{f"resampling_fn_{what}": "resample_data_or_seg_to_shape" for what in ("data", "seg", "probabilities")},
+        "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
+        "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None},
+        "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None},
+    }
+    blocks = [1, 2, 1]
+    old = {
+        "UNet_class_name": "ResidualEncoderUNet" if variant.residual else "PlainConvUNet",
+        "UNet_base_num_features": 4,
+        "unet_max_num_features": 8,
+        "n_conv_per_stage_encoder": blocks,
+        "n_conv_per_stage_decoder": [1, 2],
+        "num_pool_per_axis": [2, 2, 2],
+        "pool_op_kernel_sizes": strides,
+        "conv_kernel_sizes": [first, [3, 3, 3], [3, 3, 3]],
+    }
+    module = "residual_unet" if variant.residual else "unet"
+    new = {
+        "architecture": {
+            "network_class_name": f"dynamic_network_architectures.architectures.{module}.{old['UNet_class_name']}",
+            "arch_kwargs": {
+                "n_stages": 3,
+                "features_per_stage": [4, 8, 8],
+                "conv_op": "torch.nn.modules.conv.Conv3d",
+                "kernel_sizes": old["conv_kernel_sizes"],
+                "strides": strides,
+                ("n_blocks_per_stage" if variant.residual else "n_conv_per_stage"): blocks,
+                "n_conv_per_stage_decoder": [1, 2],
+                "conv_bias": True,
+                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+                "dropout_op": None,
+                "dropout_op_kwargs": None,
+                "nonlin": "torch.nn.LeakyReLU",
+                "nonlin_kwargs": {"inplace": True},
+            },
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        }
+    }
+    own = {"patch_size": list(variant.patch), "spacing": list(variant.spacing), **variant.changes}
+    if variant.old_form:
+        configurations = {variant.configuration: {**common, **old, **own}}
+    else:
+        configurations = {"parent": {**common, **new}, variant.configuration: {"inherits_from": "parent", **own}}
+    return {
+        "dataset_name": "Dataset001_Tiny",
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "label_manager": "LabelManager",
+        "transpose_forward": list(variant.transpose),
+        "transpose_backward": [int(i) for i in np.argsort(variant.transpose)],
+        "configurations": configurations,
+        "foreground_intensity_properties_per_channel": {
+            "0": {"mean": 900.0, "std": 350.0, "percentile_00_5": -200.0, "percentile_99_5": 2000.0}
+        },
+    }
+
+
+def dataset_of(variant: Variant) -> dict[str, Any]:
+    """dataset.json of a variant."""
+    dataset: dict[str, Any] = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz", "numTraining": 1}
+    if variant.regions:
+        return dataset | {"labels": REGIONS, "regions_class_order": [1, 2, 3]}
+    return dataset | {"labels": LABELS}
+
+
+def drawing(seed: int, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tuple[Volume, np.ndarray]:
+    """A scan with zeros around it, and its labels: a ball (1), the core in it (2) and a block (3)."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, spacing, strict=True)), indexing="ij"))
+    size = np.asarray(shape) * spacing
+    at = size * rng.uniform(0.35, 0.5, 3)
+    distance = np.sqrt(((grid - at[:, None, None, None]) ** 2).sum(0))
+    radius = 0.26 * size.min()
+    labels = np.where(distance < radius, 1, 0) + (distance < 0.5 * radius)
+    block = (np.abs(grid - (0.75 * size)[:, None, None, None]) < 0.13 * size.min()).all(0)
+    labels[block & (labels == 0)] = 3
+    grey = np.asarray([100.0, 800.0, 1500.0, -150.0])[labels] + rng.normal(0, 30, shape)
+    for axis, margin in enumerate((1, 3, 2)):  # nnU-Net crops what is zero
+        np.moveaxis(grey, axis, 0)[:margin] = 0
+        np.moveaxis(grey, axis, 0)[-margin:] = 0
+    return Volume(np.rint(grey).astype(np.int16), spacing), labels
+
+
+def nnunet_network(variant: Variant, deep_supervision: bool = False) -> torch.nn.Module:
+    """The network as nnU-Net's trainer builds it from the plans."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerBN import nnUNetTrainerBN
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans = PlansManager(deepcopy(plans_of(variant)))
+    trainer = nnUNetTrainerBN if variant.batch_norm else nnUNetTrainer
+    heads = HEADS["regions" if variant.regions else "labels"]
+    return trainer.build_network_architecture(
+        plans, plans.get_configuration(variant.configuration), 1, heads, enable_deep_supervision=deep_supervision
+    )
+
+
+def trained_state(variant: Variant, seed: int = 0, steps: int = 60) -> dict[str, torch.Tensor]:
+    """Weights of a network that has learnt the drawings for some steps."""
+    torch.manual_seed(seed)
+    network = nnunet_network(variant, deep_supervision=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for step in range(steps):
+        scan, labels = drawing(1000 * seed + step, variant.patch, variant.spacing)
+        image = torch.from_numpy(((np.clip(scan.array, -200, 2000) - 900) / 350).astype(np.float32))[None, None]
+        target = torch.from_numpy(labels)[None]
+        scores = network(image)[0]
+        if variant.regions:
+            wanted = torch.stack([target > 0, target == 2, target == 3], 1).float()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, wanted)
+        else:
+            loss = torch.nn.functional.cross_entropy(scores, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network.state_dict()
+
+
+def checkpoint_of(variant: Variant, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What nnU-Net's trainer saves."""
+    return {
+        "network_weights": state,
+        "optimizer_state": {},
+        "grad_scaler_state": None,
+        "logging": {"mean_fg_dice": [np.float64(0.9)], "lrs": [np.float32(0.01)]},
+        "_best_ema": np.float64(0.9),
+        "current_epoch": 1,
+        "init_args": {"plans": plans_of(variant), "configuration": variant.configuration, "fold": 0},
+        "trainer_name": "nnUNetTrainerBN" if variant.batch_norm else "nnUNetTrainer",
+        "inference_allowed_mirroring_axes": variant.mirror,
+    }
+
+
+def write_model(folder: Path, variant: Variant, steps: int = 60) -> Path:
+    """The folder of a trained model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plans.json").write_text(json.dumps(plans_of(variant)), encoding="utf-8")
+    (folder / "dataset.json").write_text(json.dumps(dataset_of(variant)), encoding="utf-8")
+    for seed, fold in enumerate(variant.folds):
+        (folder / f"fold_{fold}").mkdir(exist_ok=True)
+        torch.save(
+            checkpoint_of(variant, trained_state(variant, seed, steps)),
+            folder / f"fold_{fold}" / "checkpoint_final.pth",
+        )
+    return folder
+
+
+def nnunet_labels(folder: Path, scan: Volume, folds: tuple[str, ...] = ("0",)) -> np.ndarray:
+    """What nnU-Net's own predictor says of a scan."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(folder), folds)
+    image = scan.array[None].astype(np.float32)
+    return predictor.predict_single_npy_array(image, {"spacing": list(scan.spacing)})
