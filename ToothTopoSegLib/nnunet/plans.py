@@ -66,7 +66,7 @@ class Preprocessing:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Preprocessing:
         """What :meth:`as_dict` wrote; TypeError or KeyError for anything else."""
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         given |= {key: Resampling(**given[key]) for key in ("image", "scores")}
         return Preprocessing(**given)
 

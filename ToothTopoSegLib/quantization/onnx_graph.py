@@ -62,7 +62,7 @@ def _model(builder: _Builder, graph: Graph, output_type: int, patch: tuple[int, 
 
     image = helper.make_tensor_value_info(graph.image, TensorProto.FLOAT, [1, 1, *patch])
     scores = helper.make_tensor_value_info(graph.scores, output_type, [1, classes, *patch])
-    constants = [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in builder.constants.items()]
+    constants = [numpy_helper.from_array(np.require(v, requirements="C"), k) for k, v in builder.constants.items()]
     body = helper.make_graph(builder.nodes, "ToothTopoSeg", [image], [scores], constants)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, MICROSOFT_OPSET)]
     model = helper.make_model(body, opset_imports=opsets, producer_name="ToothTopoSeg", ir_version=8)
@@ -81,7 +81,7 @@ def _conv_attributes(node: Conv) -> dict[str, Any]:
 
 
 def _norm(builder: _Builder, node: InstanceNorm, source: str, output: str) -> None:
-    parts = [builder.constant(f"{node.name}/{n}", v) for n, v in (("scale", node.scale), ("bias", node.bias))]
+    parts = [builder.constant(f"{node.name}/{n}", v) for n, v in (("gamma", node.scale), ("beta", node.bias))]
     builder.add("InstanceNormalization", [source, *parts], output, epsilon=node.epsilon)
 
 

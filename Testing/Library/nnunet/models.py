@@ -82,10 +82,9 @@ def plans_of(variant: Variant) -> dict[str, Any]:
         "pool_op_kernel_sizes": strides,
         "conv_kernel_sizes": [first, [3, 3, 3], [3, 3, 3]],
     }
-    module = "residual_unet" if variant.residual else "unet"
     new = {
         "architecture": {
-            "network_class_name": f"dynamic_network_architectures.architectures.{module}.{old['UNet_class_name']}",
+            "network_class_name": f"dynamic_network_architectures.architectures.unet.{old['UNet_class_name']}",
             "arch_kwargs": {
                 "n_stages": 3,
                 "features_per_stage": [4, 8, 8],
@@ -135,13 +134,13 @@ def dataset_of(variant: Variant) -> dict[str, Any]:
 def drawing(seed: int, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tuple[Volume, np.ndarray]:
     """A scan with zeros around it, and its labels: a ball (1), the core in it (2) and a block (3)."""
     rng = np.random.default_rng(seed)
-    grid = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, spacing, strict=True)), indexing="ij"))
     size = np.asarray(shape) * spacing
-    at = size * rng.uniform(0.35, 0.5, 3)
-    distance = np.sqrt(((grid - at[:, None, None, None]) ** 2).sum(0))
-    radius = 0.26 * size.min()
-    labels = np.where(distance < radius, 1, 0) + (distance < 0.5 * radius)
-    block = (np.abs(grid - (0.75 * size)[:, None, None, None]) < 0.13 * size.min()).all(0)
+    grid = np.stack(np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij"))
+    at = rng.uniform(0.35, 0.5, (3, 1, 1, 1))
+    distance = np.sqrt((((grid - at) * size[:, None, None, None]) ** 2).sum(0))
+    radius = 0.3 * size.min()
+    labels = np.where(distance < radius, 1, 0) + (distance < 0.6 * radius)
+    block = (np.abs(grid - 0.78) < 0.14).all(0)
     labels[block & (labels == 0)] = 3
     grey = np.asarray([100.0, 800.0, 1500.0, -150.0])[labels] + rng.normal(0, 30, shape)
     for axis, margin in enumerate((1, 3, 2)):  # nnU-Net crops what is zero
@@ -164,25 +163,36 @@ def nnunet_network(variant: Variant, deep_supervision: bool = False) -> torch.nn
     )
 
 
-def trained_state(variant: Variant, seed: int = 0, steps: int = 60) -> dict[str, torch.Tensor]:
+def trained_state(variant: Variant, seed: int = 0, steps: int = 80) -> dict[str, torch.Tensor]:
     """Weights of a network that has learnt the drawings for some steps."""
     torch.manual_seed(seed)
     network = nnunet_network(variant, deep_supervision=True)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for step in range(steps):
-        scan, labels = drawing(1000 * seed + step, variant.patch, variant.spacing)
-        image = torch.from_numpy(((np.clip(scan.array, -200, 2000) - 900) / 350).astype(np.float32))[None, None]
-        target = torch.from_numpy(labels)[None]
+        image, target = training_patch(1000 * seed + step, variant)
         scores = network(image)[0]
         if variant.regions:
             wanted = torch.stack([target > 0, target == 2, target == 3], 1).float()
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, wanted)
+            rare = torch.tensor([3.0, 10.0, 10.0])[:, None, None, None]
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, wanted, pos_weight=rare)
         else:
-            loss = torch.nn.functional.cross_entropy(scores, target)
+            rare = torch.tensor([1.0, 5.0, 10.0, 10.0])
+            loss = torch.nn.functional.cross_entropy(scores, target, weight=rare)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return network.state_dict()
+
+
+def training_patch(seed: int, variant: Variant) -> tuple[torch.Tensor, torch.Tensor]:
+    """A patch (1, 1, z, y, x) at a random place of a drawing, and its labels (1, z, y, x)."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(n * 3 // 2 for n in variant.patch)
+    scan, labels = drawing(seed, shape, variant.spacing)
+    corner = [int(rng.integers(0, n - p + 1)) for n, p in zip(shape, variant.patch, strict=True)]
+    tile = tuple(slice(a, a + p) for a, p in zip(corner, variant.patch, strict=True))
+    image = ((np.clip(scan.array[tile], -200, 2000) - 900) / 350).astype(np.float32)
+    return torch.from_numpy(image)[None, None], torch.from_numpy(labels[tile])[None]
 
 
 def checkpoint_of(variant: Variant, state: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -200,7 +210,7 @@ def checkpoint_of(variant: Variant, state: dict[str, torch.Tensor]) -> dict[str,
     }
 
 
-def write_model(folder: Path, variant: Variant, steps: int = 60) -> Path:
+def write_model(folder: Path, variant: Variant, steps: int = 80) -> Path:
     """The folder of a trained model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plans.json").write_text(json.dumps(plans_of(variant)), encoding="utf-8")
@@ -214,11 +224,27 @@ def write_model(folder: Path, variant: Variant, steps: int = 60) -> Path:
     return folder
 
 
-def nnunet_labels(folder: Path, scan: Volume, folds: tuple[str, ...] = ("0",)) -> np.ndarray:
-    """What nnU-Net's own predictor says of a scan."""
+def nnunet_labels(folder: Path, variant: Variant, scan: Volume) -> np.ndarray:
+    """What nnU-Net's own predictor says of a scan, with all folds."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    plans, dataset = (json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in ("plans", "dataset"))
+    manager = PlansManager(deepcopy(plans))
+    states = [
+        torch.load(folder / f"fold_{fold}" / "checkpoint_final.pth", weights_only=False)["network_weights"]
+        for fold in variant.folds
+    ]
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(folder), folds)
+    # The trainer's name is only looked up in the folder of trainers, not all of which can be imported everywhere.
+    predictor.manual_initialization(
+        nnunet_network(variant),
+        manager,
+        manager.get_configuration(variant.configuration),
+        states,
+        dataset,
+        "nnUNetTrainer",
+        variant.mirror,
+    )
     image = scan.array[None].astype(np.float32)
     return predictor.predict_single_npy_array(image, {"spacing": list(scan.spacing)})
