@@ -118,11 +118,14 @@ def mirrored_scores(patch: Array, network: Network, axes: Sequence[int]) -> NDAr
 def blended_slices(
     image: Array, how: Preprocessing, network: Network, progress: Progress = silent
 ) -> Iterator[NDArray[np.float32]]:
-    """Blended scores (heads, y, x) of one slice of the prepared image after the other."""
+    """Blended scores (heads, y, x) of one slice of the prepared image after the other.
+
+    They are summed in half precision, as nnU-Net does: where two classes nearly tie, its rounding decides.
+    """
     grown, inside = padded(image, how.patch)
     weight = gaussian_weights(how.patch)
     first, rows, columns = (starts(n, p, OVERLAP) for n, p in zip(grown.shape, how.patch, strict=True))
-    total, norm = None, np.zeros((how.patch[0], *grown.shape[1:]), np.float32)
+    total, norm = None, np.zeros((how.patch[0], *grown.shape[1:]), np.float16)
     steps = len(first) * len(rows) * len(columns)
     for i, z in enumerate(first):
         for j, (y, x) in enumerate((y, x) for y in rows for x in columns):
@@ -130,7 +133,7 @@ def blended_slices(
             tile = tuple(slice(a, a + n) for a, n in zip((z, y, x), how.patch, strict=True))
             scores = mirrored_scores(grown[tile], network, how.mirror_axes)
             if total is None:
-                total = np.zeros((len(scores), *norm.shape), np.float32)
+                total = np.zeros((len(scores), *norm.shape), np.float16)
             scores *= weight
             total[:, :, tile[1], tile[2]] += scores
             norm[:, tile[1], tile[2]] += weight
@@ -138,7 +141,7 @@ def blended_slices(
         ready = (first[i + 1] if i + 1 < len(first) else grown.shape[0]) - z
         for k in range(ready):
             if inside[0].start <= z + k < inside[0].stop:
-                yield (total[:, k] / norm[k])[:, inside[1], inside[2]]
+                yield (total[:, k] / norm[k])[:, inside[1], inside[2]].astype(np.float32)
         _move_up(total, norm, ready)
 
 
