@@ -534,7 +534,8 @@ def _add_import(command: CommandMaker) -> None:
     add("--calibrate", type=Path, nargs="+", metavar="SCANS", help="scans to quantize on (default: phantoms)")
     add("--configuration", metavar="NAME", help="which of several configurations, such as 3d_fullres")
     add("--folds", nargs="+", metavar="N", help="folds to take the mean of (default: all that are there)")
-    add("--labels", type=Path, metavar="mapping.json", help='which label is which tooth: {"name": FDI number or 0}')
+    what = 'which label is which tooth: a file {"name": FDI number or 0}, or the name of a scheme such as universal'
+    add("--labels", type=Path, metavar="mapping.json", help=what)
     what = "8-bit integers, 8-bit convolutions with float norms, or float (default: the first that agrees with float)"
     add("--precision", choices=("auto", "integer", "qdq", "float"), default="auto", help=what)
 

@@ -1,8 +1,8 @@
 """Bring your own nnU-Net v2 model: ``./toothtopo import-nnunet``.
 
 In: the folder or zip of a trained model. Out: a bundle (``<name>.onnx`` and its card) that ``segment --model`` runs
-with nnU-Net's own preprocessing and without torch. The network is first rebuilt as a graph and compared with nnU-Net's own
-module; only then it is quantized, on scans of the user's or, where there are none, on phantoms, and compared again.
+with nnU-Net's own preprocessing and without torch. The network is first rebuilt as a graph and compared with nnU-Net's
+own module; only then it is quantized, on scans of the user's or, where there are none, on phantoms, and compared again.
 """
 
 from __future__ import annotations

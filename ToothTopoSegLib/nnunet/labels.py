@@ -1,8 +1,8 @@
 """Which label of an imported model is which tooth.
 
 In: the labels of dataset.json, and the user's mapping where there is one. Out: an FDI number, a jaw label or 0 for
-every value that the model writes. Names say it in words or numbers (ToothFairy2 and 3, TotalSegmentator); where they do
-not, values may follow a known scheme; a mapping file has the last word.
+every value that the model writes. Names say it in words or numbers (ToothFairy2 and 3, TotalSegmentator); a mapping file
+has the last word. Bare values mean different teeth in different schemes: which one is meant is never guessed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _PULP = re.compile(r"pulp", re.IGNORECASE)
 def fdi_of_labels(labels: Labels, mapping: Path | None = None) -> dict[int, int]:
     """FDI number, jaw label or 0 of every value that the model writes.
 
-    ``mapping`` is a JSON file {"name or value of a label": FDI number, jaw label or 0}. A pulp counts to its tooth.
-    Raises UsageError when the file cannot be read, names a label that the model does not have, or means no tooth.
+    ``mapping`` is a JSON file {"name or value of a label": FDI number, jaw label or 0}, or the name of a scheme of
+    :mod:`ToothTopoSegLib.anatomy.schemes` that the values follow. A pulp counts to its tooth. Raises UsageError when the
+    file cannot be read, names a label that the model does not have, or means no tooth, or the scheme lacks a value.
     """
+    if mapping is not None and str(mapping) in scheme_names():
+        return _by_scheme(labels, str(mapping))
     found = {value: tooth_named(name) for value, name in labels.written.items()}
-    if not any(teeth.is_tooth(fdi) for fdi in found.values()):
-        found |= _by_scheme(labels)
     return found | (_given(labels, mapping) if mapping is not None else {})
 
 
@@ -45,16 +46,11 @@ def tooth_named(name: str) -> int:
     return meaning(words) or _MORE_JAWS.get(words, 0)
 
 
-def _by_scheme(labels: Labels) -> dict[int, int]:
-    """FDI numbers of labels whose names are their bare values, from the first known scheme that has all of them."""
-    values = set(labels.written)
-    if not all(re.fullmatch(rf"\D*{value}", name) for value, name in labels.written.items()):
-        return {}
-    for name in scheme_names():
-        known = scheme(name)
-        if values <= known.values and len(values) > 8:
-            return {value: {**known.labels, **known.pulps}.get(value, 0) for value in values}
-    return {}
+def _by_scheme(labels: Labels, name: str) -> dict[int, int]:
+    known = scheme(name)
+    if unknown := sorted(set(labels.written) - known.values):
+        raise UsageError(f"The scheme {name} has no value {unknown[0]}, but the model writes it; give a mapping file.")
+    return {value: {**known.labels, **known.pulps}.get(value, 0) for value in labels.written}
 
 
 def _given(labels: Labels, path: Path) -> dict[int, int]:

@@ -70,7 +70,7 @@ class IntegerReference:
         for node, attributes in zip(self._nodes, self._attributes, strict=True):
             if node.op_type not in OPERATORS:
                 raise ModelError(
-                    f"The graph has the operator {node.op_type}, which the integer reference does not know; export again."
+                    f"The graph has the operator {node.op_type}, which the integer reference lacks; export it again."
                 )
             attributes["roundings"] = roundings
             if attributes.get("group", 1) != 1 or set(attributes.get("dilations", [1])) != {1}:
@@ -112,7 +112,9 @@ def _convolution(inputs: list[Array], attributes: dict[str, Any]) -> Levels:
     return out[None]
 
 
-def integer_sums(source: Levels, zero: int, weight: Array, strides: Sequence[int], pads: Sequence[int]) -> NDArray[np.int32]:
+def integer_sums(
+    source: Levels, zero: int, weight: Array, strides: Sequence[int], pads: Sequence[int]
+) -> NDArray[np.int32]:
     """Sums (out, z, y, x) of a convolution of uint8 (in, z, y, x) minus ``zero`` with int8 (out, in, z, y, x).
 
     ``strides`` and ``pads``, before and after, are along each axis (z, y, x).

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import numpy as np
@@ -163,10 +164,22 @@ def nnunet_network(variant: Variant, deep_supervision: bool = False) -> torch.nn
     )
 
 
+def network_of(variant: Variant, deep_supervision: bool = False) -> torch.nn.Module:
+    """The same network straight from nnU-Net's package of architectures, which takes seconds less to import."""
+    plan = plans_of(replace(variant, old_form=False))["configurations"]["parent"]["architecture"]
+    arguments = dict(plan["arch_kwargs"])
+    if variant.batch_norm:
+        arguments["norm_op"] = "torch.nn.modules.batchnorm.BatchNorm3d"
+    arguments |= {key: locate(arguments[key]) for key in plan["_kw_requires_import"] if arguments[key]}
+    heads = HEADS["regions" if variant.regions else "labels"]
+    kind = locate(plan["network_class_name"])
+    return kind(input_channels=1, num_classes=heads, deep_supervision=deep_supervision, **arguments)
+
+
 def trained_state(variant: Variant, seed: int = 0, steps: int = 80) -> dict[str, torch.Tensor]:
     """Weights of a network that has learnt the drawings for some steps."""
     torch.manual_seed(seed)
-    network = nnunet_network(variant, deep_supervision=True)
+    network = network_of(variant, deep_supervision=True)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for step in range(steps):
         image, target = training_patch(1000 * seed + step, variant)

@@ -15,12 +15,14 @@ from ToothTopoSegLib.segmentation.nnunet_way import preprocessing, segment_nnune
 from ToothTopoSegLib.segmentation.runner import Runner
 
 NETWORKS = [
-    Variant(residual, batch_norm, low_resolution, anisotropic, regions)
+    # Regions only change how many scores there are: every other network has them.
+    Variant(
+        residual, batch_norm, low_resolution, anisotropic, regions=(batch_norm + low_resolution + anisotropic) % 2 == 1
+    )
     for residual in (False, True)
     for batch_norm in (False, True)
     for low_resolution in (False, True)
     for anisotropic in (False, True)
-    for regions in (False, True)
 ]
 WHOLE = {
     "plain, instance norm, labels": Variant(),
