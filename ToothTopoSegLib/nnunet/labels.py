@@ -1,8 +1,8 @@
 """Which label of an imported model is which tooth.
 
 In: the labels of dataset.json, and the user's mapping where there is one. Out: an FDI number, a jaw label or 0 for
-every value that the model writes. Names say it in words or numbers (ToothFairy2 and 3, TotalSegmentator); a mapping file
-has the last word. Bare values mean different teeth in different schemes: which one is meant is never guessed.
+every value that the model writes. Names say it in words or numbers (ToothFairy2 and 3, TotalSegmentator); a mapping
+file has the last word. Bare values mean different teeth in different schemes: which one is meant is never guessed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def fdi_of_labels(labels: Labels, mapping: Path | None = None) -> dict[int, int]
     """FDI number, jaw label or 0 of every value that the model writes.
 
     ``mapping`` is a JSON file {"name or value of a label": FDI number, jaw label or 0}, or the name of a scheme of
-    :mod:`ToothTopoSegLib.anatomy.schemes` that the values follow. A pulp counts to its tooth. Raises UsageError when the
-    file cannot be read, names a label that the model does not have, or means no tooth, or the scheme lacks a value.
+    :mod:`ToothTopoSegLib.anatomy.schemes` that the values follow. A pulp counts to its tooth. Raises UsageError when
+    the file cannot be read, names a label that the model does not have, or means no tooth, or the scheme lacks a value.
     """
     if mapping is not None and str(mapping) in scheme_names():
         return _by_scheme(labels, str(mapping))

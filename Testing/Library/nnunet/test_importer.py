@@ -146,7 +146,7 @@ def test_weights_with_a_missing_layer_are_refused(model):
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"bundle": "model.pth"}, "must end in .onnx"), ({"precision": "int4"}, "no precision 'int4'")],
+    [({"bundle": "model.pth"}, r"must end in \.onnx"), ({"precision": "int4"}, "no precision 'int4'")],
 )
 def test_wrong_options_are_told(model, options, sentence):
     bundle = model / options.pop("bundle", "b.onnx")

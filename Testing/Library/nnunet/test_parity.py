@@ -1,4 +1,4 @@
-"""Imported models against nnU-Net itself: the network's scores, and labels of scans with thick slices and empty rims."""
+"""Imported models against nnU-Net itself: the network's scores, and labels of scans with thick slices and a rim."""
 
 from __future__ import annotations
 
