@@ -124,7 +124,7 @@ def test_labels_of_another_model_are_refused(model):
     dataset = dataset_of(INSTANCE)
     dataset["labels"] = dataset["labels"] | {"molar": 4}
     (model / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
-    with pytest.raises(ModelError, match="gives 4 scores, but dataset.json has labels for 5"):
+    with pytest.raises(ModelError, match=r"gives 4 scores, but .* labels for 5"):
         read_model(model)
 
 
