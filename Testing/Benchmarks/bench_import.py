@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -279,7 +278,9 @@ def run_one(who: str, work: Path, threads: int) -> None:
     """One segmentation; prints its seconds and the peak memory of this process."""
     labels, seconds = (segment_by_us if who == "us" else segment_by_nnunet)(work, threads)
     np.save(work / f"{who}.npy", labels)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not getrusage, whose maximum a process inherits from the one that started it.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    kilobytes = int(status.partition("VmHWM:")[2].split()[0])
     print(json.dumps({"seconds": seconds, "megabytes": kilobytes / 1024}))
 
 
