@@ -211,6 +211,15 @@ def run_train(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(report, listing(report))
 
 
+def run_import_nnunet(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """A trained nnU-Net v2 model as a bundle."""
+    from ToothTopoSegLib.nnunet.importer import import_nnunet
+
+    options = args.calibrate or (), args.configuration, args.folds, args.labels, args.precision
+    report = import_nnunet(args.model, args.output, *options, progress)
+    return Outcome(report, listing(report))
+
+
 def run_export(args: argparse.Namespace, progress: Progress) -> Outcome:
     """A trained run as an integer bundle."""
     from ToothTopoSegLib.quantization.export import export_run
@@ -500,6 +509,8 @@ def _add_model_commands(command: CommandMaker) -> None:
     add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
     add("-o", "--output", type=Path, metavar="BUNDLE", required=True, help="the bundle to write, ending in .onnx")
 
+    _add_import(command)
+
     add = command("audit", run_audit, "Prove from its graph that a model computes in integers.")
     add("model", nargs="?", type=Path, metavar="MODEL", help="model to audit (default: the bundled one)")
     add("--reference", action="store_true", help="also compare it with an integer reference, on patches of phantoms")
@@ -514,6 +525,19 @@ def _add_model_commands(command: CommandMaker) -> None:
     _add_setting(add)
     add("--card", action="store_true", help="write the accuracy into the model's card")
     add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
+
+
+def _add_import(command: CommandMaker) -> None:
+    add = command("import-nnunet", run_import_nnunet, "Turn a trained nnU-Net v2 model into a bundle for 'segment'.")
+    add("model", type=Path, metavar="MODEL", help="the folder or zip with plans.json, dataset.json and fold_N folders")
+    add("-o", "--output", type=Path, metavar="BUNDLE", required=True, help="the bundle to write, ending in .onnx")
+    add("--calibrate", type=Path, nargs="+", metavar="SCANS", help="scans to quantize on (default: phantoms)")
+    add("--configuration", metavar="NAME", help="which of several configurations, such as 3d_fullres")
+    add("--folds", nargs="+", metavar="N", help="folds to take the mean of (default: all that are there)")
+    what = 'which label is which tooth: a file {"name": FDI number or 0}, or the name of a scheme such as universal'
+    add("--labels", type=Path, metavar="mapping.json", help=what)
+    what = "8-bit integers, 8-bit convolutions with float norms, or float (default: the first that agrees with float)"
+    add("--precision", choices=("auto", "integer", "qdq", "float"), default="auto", help=what)
 
 
 def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -607,7 +631,8 @@ def explain(error: BaseException, command: str) -> tuple[int, str]:
         place = f"'{error.filename}' cannot be used" if error.filename else "a file cannot be written"
         return UNUSABLE, f"{place} ({error.strerror}): make room or permission there, or choose another place with -o."
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("ToothTopoSegLib"):
-        extra = {"audit": "[export]", "train": "[train]", "export": "[train]"}.get(command, "")
+        extras = {"audit": "[export]", "train": "[train]", "export": "[train]", "import-nnunet": "[train]"}
+        extra = extras.get(command, "")
         fix = f'pip install "toothtoposeg{extra}", or ./toothtopo {command} in a source checkout'
         return UNUSABLE, f"'{command}' needs the Python package {error.name}, which is not installed: {fix}."
     what = f"{type(error).__name__}: {str(error)[:200]}"

@@ -27,6 +27,7 @@ INTEGER_OPERATORS = {
     "QLinearConv",
     "QLinearLeakyRelu",
     "QLinearConcat",
+    "QLinearAdd",
     "Reshape",
     "Transpose",
 }

@@ -38,9 +38,21 @@ class Bundle:
         return float(self.card["plan"]["spacing"])
 
     @property
+    def is_nnunet(self) -> bool:
+        """Whether the model is an imported nnU-Net, which prepares scans in its own way."""
+        return self.card.get("pipeline") == "nnunet"
+
+    @property
+    def affines(self) -> list[tuple[float, int]]:
+        """Scale and zero point of each output; imported models have one output a fold."""
+        scores = self.card.get("scores", {})
+        parts = scores if isinstance(scores, list) else [scores]
+        return [(float(p.get("scale", 1.0)), int(p.get("zero_point", 0))) for p in parts]
+
+    @property
     def score_scale(self) -> float:
         """Real class scores per unit of the model's output, up to a constant (1 for a float model)."""
-        return float(self.card.get("scores", {}).get("scale", 1.0))
+        return self.affines[0][0]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -133,6 +145,8 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 def _is_complete(bundle: Bundle) -> bool:
     try:
-        return bool(bundle.card["sha256"]) and min(bundle.patch) > 0 and bundle.spacing > 0
-    except (KeyError, TypeError, ValueError):
+        spacing = bundle.card["plan"]["spacing"] if bundle.is_nnunet else [bundle.spacing]
+        usable = min(bundle.patch) > 0 and min(spacing) > 0 and bool(bundle.affines)
+        return bool(bundle.card["sha256"]) and usable
+    except (KeyError, TypeError, ValueError, AttributeError):
         return False

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, LeakyRelu, Node
+from ToothTopoSegLib.quantization.graph import Add, Concat, Conv, Graph, InstanceNorm, LeakyRelu, Node, Size3
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,19 +84,26 @@ def _torch_step(node: Node, values: dict[str, Tensor], device: str) -> Tensor:
 
     if isinstance(node, Conv):
         weight, bias = (torch.from_numpy(a).to(device) for a in (node.weight, node.bias))
-        return functional.conv3d(values[node.source], weight, bias, stride=node.stride, padding=node.kernel // 2)
+        return functional.conv3d(values[node.source], weight, bias, stride=node.strides, padding=node.padding)
+    if isinstance(node, InstanceNorm):
+        scale, bias = (torch.from_numpy(a).to(device) for a in (node.scale, node.bias))
+        return functional.instance_norm(values[node.source], weight=scale, bias=bias, eps=node.epsilon)
     if isinstance(node, LeakyRelu):
         return functional.leaky_relu(values[node.source], node.slope)
     if isinstance(node, Concat):
         return torch.cat([values[s] for s in node.sources], 1)
-    return shuffled(values[node.source])
+    if isinstance(node, Add):
+        return values[node.sources[0]] + values[node.sources[1]]
+    return shuffled(values[node.source], node.factors)
 
 
-def shuffled(values: Tensor) -> Tensor:
+def shuffled(values: Tensor, factors: Size3 = (2, 2, 2)) -> Tensor:
     """The pixel shuffle of :class:`~ToothTopoSegLib.quantization.graph.Shuffle`: (b, 8 c, z, y, x) to twice z, y, x."""
     b, c, z, y, x = values.shape
-    blocks = values.reshape(b, c // 8, 2, 2, 2, z, y, x).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return blocks.reshape(b, c // 8, 2 * z, 2 * y, 2 * x)
+    fz, fy, fx = factors
+    left = c // (fz * fy * fx)
+    blocks = values.reshape(b, left, fz, fy, fx, z, y, x).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return blocks.reshape(b, left, fz * z, fy * y, fx * x)
 
 
 def run_float(graph: Graph, image: Array, watch: Callable[[str, Tensor], None] | None = None) -> Array:

@@ -97,7 +97,7 @@ class QuantConv(nn.Module):
     def __init__(self, node: Conv, config: QuantConfig, copies: int = 1) -> None:
         super().__init__()
         self.config, self.copies = config, copies
-        self.stride, self.padding = node.stride, node.kernel // 2
+        self.stride, self.padding = node.strides, node.padding
         self.weight = nn.Parameter(torch.from_numpy(np.array(node.weight, np.float32)))
         self.bias = nn.Parameter(torch.from_numpy(np.array(node.bias[::copies], np.float32)))
         largest = self._largest().clamp(min=SMALLEST_SCALE)
@@ -196,9 +196,11 @@ class QatNetwork(nn.Module):
             found = self._quantizer(node.name)(functional.leaky_relu(levels * scale, node.slope))
         elif isinstance(node, Concat):
             found = self._quantizer(node.name)(torch.cat([values[s][0] * values[s][1] for s in node.sources], 1))
-        else:
+        elif isinstance(node, Shuffle):
             levels, scale = values[node.source]
-            found = shuffled(levels), scale
+            found = shuffled(levels, node.factors), scale
+        else:
+            raise TypeError(f"{node.name} is a {type(node).__name__}, which no network trained in integers has")
         return found
 
     @torch.no_grad()

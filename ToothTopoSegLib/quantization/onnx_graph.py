@@ -1,12 +1,15 @@
 """ONNX files of a folded graph: the float one (reference) and the integer one (shipped).
 
 The integer graph starts with its only QuantizeLinear; from there to the class scores every activation is uint8:
-QLinearConv (weights int8 per channel, bias int32), QLinearLeakyRelu and QLinearConcat of ONNX Runtime's domain, and
-Reshape / Transpose for the pixel shuffle. There is no DequantizeLinear: argmax and blending work on the uint8 scores.
+QLinearConv (weights int8 per channel, bias int32), QLinearLeakyRelu, QLinearConcat and QLinearAdd of ONNX Runtime's
+domain, and Reshape / Transpose for the pixel shuffle. There is no DequantizeLinear: argmax and blending work on the
+uint8 scores. A graph that keeps instance norms is an exception and no integer graph: each norm (with the LeakyReLU
+after it) stands in float between a DequantizeLinear and a QuantizeLinear.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +19,17 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.quantization.calibrate import Affine, QuantWeights, quantize_weights, rounded_weights
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.quantization.graph import LARGEST_BIAS, Concat, Conv, Graph, LeakyRelu, Shuffle
+from ToothTopoSegLib.quantization.graph import (
+    LARGEST_BIAS,
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    InstanceNorm,
+    LeakyRelu,
+    Shuffle,
+    Size3,
+)
 
 Array = NDArray[Any]
 OPSET, MICROSOFT_OPSET = 17, 1
@@ -49,7 +62,7 @@ def _model(builder: _Builder, graph: Graph, output_type: int, patch: tuple[int, 
 
     image = helper.make_tensor_value_info(graph.image, TensorProto.FLOAT, [1, 1, *patch])
     scores = helper.make_tensor_value_info(graph.scores, output_type, [1, classes, *patch])
-    constants = [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in builder.constants.items()]
+    constants = [numpy_helper.from_array(np.require(v, requirements="C"), k) for k, v in builder.constants.items()]
     body = helper.make_graph(builder.nodes, "ToothTopoSeg", [image], [scores], constants)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, MICROSOFT_OPSET)]
     model = helper.make_model(body, opset_imports=opsets, producer_name="ToothTopoSeg", ir_version=8)
@@ -64,8 +77,12 @@ def _channels(graph: Graph, name: str) -> int:
 
 
 def _conv_attributes(node: Conv) -> dict[str, Any]:
-    pad = node.kernel // 2
-    return {"kernel_shape": [node.kernel] * 3, "strides": [node.stride] * 3, "pads": [pad] * 6}
+    return {"kernel_shape": list(node.kernel), "strides": list(node.strides), "pads": [*node.padding, *node.padding]}
+
+
+def _norm(builder: _Builder, node: InstanceNorm, source: str, output: str) -> None:
+    parts = [builder.constant(f"{node.name}/{n}", v) for n, v in (("gamma", node.scale), ("beta", node.bias))]
+    builder.add("InstanceNormalization", [source, *parts], output, epsilon=node.epsilon)
 
 
 def float_model(graph: Graph, patch: tuple[int, int, int]) -> bytes:
@@ -82,18 +99,23 @@ def float_model(graph: Graph, patch: tuple[int, int, int]) -> bytes:
             builder.add("LeakyRelu", [node.source], node.name, alpha=node.slope)
         elif isinstance(node, Concat):
             builder.add("Concat", list(node.sources), node.name, axis=1)
+        elif isinstance(node, InstanceNorm):
+            _norm(builder, node, node.source, node.name)
+        elif isinstance(node, Add):
+            builder.add("Add", list(node.sources), node.name)
         else:
             _shuffle_static(builder, graph, node, patch)
     return _model(builder, graph, TensorProto.FLOAT, patch, _channels(graph, graph.scores))
 
 
-def _shuffle_static(builder: _Builder, graph: Graph, node: Shuffle, patch: tuple[int, int, int]) -> None:
+def _shuffle_static(builder: _Builder, graph: Graph, node: Shuffle, patch: Size3) -> None:
     """Pixel shuffle with sizes known from the patch: two Reshapes around one Transpose."""
-    channels = _channels(graph, node.source) // 8
-    level = sum(isinstance(n, Shuffle) for n in graph.nodes[graph.nodes.index(node) :])
-    low = [n // 2**level for n in patch]
-    blocks = builder.constant(f"{node.name}/blocks", np.asarray([channels, 2, 2, 2, *low], np.int64))
-    size = builder.constant(f"{node.name}/size", np.asarray([1, channels, *(2 * n for n in low)], np.int64))
+    channels = _channels(graph, node.source) // node.blocks
+    later = [n for n in graph.nodes[graph.nodes.index(node) :] if isinstance(n, Shuffle)]
+    low = [n // math.prod(s.factors[axis] for s in later) for axis, n in enumerate(patch)]
+    high = [n * factor for n, factor in zip(low, node.factors, strict=True)]
+    blocks = builder.constant(f"{node.name}/blocks", np.asarray([channels, *node.factors, *low], np.int64))
+    size = builder.constant(f"{node.name}/size", np.asarray([1, channels, *high], np.int64))
     builder.add("Reshape", [node.source, blocks], f"{node.name}/split")
     builder.add("Transpose", [f"{node.name}/split"], f"{node.name}/mixed", perm=[0, 4, 1, 5, 2, 6, 3])
     builder.add("Reshape", [f"{node.name}/mixed", size], node.name)
@@ -119,7 +141,10 @@ def integer_model(
     scale.update({n.name: scale[n.source] for n in graph.nodes if isinstance(n, Shuffle)})
     builder.add("QuantizeLinear", [graph.image, *builder.affine(graph.image, scale[graph.image])], "image/uint8")
     name_of = {graph.image: "image/uint8"}
+    in_float = _activations_after_norms(graph)
     for node in graph.nodes:
+        if node.name in in_float:
+            continue
         out = builder.affine(node.name, scale[node.name])
         if isinstance(node, Conv):
             weights = _integer_weights(node, scale[node.source], config, weight_scales)
@@ -130,9 +155,38 @@ def integer_model(
         elif isinstance(node, Concat):
             parts = [part for s in node.sources for part in (s, *builder.affine(s, scale[s]))]
             builder.add("QLinearConcat", [*out, *parts], node.name, MICROSOFT, axis=1)
+        elif isinstance(node, Add):
+            parts = [part for s in node.sources for part in (s, *builder.affine(s, scale[s]))]
+            builder.add("QLinearAdd", [*parts, *out], node.name, MICROSOFT)
+        elif isinstance(node, InstanceNorm):
+            _float_norm(builder, node, _activation_after(graph, node), scale)
         else:
             _shuffle_static(builder, graph, node, patch)
     return _model(builder, graph, TensorProto.UINT8, patch, _channels(graph, graph.scores))
+
+
+def _activation_after(graph: Graph, norm: InstanceNorm) -> LeakyRelu | None:
+    """The LeakyReLU right after a norm, where nothing else reads the norm."""
+    at = graph.nodes.index(norm) + 1
+    following = graph.nodes[at] if at < len(graph.nodes) else None
+    return following if isinstance(following, LeakyRelu) and following.source == norm.name else None
+
+
+def _activations_after_norms(graph: Graph) -> set[str]:
+    found = [_activation_after(graph, node) for node in graph.nodes if isinstance(node, InstanceNorm)]
+    return {node.name for node in found if node is not None}
+
+
+def _float_norm(
+    builder: _Builder, node: InstanceNorm, activation: LeakyRelu | None, scale: Mapping[str, Affine]
+) -> None:
+    """An instance norm, and the LeakyReLU after it, in float between uint8 activations."""
+    last = activation or node
+    builder.add("DequantizeLinear", [node.source, *builder.affine(node.source, scale[node.source])], f"{node.name}/in")
+    _norm(builder, node, f"{node.name}/in", f"{node.name}/real")
+    if activation is not None:
+        builder.add("LeakyRelu", [f"{node.name}/real"], f"{last.name}/real", alpha=activation.slope)
+    builder.add("QuantizeLinear", [f"{last.name}/real", *builder.affine(last.name, scale[last.name])], last.name)
 
 
 def _integer_weights(

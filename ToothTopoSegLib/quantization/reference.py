@@ -19,7 +19,7 @@ partial sum can reach 2^24, below which float32 holds every integer; blocks are 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ class IntegerReference:
         for node, attributes in zip(self._nodes, self._attributes, strict=True):
             if node.op_type not in OPERATORS:
                 raise ModelError(
-                    f"The graph has the operator {node.op_type}, which no integer graph has; export again."
+                    f"The graph has the operator {node.op_type}, which the integer reference lacks; export it again."
                 )
             attributes["roundings"] = roundings
             if attributes.get("group", 1) != 1 or set(attributes.get("dilations", [1])) != {1}:
@@ -101,7 +101,7 @@ def _convolution(inputs: list[Array], attributes: dict[str, Any]) -> Levels:
     source, source_scale, source_zero, weight, weight_scale, weight_zero, scale, zero = inputs[:8]
     if weight_zero.any():
         raise ModelError("The graph has weights with a zero point; export the model again.")
-    sums = integer_sums(source[0], source_zero.item(), weight, attributes["strides"][0], attributes["pads"][0])
+    sums = integer_sums(source[0], source_zero.item(), weight, attributes["strides"], attributes["pads"][:3])
     # The factor as ONNX Runtime computes it; its 24 bits fit the multiplier's 31 exactly.
     factors = np.broadcast_to(source_scale * weight_scale / scale, (len(weight),))
     bias = inputs[8] if len(inputs) > 8 else np.zeros(len(weight), np.int32)
@@ -112,11 +112,16 @@ def _convolution(inputs: list[Array], attributes: dict[str, Any]) -> Levels:
     return out[None]
 
 
-def integer_sums(source: Levels, zero: int, weight: Array, stride: int, pad: int) -> NDArray[np.int32]:
-    """Sums (out, z, y, x) of a convolution of uint8 (in, z, y, x) minus ``zero`` with int8 (out, in, k, k, k)."""
-    centred = np.pad(source.astype(np.float32) - zero, ((0, 0), *((pad, pad),) * 3))
+def integer_sums(
+    source: Levels, zero: int, weight: Array, strides: Sequence[int], pads: Sequence[int]
+) -> NDArray[np.int32]:
+    """Sums (out, z, y, x) of a convolution of uint8 (in, z, y, x) minus ``zero`` with int8 (out, in, z, y, x).
+
+    ``strides`` and ``pads``, before and after, are along each axis (z, y, x).
+    """
+    centred = np.pad(source.astype(np.float32) - zero, ((0, 0), *((pad, pad) for pad in pads)))
     windows = np.lib.stride_tricks.sliding_window_view(centred, weight.shape[2:], axis=(1, 2, 3))
-    windows = windows[:, ::stride, ::stride, ::stride].transpose(0, 4, 5, 6, 1, 2, 3)
+    windows = windows[:, :: strides[0], :: strides[1], :: strides[2]].transpose(0, 4, 5, 6, 1, 2, 3)
     matrix = weight.reshape(len(weight), -1).astype(np.float32)
     shape = windows.shape[4:]
     sums = np.zeros((len(weight), *shape), np.int32)

@@ -25,6 +25,7 @@ from ToothTopoSegLib.segmentation.classes import MIRRORED, TEETH, class_to_label
 from ToothTopoSegLib.segmentation.region import LARGEST_MM, dental_region
 
 if TYPE_CHECKING:
+    from ToothTopoSegLib.segmentation.nnunet_way import OwnLabels
     from ToothTopoSegLib.segmentation.runner import Runner
     from ToothTopoSegLib.topology.mouth import Mouth
     from ToothTopoSegLib.topology.robust import ToothScores
@@ -68,6 +69,8 @@ class Segmented(NamedTuple):
 
     labels: Volume
     scores: ToothScores | None
+    own: OwnLabels | None = None
+    """What an imported model says in its own label values."""
 
 
 def segment_volume(
@@ -88,7 +91,11 @@ def segmented(
     from ToothTopoSegLib.segmentation.occlusion import strike_out
     from ToothTopoSegLib.segmentation.tiling import blend
 
-    clock, surface = clock or Clock(), surface_bundle(bundle)
+    clock = clock or Clock()
+    if bundle.is_nnunet:
+        with clock.step("network"):
+            return _segmented_by_nnunet(scan, bundle, runner, progress)
+    surface = surface_bundle(bundle)
     with clock.step("resample"):
         progress(0.0, "resampling the scan")
         canonical = to_canonical(scan)
@@ -150,6 +157,13 @@ def _with_surfaces(
         return labels, found.kept()
 
 
+def _segmented_by_nnunet(scan: Volume, bundle: Bundle, runner: Runner, progress: Progress) -> Segmented:
+    from ToothTopoSegLib.segmentation.nnunet_way import fdi_labels, own_labels, preprocessing, segment_nnunet
+
+    values = segment_nnunet(scan, preprocessing(bundle), runner.real_scores, progress)
+    return Segmented(scan.with_array(fdi_labels(values, bundle)), None, own_labels(scan.with_array(values), bundle))
+
+
 def _write_all(
     folder: Path, case: str, labels: Volume, mouth: Mouth, report: dict[str, Any], findings: list[Any]
 ) -> None:
@@ -201,7 +215,7 @@ def segment_to_folder(
     with output_folder(out) as folder:
         with clock.step("load model"):
             runner = Runner(bundle, device, threads)
-        labels, scores = segmented(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
+        labels, scores, own = segmented(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
         repairs: dict[str, Any] = {}
         if repair:
             with clock.step("repair"):
@@ -228,5 +242,7 @@ def segment_to_folder(
         with clock.step("write"):
             progress(0.92, "writing the results")
             _write_all(folder, case, labels, mouth, report, findings)
+            if own is not None:
+                own.write(folder, case)
         progress(1.0, "done")
     return report | {"timing_s": clock.rounded(), "peak_rss_mb": peak_rss_mb(), "outputs": str(out)}

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class _Axis:
+class Axis:
     """Where the voxels of one target axis lie: their indices, the source voxels below and above, the share of above."""
 
     inside: Array
@@ -28,7 +28,7 @@ class _Axis:
     part: NDArray[np.float32]
 
 
-def _axis(target: int, spacing: float, offset: float, step: float, count: int) -> _Axis:
+def _axis(target: int, spacing: float, offset: float, step: float, count: int) -> Axis:
     """The target voxels inside the extent of ``count`` source voxels of ``step`` mm that begin at ``offset`` mm.
 
     Positions are rounded far below a voxel, so that a scan stored along other axes, whose origin differs in the last
@@ -38,10 +38,10 @@ def _axis(target: int, spacing: float, offset: float, step: float, count: int) -
     inside = np.flatnonzero((at >= -0.5) & (at <= count - 0.5))
     at = np.clip(at[inside], 0, count - 1)
     low = np.minimum(np.floor(at).astype(int), max(count - 2, 0))
-    return _Axis(inside, low, np.minimum(low + 1, count - 1), (at - low).astype(np.float32))
+    return Axis(inside, low, np.minimum(low + 1, count - 1), (at - low).astype(np.float32))
 
 
-def _axes(grid: Volume, scan: Volume) -> tuple[_Axis, _Axis, _Axis]:
+def _axes(grid: Volume, scan: Volume) -> tuple[Axis, Axis, Axis]:
     """The voxels of ``scan`` within ``grid`` along z, y and x."""
     offset = scan.lps_to_index(np.asarray(grid.origin)) * np.asarray(scan.spacing)
     z, y, x = (
@@ -51,11 +51,12 @@ def _axes(grid: Volume, scan: Volume) -> tuple[_Axis, _Axis, _Axis]:
     return z, y, x
 
 
-def _mix(first: Array, second: Array, part: Any) -> Array:
+def mix(first: Array, second: Array, part: Any) -> Array:
+    """Linear interpolation: ``first`` where ``part`` is 0, ``second`` where it is 1."""
     return np.asarray(first + (second - first) * part)
 
 
-def _best_classes(scores: Array, rows: _Axis, columns: _Axis) -> Array:
+def best_classes(scores: Array, rows: Axis, columns: Axis) -> Array:
     """Class with the highest interpolated score (rows, columns) of one slice of scores (classes, y, x).
 
     Where the four source voxels around agree on a class, no other can lead between them: interpolation, by far the
@@ -72,9 +73,9 @@ def _best_classes(scores: Array, rows: _Axis, columns: _Axis) -> Array:
     voxels = np.ascontiguousarray(scores.reshape(len(scores), -1).T)
     along_y, along_x = rows.part[r, None], columns.part[c, None]
     above, below = rows.low[r] * row_column, rows.high[r] * row_column
-    left = _mix(voxels[above + columns.low[c]], voxels[below + columns.low[c]], along_y)
-    right = _mix(voxels[above + columns.high[c]], voxels[below + columns.high[c]], along_y)
-    best[r, c] = _mix(left, right, along_x).argmax(1)
+    left = mix(voxels[above + columns.low[c]], voxels[below + columns.low[c]], along_y)
+    right = mix(voxels[above + columns.high[c]], voxels[below + columns.high[c]], along_y)
+    best[r, c] = mix(left, right, along_x).argmax(1)
     return best
 
 
@@ -93,8 +94,8 @@ def labels_on_grid(
     for done, z in enumerate(slices.inside):
         if done % 16 == 0:
             progress(done / len(slices.inside), "putting labels on the scan")
-        sheet = _mix(scores[:, slices.low[done]], scores[:, slices.high[done]], slices.part[done])
-        out[z][box] = labels[_best_classes(sheet, rows, columns)]
+        sheet = mix(scores[:, slices.low[done]], scores[:, slices.high[done]], slices.part[done])
+        out[z][box] = labels[best_classes(sheet, rows, columns)]
     return out
 
 
@@ -114,9 +115,9 @@ def teeth_on_grid(
         if done % 16 == 0:
             progress(done / len(slices.inside), "putting teeth on the scan")
         below, above, part = slices.low[done], slices.high[done], slices.part[done]
-        sheet = _mix(tooth.array[below], tooth.array[above], part)
-        along_y = _mix(sheet[rows.low], sheet[rows.high], rows.part[:, None])
-        inside = _mix(along_y[:, columns.low], along_y[:, columns.high], columns.part) > 0
+        sheet = mix(tooth.array[below], tooth.array[above], part)
+        along_y = mix(sheet[rows.low], sheet[rows.high], rows.part[:, None])
+        inside = mix(along_y[:, columns.low], along_y[:, columns.high], columns.part) > 0
         r, c = np.nonzero(inside)
         corners, weights = [], []
         for level, share_z in ((below, 1 - part), (above, part)):

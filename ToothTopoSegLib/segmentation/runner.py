@@ -59,6 +59,7 @@ class Runner:
         self._input = images[0].name
         self.classes = int(scores[0].shape[1])
         self.score_scale = bundle.score_scale
+        self.affines = bundle.affines
 
     def beside(self, bundle: Bundle) -> Runner:
         """A runner of another bundle on the same device and threads."""
@@ -66,5 +67,16 @@ class Runner:
 
     def __call__(self, patch: Array) -> Array:
         """Class scores (classes, z, y, x), uint8 or float32, of a normalised float32 patch (z, y, x)."""
+        return self._run(patch)[0]
+
+    def real_scores(self, patch: Array) -> NDArray[np.float32]:
+        """Class scores in real numbers, the mean over the networks of a model that has several."""
+        outputs = self._run(patch)
+        total = np.zeros(outputs[0].shape, np.float32)
+        for scores, (scale, zero_point) in zip(outputs, self.affines, strict=True):
+            total += np.float32(scale) * (scores.astype(np.float32, copy=False) - np.float32(zero_point))
+        return total / np.float32(len(outputs))
+
+    def _run(self, patch: Array) -> list[Array]:
         image = np.ascontiguousarray(patch, dtype=np.float32)[None, None]
-        return np.asarray(self._session.run(None, {self._input: image})[0][0])
+        return [np.asarray(scores[0]) for scores in self._session.run(None, {self._input: image})]

@@ -66,7 +66,7 @@ def test_sums_are_those_of_64_bit_integers(channels: int, zero: int, stride: int
     source = rng.integers(0, 256, (channels, 4, 5, 6), np.uint8)
     weight = rng.integers(-127, 128, (4, channels, kernel, kernel, kernel), np.int8)
     weight[0] = 127  # the largest sums
-    found = integer_sums(source, zero, weight, stride, kernel // 2)
+    found = integer_sums(source, zero, weight, (stride,) * 3, (kernel // 2,) * 3)
     padded = np.pad(source.astype(np.int64) - zero, ((0, 0), *((kernel // 2,) * 2,) * 3))
     windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(1, 2, 3))
     expected = np.einsum("izyxabc,oiabc->ozyx", windows[:, ::stride, ::stride, ::stride], weight.astype(np.int64))
