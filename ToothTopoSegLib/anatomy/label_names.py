@@ -12,7 +12,13 @@ import re
 from ToothTopoSegLib.anatomy import fdi as teeth
 
 _NUMBER = re.compile(r"(?:tooth|fdi|t)?(\d\d)")
-_SYNONYMS = {"wisdom tooth": "third molar", "jawbone": "jaw", "jaw bone": "jaw", "cuspid": "canine", "milk": "deciduous"}
+_SYNONYMS = {
+    "wisdom tooth": "third molar",
+    "jawbone": "jaw",
+    "jaw bone": "jaw",
+    "cuspid": "canine",
+    "milk": "deciduous",
+}
 _JAWS = {
     "lower jaw": teeth.LOWER_JAW,
     "mandible": teeth.LOWER_JAW,

@@ -23,8 +23,8 @@ MEASURES = ("dice", "teeth_wrong", "identification", "errors", "warnings", "scor
 """Mean Dice per tooth, share of teeth with a wrong Betti number, share of teeth with the right FDI number, findings of
 severity error and warning, and :func:`score`."""
 LIMITS = (
-    "Fine-tuned on the scans of one user, whose labels it takes for the truth. The held-out scans also chose the moment "
-    "to stop, so that figures on them flatter the model a little."
+    "Fine-tuned on the scans of one user, whose labels it takes for the truth. The held-out scans also chose the "
+    "moment to stop, so that figures on them flatter the model a little."
 )
 Measures = dict[str, Any]
 
@@ -37,12 +37,11 @@ def score(dice: float, teeth_wrong: float) -> float:
 def compared(found: Volume, truth: Volume) -> dict[str, float]:
     """Dice, topology and numbering of a label map against the truth, FDI label maps on one grid."""
     from ToothTopoSegLib.evaluation.overlap import evaluate_label_maps
-    from ToothTopoSegLib.evaluation.topology_metrics import topology_errors
     from ToothTopoSegLib.topology.betti import tooth_topology
 
     figures = evaluate_label_maps(found, truth)
-    mine, true = (tooth_topology(volume.array) for volume in (found, truth))
-    wrong = [any(error.betti_errors) for error in topology_errors(mine, true).values()]
+    mine, true = ({fdi: tooth.betti for fdi, tooth in tooth_topology(v.array).items()} for v in (found, truth))
+    wrong = [mine.get(fdi) != true.get(fdi) for fdi in mine.keys() | true.keys()]
     dice, share = float(figures["mean_tooth_dice"] or 0.0), float(np.mean(wrong)) if wrong else 0.0
     numbers = float(figures["fdi_identification_rate"] or 0.0)
     return {"dice": dice, "teeth_wrong": share, "identification": numbers, "score": score(dice, share)}
@@ -93,7 +92,7 @@ def base_card(base: Bundle, made: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a model while it is fine-tuned; ``made`` is what the model itself determines."""
     start = {key: base.card.get(key) for key in ("name", "version", "sha256")}
     limits = " ".join(text for text in (base.card.get("limits"), LIMITS) if text)
-    kept = {key: base.card[key] for key in ("licence", "training") if key in base.card}
+    kept: dict[str, Any] = {key: base.card[key] for key in ("licence", "training") if key in base.card}
     return {**made, **kept, "fine_tuning": {"fine-tuned from": start}, "limits": limits}
 
 

@@ -74,17 +74,27 @@ def _fingerprint(case: UserCase) -> str:
     return digest.hexdigest()
 
 
-def claim(folder: Path, wanted: dict[str, Any]) -> None:
-    """Note whose run a folder is; UsageError where it is another's."""
-    folder.mkdir(parents=True, exist_ok=True)
+def is_claimed(folder: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a folder holds the run that ``wanted`` describes; UsageError where it holds another."""
     note = folder / "run.json"
-    text = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
-    if note.exists() and note.read_text(encoding="utf-8") != text:
+    if not note.exists():
+        return False
+    if note.read_text(encoding="utf-8") != _described(wanted):
         raise UsageError(
             f"The folder {folder.name} holds a fine-tuning of other cases, of another model or with other settings; "
             "give another name with -o, or remove the folder."
         )
-    write_whole(note, text.encode())
+    return True
+
+
+def claim(folder: Path, wanted: dict[str, Any]) -> None:
+    """Note whose run a folder is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "run.json", _described(wanted).encode())
+
+
+def _described(wanted: dict[str, Any]) -> str:
+    return json.dumps(wanted, indent=2, sort_keys=True) + "\n"
 
 
 def write_whole(path: Path, content: bytes) -> None:

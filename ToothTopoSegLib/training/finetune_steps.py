@@ -186,8 +186,7 @@ def learn(task: Task, state: State, joined: nn.Module, lesson: Lesson, part: flo
     regulariser = QuantRegulariser(GRID)
     terms = task.objective(seen, classes, state.step, NUMBERING, lambda: regulariser(network.weights_in_steps()))
     state.optimiser.zero_grad(set_to_none=True)
-    if bool(torch.isfinite(terms.total)):
-        terms.total.backward()
+    terms.total.backward()  # also when it is no number: all processes have to hear of it
     steepness = torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
     if not bool(torch.isfinite(terms.total)) or not bool(torch.isfinite(steepness)):
         raise TrainingError(

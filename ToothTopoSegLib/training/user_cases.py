@@ -142,7 +142,9 @@ def _dataset_cases(folder: Path) -> Iterator[UserCase]:
 def _dataset_meanings(path: Path) -> tuple[tuple[int, int], ...]:
     """Label values and FDI numbers of a dataset.json, by the labels' names or else by a known scheme of values."""
     try:
-        labels = {str(name): int(value) for name, value in json.loads(path.read_text(encoding="utf-8"))["labels"].items()}
+        labels = {
+            str(name): int(value) for name, value in json.loads(path.read_text(encoding="utf-8"))["labels"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{shown(path)} has no labels that each have a name and one whole number (regions cannot be learnt); "

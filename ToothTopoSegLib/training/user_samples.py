@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ToothTopoSegLib.training import natural, sampling
-from ToothTopoSegLib.training.sampling import FINER, Patch, Window
 from ToothTopoSegLib.training.losses.partial import IGNORED
+from ToothTopoSegLib.training.sampling import FINER, Patch, Window
 from ToothTopoSegLib.training.user_cache import UserSamples
 
 if TYPE_CHECKING:
