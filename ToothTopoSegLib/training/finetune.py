@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 VALIDATIONS = 10
 """How often a training is validated, evenly spread over its time."""
-POINT_EVERY, SAVE_SECONDS = 5, 60.0
+POINT_EVERY, SAVE_SECONDS = 4, 60.0
 """Steps from one point of the curves to the next, and seconds from one checkpoint to the next."""
 LEAST_SHARE = 0.5
 """Share of the time that is left for learning, however long reading, measuring and writing take."""
@@ -49,7 +49,7 @@ class Choices:
     so many instead of when the time is up, and is then the same each time.
     """
 
-    rate: float = 3e-4
+    rate: float = 1e-4
     topology: float = 0.15
     held_out: float = 0.2
     patience: int = 5

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 CALIBRATION = 12
 """Images on which the ranges of the activations are observed."""
-NUMBERING, GRID = 0.5, 0.01
+NUMBERING, GRID = 0.25, 0.01
 """Weights of the numbering loss and of the quantization regulariser."""
-TOPOLOGY_RAMP = 20
-"""Steps over which the topological terms fade in."""
+TOPOLOGY_FROM, TOPOLOGY_EVERY = 1 / 3, 2
+"""From which part of the training, and at every which step, the topological terms are looked at: they cost as much as
+the rest of a step where everything is still wrong, and mend what overlap alone leaves."""
 AVERAGE, WARM = 0.98, 0.03
 """Decay of the moving average of the weights, and the part of a training in which the rate rises."""
 VALIDATED = 3
@@ -75,12 +76,10 @@ class Task:
         stated = self.base.card.get("quantization", {})
         return QuantConfig(**{name: value for name, value in stated.items() if name in known})
 
-    @property
-    def objective(self) -> Objective:
-        """What is minimised."""
-        weight = self.topology
-        terms = TopologyConfig(weight, weight, weight, ramp_steps=TOPOLOGY_RAMP) if weight else None
-        return Objective(topology=terms)
+    def objective(self, part: float) -> Objective:
+        """What is minimised at a part (0..1) of the training."""
+        weight = self.topology if part >= TOPOLOGY_FROM else 0.0
+        return Objective(topology=TopologyConfig(weight, weight, weight, every=TOPOLOGY_EVERY) if weight else None)
 
 
 def starting_state(task: Task, weights: Mapping[str, Any], device: str) -> State:
@@ -184,7 +183,7 @@ def learn(task: Task, state: State, joined: nn.Module, lesson: Lesson, part: flo
     outputs = joined(lesson.images.to(device, memory_format=torch.channels_last_3d))
     seen, classes = partly_labelled(outputs, lesson.classes.to(device), lesson.merged)
     regulariser = QuantRegulariser(GRID)
-    terms = task.objective(seen, classes, state.step, NUMBERING, lambda: regulariser(network.weights_in_steps()))
+    terms = task.objective(part)(seen, classes, state.step, NUMBERING, lambda: regulariser(network.weights_in_steps()))
     state.optimiser.zero_grad(set_to_none=True)
     terms.total.backward()  # also when it is no number: all processes have to hear of it
     steepness = torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
