@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 VALIDATIONS = 10
 """How often a training is validated, evenly spread over its time."""
-POINT_EVERY, SAVE_SECONDS = 4, 60.0
+POINT_EVERY, SAVE_SECONDS = 5, 60.0
 """Steps from one point of the curves to the next, and seconds from one checkpoint to the next."""
 LEAST_SHARE = 0.5
 """Share of the time that is left for learning, however long reading, measuring and writing take."""
@@ -100,7 +100,7 @@ def finetune(
     from ToothTopoSegLib.training.parallel import group as processes
     from ToothTopoSegLib.training.recipe import device_of, keep_memory
 
-    began = time.monotonic()
+    began = monotonic()
     _check_arguments(out, minutes, choices)
     base = _starting_bundle(model)
     keep_memory()
@@ -262,10 +262,10 @@ def _before(
 
     path = folder / "before.json"
     if not path.exists():
-        began = time.monotonic()
+        began = monotonic()
         progress(0.0, "measuring the model to start from")
         measures = measure(base, held_out, progress)
-        note = {"measures": measures, "seconds": time.monotonic() - began}
+        note = {"measures": measures, "seconds": monotonic() - began}
         write_whole(path, json.dumps(note, indent=2).encode())
     note = json.loads(path.read_text(encoding="utf-8"))
     return note["measures"], float(note["seconds"])
@@ -288,7 +288,7 @@ class _Outlook:
     @property
     def used(self) -> float:
         """Seconds used so far, those of earlier calls included, pauses left out."""
-        return self.used_before + time.monotonic() - self.began - self.paused
+        return self.used_before + monotonic() - self.began - self.paused
 
     def gone(self, state: State) -> float:
         """Which part (0..1) of the training is over."""
@@ -351,9 +351,9 @@ class _Run:
         return reasons[int(self.group.agree(reasons.index(self._reason()) if self.group.first else 0))]
 
     def _reason(self) -> str:
-        asked = time.monotonic()
+        asked = monotonic()
         go_on = self.go_on()
-        self.outlook.paused += time.monotonic() - asked
+        self.outlook.paused += monotonic() - asked
         if not go_on:
             return ENDED
         if self.outlook.gone(self.state) >= 1:
@@ -374,7 +374,7 @@ class _Run:
             self.on_point(point(terms))
         if self.outlook.gone(state) >= len(state.validations) / VALIDATIONS:
             self._validate_own()
-        elif time.monotonic() - self.saved_at > SAVE_SECONDS:
+        elif monotonic() - self.saved_at > SAVE_SECONDS:
             self._save()
         self.progress(self.outlook.gone(state), f"learning: step {state.step}")
 
@@ -405,7 +405,7 @@ class _Run:
 
         self.state.seconds = self.outlook.used
         save(self.state, self.prepared.folder)
-        self.saved_at = time.monotonic()
+        self.saved_at = monotonic()
 
 
 # ---- after the last step

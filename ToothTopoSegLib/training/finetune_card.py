@@ -49,9 +49,11 @@ def compared(found: Volume, truth: Volume) -> dict[str, float]:
 
 def measure(bundle: Bundle, cases: Sequence[UserCase], progress: Progress = silent) -> Measures:
     """Means of :data:`MEASURES` over cases, and those of each case, through the whole way of a scan."""
+    import torch
+
     from ToothTopoSegLib.segmentation.runner import Runner
 
-    runner = Runner(bundle)
+    runner = Runner(bundle, threads=torch.get_num_threads())
     rows = [
         _measured(bundle, runner, case, part(progress, i / len(cases), (i + 1) / len(cases)))
         for i, case in enumerate(cases)

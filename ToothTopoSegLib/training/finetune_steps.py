@@ -229,9 +229,11 @@ def integer_bundle(task: Task, state: State) -> tuple[Bundle, bytes]:
 
 def validate(task: Task, bundle: Bundle) -> dict[str, float]:
     """Measures of a bundle on the dental regions of held-out cases, at most :data:`VALIDATED`, by a plot's names."""
+    import torch
+
     from ToothTopoSegLib.segmentation.runner import Runner
 
-    runner = Runner(bundle)
+    runner = Runner(bundle, threads=torch.get_num_threads())
     rows = [_validated(task.cases[number], bundle, runner) for number in task.held_out[:VALIDATED]]
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     return {
