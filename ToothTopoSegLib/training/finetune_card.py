@@ -36,13 +36,11 @@ def score(dice: float, teeth_wrong: float) -> float:
 
 def compared(found: Volume, truth: Volume) -> dict[str, float]:
     """Dice, topology and numbering of a label map against the truth, FDI label maps on one grid."""
+    from ToothTopoSegLib.evaluation.held_out import teeth_wrong
     from ToothTopoSegLib.evaluation.overlap import evaluate_label_maps
-    from ToothTopoSegLib.topology.betti import tooth_topology
 
     figures = evaluate_label_maps(found, truth)
-    mine, true = ({fdi: tooth.betti for fdi, tooth in tooth_topology(v.array).items()} for v in (found, truth))
-    wrong = [mine.get(fdi) != true.get(fdi) for fdi in mine.keys() | true.keys()]
-    dice, share = float(figures["mean_tooth_dice"] or 0.0), float(np.mean(wrong)) if wrong else 0.0
+    dice, share = float(figures["mean_tooth_dice"] or 0.0), float(teeth_wrong(found, truth) or 0.0)
     numbers = float(figures["fdi_identification_rate"] or 0.0)
     return {"dice": dice, "teeth_wrong": share, "identification": numbers, "score": score(dice, share)}
 
@@ -94,7 +92,7 @@ def base_card(base: Bundle, made: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a model while it is fine-tuned; ``made`` is what the model itself determines."""
     start = {key: base.card.get(key) for key in ("name", "version", "sha256")}
     limits = " ".join(text for text in (base.card.get("limits"), LIMITS) if text)
-    kept: dict[str, Any] = {key: base.card[key] for key in ("licence", "training") if key in base.card}
+    kept: dict[str, Any] = {key: base.card[key] for key in ("licence", "training", "surface") if key in base.card}
     return {**made, **kept, "fine_tuning": {"fine-tuned from": start}, "limits": limits}
 
 
