@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CALIBRATION = 12
 """Images on which the ranges of the activations are observed."""
-NUMBERING, GRID = 0.25, 0.01
+NUMBERING, GRID = 0.5, 0.01
 """Weights of the numbering loss and of the quantization regulariser."""
 TOPOLOGY_FROM, TOPOLOGY_EVERY = 1 / 3, 2
 """From which part of the training, and at every which step, the topological terms are looked at: they cost as much as
