@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ToothTopoSegLib.errors import OutputError, UsageError
+from ToothTopoSegLib.errors import InputError, OutputError, UsageError
 from ToothTopoSegLib.training.user_cases import UserCase
 
 if TYPE_CHECKING:
@@ -61,8 +61,19 @@ def run_folder(bundle: Path) -> Path:
 
 
 def fingerprints(cases: Sequence[UserCase]) -> list[str]:
-    """What tells cases apart without naming them: a hash of the labels and the size of the scan."""
-    return [_fingerprint(case) for case in cases]
+    """What tells cases apart without naming them: a hash of the labels and the size of the scan.
+
+    Raises InputError for a case that cannot be read.
+    """
+    found = []
+    for case in cases:
+        try:
+            found.append(_fingerprint(case))
+        except OSError as error:
+            raise InputError(
+                f"The case {case.name} cannot be read ({error.strerror}); check that you may read its files."
+            ) from error
+    return found
 
 
 def _fingerprint(case: UserCase) -> str:
