@@ -335,7 +335,7 @@ class _Run:
                 self._validate(self.prepared.task.base)
             while not (stopped := self._stopped()):
                 self._step(joined, lessons)
-            if self.group.first and self.state.validations[-1]["step"] < self.state.step:
+            if self.group.first and (self.state.best is None or self.state.validations[-1]["step"] < self.state.step):
                 self._validate_own()
             return stopped
         except (Cancelled, TrainingError):

@@ -151,6 +151,11 @@ def test_ending_early_keeps_the_best_model(model, cases, tmp_path):
     assert report["steps"] == 2 and report["stopped"] == engine.ENDED and load_bundle(report["bundle"])
 
 
+def test_a_training_that_ends_before_its_first_step_still_gives_a_bundle(model, cases, tmp_path):
+    report = finetune([cases], tmp_path / "m.onnx", 1e-6, "cpu", model, replace(CHOICES, steps=None))
+    assert report["steps"] == 0 and report["stopped"] == engine.TIME_IS_UP and load_bundle(report["bundle"])
+
+
 def test_a_pause_does_not_count_as_time(model, cases, tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(engine, "monotonic", lambda: now[0])
