@@ -141,7 +141,8 @@ def _with_surfaces(
 
     with clock.step("surface"):
         closer = runner.beside(surface)
-        found = surfaces(canonical, region, scores, closer, surface.patch, surface.spacing, part(progress, 0.0, 0.6))
+        nats = scores * np.float32(runner.score_scale)
+        found = surfaces(canonical, region, nats, closer, surface.patch, surface.spacing, part(progress, 0.0, 0.6))
     with clock.step("labels"):
         rest = [0, *range(len(TEETH) + 1, len(scores))]
         labels = labels_on_grid(scores[rest], region, canonical, class_to_label()[rest], part(progress, 0.6, 0.8))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
@@ -32,12 +33,20 @@ REACH_MM = 2.0
 """Teeth of the first network are looked at with this much around them; farther away there is none."""
 MAIN_SHARE = 0.8
 """A core of which so much bears one number is that tooth; any other is left to the numbers of its voxels."""
+HOME_SHARE = 0.15
+"""A number has its home where most of it is, if that is so much of such a tooth's average volume."""
 SMALLEST_CORE_MM3 = 8.0
 """Smaller cores have no number of their own: tips of roots, cusps, crumbs."""
 SMALLEST_PIECE_MM3 = 4.0
 """Smaller pieces apart from everything else are noise of the network."""
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
+OWN_SHARE = 0.6
+"""What the second network's evidence weighs beside the first one's."""
+SMOOTH_MM = 0.375
+"""Width (sigma) of the Gaussian over the evidence, which keeps noise from piercing and tearing ..."""
+FULLER = 0.25
+"""... and what is added to it in nats, because that takes something off what bulges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +72,23 @@ def surfaces(
     spacing: float,
     progress: Progress = silent,
 ) -> Surfaces:
-    """The surfaces of the teeth in ``region``, a grid within ``scan`` with ``scores`` (classes, z, y, x).
+    """The surfaces of the teeth in ``region``, a grid within ``scan`` with ``scores`` (classes, z, y, x) in nats.
 
     Both have the same direction. ``runner`` is the second network, for patches (z, y, x) of ``spacing`` mm.
     """
+    from scipy.ndimage import gaussian_filter
+
     from ToothTopoSegLib.imaging.resample import resample_linear
 
     fine = resample_linear(scan, (spacing,) * 3, _box(scan, region))
-    best = scores.argmax(0)
-    coarse = ((best >= 1) & (best <= len(TEETH))).astype(np.float32)
-    near = _near(_onto(coarse, region, fine, 1) > 0.5, spacing)
-    evidence, core, places = _evidence(fine.array, near, runner, patch, progress)
-    named = np.asarray(TEETH, np.uint8)[scores[1 : len(TEETH) + 1].argmax(0)]
-    number = _onto(named, region, fine, 0)
+    teeth = scores[1 : len(TEETH) + 1]
+    first = _onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine, 1)
+    near = _near(first > 0, spacing)
+    own, core, places = _evidence(fine.array, near, runner, patch, progress)
+    evidence = OWN_SHARE * own + (1 - OWN_SHARE) * np.clip(first, -SURE, SURE)
+    evidence = gaussian_filter(evidence, SMOOTH_MM / spacing, mode="nearest") + np.float32(FULLER)
+    evidence[~near] = -SURE
+    number = _onto(np.asarray(TEETH, np.uint8)[teeth.argmax(0)], region, fine, 0)
     tooth = _without_crumbs(evidence > 0, spacing)
     evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
     return Surfaces(fine.with_array(evidence), numbered(tooth, core & tooth, number, spacing), places)
@@ -132,9 +145,8 @@ def _evidence(
         norm[tile] += weight
     total = total[(slice(None), *inside)] * np.float32(runner.score_scale)
     total /= norm[inside]
-    tooth = np.logaddexp(total[CORE], total[BORDER]) - total[0]
-    tooth[~near] = -SURE
-    return np.clip(tooth, -SURE, SURE), total[CORE] > total[BORDER], {"run": len(kept), "of": len(tiles)}
+    tooth = np.clip(np.logaddexp(total[CORE], total[BORDER]) - total[0], -SURE, SURE)
+    return tooth, total[CORE] > total[BORDER], {"run": len(kept), "of": len(tiles)}
 
 
 def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
@@ -162,10 +174,15 @@ def numbered(
     votes = np.zeros((count + 1, 256), np.int64)
     np.add.at(votes, (cores[core], number[core]), 1)
     size = votes.sum(1)
-    winner, share = votes.argmax(1), votes.max(1) / np.maximum(size, 1)
+    winner = votes.argmax(1)
     large = size * spacing**3 >= SMALLEST_CORE_MM3
     large[0] = False
-    whole = large & (share >= MAIN_SHARE)
+    # Teeth that the network runs together must not become one: a core that is the home of two numbers is two teeth.
+    numbers = np.asarray(TEETH)
+    home = votes[:, numbers].argmax(0)
+    grown = votes[home, numbers] * spacing**3 >= HOME_SHARE * np.array([size_of(fdi).volume for fdi in TEETH])
+    homes = np.bincount(home[grown], minlength=count + 1)
+    whole = large & (votes.max(1) >= MAIN_SHARE * size) & (homes <= 1)
     named = np.where(whole[cores], winner[cores], number).astype(np.uint8)
     seeds = large[cores]
     if not seeds.any():

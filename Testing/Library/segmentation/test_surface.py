@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH
@@ -68,11 +69,18 @@ def on_scan(scan: Volume, found) -> np.ndarray:
     return labels
 
 
+def assert_alike(labels: np.ndarray, expected: np.ndarray) -> None:
+    """No voxel is wrong but at edges, which smoothing rounds: next to one that is right, and few of them."""
+    wrong = labels != expected
+    assert wrong.sum() <= 0.06 * (expected > 0).sum()
+    assert not ndimage.binary_erosion(wrong, np.ones((2, 2, 2))).any()
+
+
 def test_a_tooth_gets_the_surface_that_the_second_network_sees():
     grey, coarse = block((5, 21, 7, 19, 9, 23, 36))
     scan, found = looked_at(grey, coarse)
     assert found.tooth.spacing == (0.5, 0.5, 0.5) and found.tooth.array.shape == (32, 32, 32)
-    np.testing.assert_array_equal(on_scan(scan, found), np.where(grey >= 1, 36, 0))
+    assert_alike(on_scan(scan, found), np.where(grey >= 1, 36, 0))
 
 
 def test_teeth_that_touch_are_parted_where_their_borders_meet():
@@ -82,7 +90,7 @@ def test_teeth_that_touch_are_parted_where_their_borders_meet():
     scan, found = looked_at(grey, coarse)
     expected = np.zeros((32, 32, 32), np.uint8)
     expected[4:20, 4:20, 4:15], expected[4:20, 4:20, 15:30] = 36, 37
-    np.testing.assert_array_equal(on_scan(scan, found), expected)
+    assert_alike(on_scan(scan, found), expected)
 
 
 def test_a_tooth_whose_numbers_are_torn_becomes_one():
