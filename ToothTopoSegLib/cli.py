@@ -220,6 +220,48 @@ def run_import_nnunet(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(report, listing(report))
 
 
+def run_finetune(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """A bundle that has learnt from the user's own scans; goes on where an interrupted run stopped."""
+    from ToothTopoSegLib.training import finetune, parallel, user_cases
+
+    if args.check:
+        checked = user_cases.check_cases(user_cases.find_cases(args.cases), progress)
+        return Outcome({"cases": [case.as_dict() for case in checked]}, labels_table(checked), *unusable(checked))
+    if args.output is None:
+        raise UsageError("'finetune' needs the bundle to write: give it with -o, ending in .onnx, or --check alone.")
+    if parallel.rank():
+        parallel.hush()
+    chosen = {name: getattr(args, name) for name in finetune.Choices.__dataclass_fields__}
+    report = finetune.finetune(
+        args.cases,
+        args.output,
+        args.minutes,
+        args.device,
+        args.model,
+        finetune.Choices(**{name: value for name, value in chosen.items() if value is not None}),
+        on_checked=lambda found: print(labels_table(found), file=sys.stderr),
+        progress=progress,
+    )
+    return Outcome(report, listing({name: value for name, value in report.items() if name != "labels"}))
+
+
+def labels_table(checked: Sequence[Any]) -> str:
+    """What was found in the labels of a user's cases: a line a case, then its problems and warnings."""
+    lines = []
+    for case in checked:
+        verdict = "usable" if case.usable else "not usable"
+        lines.append(f"case      {case.case.name}: {len(case.teeth)} teeth, {verdict}")
+        lines += [f"  problem   {text}" for text in case.problems]
+        lines += [f"  warning   {text}" for text in case.warnings]
+    return "\n".join(lines)
+
+
+def unusable(checked: Sequence[Any]) -> tuple[int, str]:
+    """Exit code 4 and why, when a case cannot be learnt from; else 0."""
+    count = sum(not case.usable for case in checked)
+    return (UNUSABLE, f"{count} of {len(checked)} cases cannot be learnt from.") if count else (0, "")
+
+
 def run_export(args: argparse.Namespace, progress: Progress) -> Outcome:
     """A trained run as an integer bundle."""
     from ToothTopoSegLib.quantization.export import export_run
@@ -505,6 +547,8 @@ def _add_model_commands(command: CommandMaker) -> None:
     add("--config", default="bundled", metavar="NAME", help="name of the recipe (default: bundled)")
     _add_device(add)
 
+    _add_finetune(command)
+
     add = command("export", run_export, "Turn a trained run into an integer model bundle.")
     add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
     add("-o", "--output", type=Path, metavar="BUNDLE", required=True, help="the bundle to write, ending in .onnx")
@@ -538,6 +582,24 @@ def _add_import(command: CommandMaker) -> None:
     add("--labels", type=Path, metavar="mapping.json", help=what)
     what = "8-bit integers, 8-bit convolutions with float norms, or float (default: the first that agrees with float)"
     add("--precision", choices=("auto", "integer", "qdq", "float"), default="auto", help=what)
+
+
+def _add_finetune(command: CommandMaker) -> None:
+    add = command("finetune", run_finetune, "Let a model learn from your own labelled scans; goes on when interrupted.")
+    what = "folder of scans with labels NAME_labels or NAME_teeth beside them, nnU-Net raw dataset, or such a scan"
+    add("cases", type=Path, nargs="+", metavar="CASES", help=what)
+    add("-o", "--output", type=Path, metavar="BUNDLE", help="the bundle to write, ending in .onnx")
+    add("--minutes", type=float, default=60.0, metavar="M", help="time it may take (default: 60)")
+    add("--model", type=Path, metavar="BUNDLE", help="the bundle to start from (default: the bundled one)")
+    _add_device(add)
+    add("--check", action="store_true", help="only check the cases")
+    add("--rate", type=float, metavar="R", help="peak of the learning rate")
+    add("--topology", type=float, metavar="W", help="weight of each term of the topological loss")
+    add("--held-out", type=float, metavar="SHARE", help="share of the cases to measure on, never learnt from")
+    add("--patience", type=positive, metavar="N", help="validations without a better one that end the training")
+    add("--batch", type=positive, metavar="N", help="samples a step, over all processes")
+    add("--steps", type=positive, metavar="N", help="so many steps instead of a time, the same each time")
+    add("--seed", type=natural, metavar="S", help="seed of split and samples")
 
 
 def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -631,8 +693,8 @@ def explain(error: BaseException, command: str) -> tuple[int, str]:
         place = f"'{error.filename}' cannot be used" if error.filename else "a file cannot be written"
         return UNUSABLE, f"{place} ({error.strerror}): make room or permission there, or choose another place with -o."
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("ToothTopoSegLib"):
-        extras = {"audit": "[export]", "train": "[train]", "export": "[train]", "import-nnunet": "[train]"}
-        extra = extras.get(command, "")
+        extras = {"audit": "export", "train": "train", "export": "train", "finetune": "train", "import-nnunet": "train"}
+        extra = f"[{extras[command]}]" if command in extras else ""
         fix = f'pip install "toothtoposeg{extra}", or ./toothtopo {command} in a source checkout'
         return UNUSABLE, f"'{command}' needs the Python package {error.name}, which is not installed: {fix}."
     what = f"{type(error).__name__}: {str(error)[:200]}"

@@ -26,6 +26,10 @@ class ModelError(ToothTopoSegError):
     """A model bundle is missing, altered or does not fit."""
 
 
+class TrainingError(ToothTopoSegError):
+    """A training cannot go on; what it reached before is kept."""
+
+
 class OutputError(ToothTopoSegError):
     """A result cannot be written (folder not writable, disk full)."""
 

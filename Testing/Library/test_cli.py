@@ -23,7 +23,7 @@ from ToothTopoSegLib import __version__, cli
 from ToothTopoSegLib.errors import Cancelled, InputError, UsageError
 
 COMMANDS = ("demo", "test", "segment", "check", "repair", "evaluate", "phantom", "train", "export", "audit", "bench")
-COMMANDS += ("experiment", "batch")
+COMMANDS += ("experiment", "batch", "finetune")
 EXPERIMENTS = ("experiment faults", "experiment quantization", "experiment calibration")
 REPORT = {
     "schema": "toothtoposeg.report/1",
@@ -105,7 +105,7 @@ def test_the_help_lists_the_commands_that_exist_and_no_others(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(re.search(rf"^    {name}\s", text, re.MULTILINE) for name in COMMANDS)
-    assert not any(name in text for name in ("finetune", "import-nnunet"))
+    assert "import-nnunet" not in text
 
 
 @pytest.mark.parametrize("name", [*(name for name in COMMANDS if name != "experiment"), *EXPERIMENTS])
@@ -290,6 +290,49 @@ def test_commands_hand_their_arguments_and_a_progress_callback_on(words, module,
     assert cli.main(words.split()) == 0
     assert calls[0][:-1] == expected and isinstance(calls[0][-1], cli.ProgressBar)
     assert capsys.readouterr().out == "done: yes\n"
+
+
+CASE = SimpleNamespace(
+    case=SimpleNamespace(name="a"),
+    teeth=(11, 12),
+    usable=True,
+    problems=(),
+    warnings=("Tooth 11 is torn.",),
+    as_dict=lambda: {"name": "a"},
+)
+
+
+def test_finetune_hands_its_arguments_on_and_shows_the_labels_before_it_learns(monkeypatch, capsys):
+    from ToothTopoSegLib.training import finetune
+
+    def fake(*args: Any, on_checked: Any, progress: Any) -> dict[str, Any]:
+        on_checked([CASE])
+        return {"bundle": args[1], "args": str(args), "labels": ["not shown"]}
+
+    monkeypatch.setattr(finetune, "finetune", fake)
+    words = "finetune c d -o b.onnx --minutes 5 --device cpu --model m.onnx --rate 0.01 --held-out 0.5 --steps 7"
+    assert cli.main(words.split()) == 0
+    out, err = capsys.readouterr()
+    choices = finetune.Choices(rate=0.01, held_out=0.5, steps=7)
+    assert str(([Path("c"), Path("d")], Path("b.onnx"), 5.0, "cpu", Path("m.onnx"), choices)) in out
+    assert "case      a: 2 teeth, usable\n  warning   Tooth 11 is torn.\n" in err and "labels" not in out
+
+
+def test_finetune_can_check_the_cases_alone(monkeypatch, capsys):
+    from ToothTopoSegLib.training import user_cases
+
+    bad = SimpleNamespace(**{**vars(CASE), "usable": False, "problems": ("The labels are empty.",)})
+    monkeypatch.setattr(user_cases, "find_cases", lambda sources: sources)
+    for found, code in (([CASE], 0), ([CASE, bad], 4)):
+        monkeypatch.setattr(user_cases, "check_cases", lambda cases, progress, found=found: found)
+        assert cli.main(["finetune", "c", "--check"]) == code
+    out, err = capsys.readouterr()
+    assert "  problem   The labels are empty." in out and "1 of 2 cases cannot be learnt from" in err
+
+
+def test_finetune_without_a_bundle_to_write_is_wrong_usage(capsys):
+    assert cli.main(["finetune", "c"]) == 2
+    assert "-o" in capsys.readouterr().err
 
 
 def test_audit_ends_with_4_and_a_reason_when_the_model_is_not_integer(engine, capsys):

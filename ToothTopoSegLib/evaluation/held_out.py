@@ -46,7 +46,7 @@ def measure(
         for name, runner in runners.items():
             found = segment_volume(phantom.scan, bundle, runner)
             row[name] = _key_figures(evaluate_label_maps(found, phantom.labels))
-            row[name]["teeth_wrong"] = _teeth_wrong(found, phantom.labels)
+            row[name]["teeth_wrong"] = teeth_wrong(found, phantom.labels)
         rows.append(row)
     means = {name: {key: _mean([row[name][key] for row in rows]) for key in KEYS} for name in runners}
     return {"phantoms": len(rows), "setting": setting, "hard": hard, "seeds": seeds, "mean": means, "each": rows}
@@ -70,7 +70,7 @@ def _key_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _teeth_wrong(found: Volume, truth: Volume) -> float | None:
+def teeth_wrong(found: Volume, truth: Volume) -> float | None:
     """Share of the teeth in either map whose Betti numbers differ; those of a tooth that is not there are 0, 0, 0."""
     from ToothTopoSegLib.topology.betti import tooth_topology
 

@@ -60,7 +60,7 @@ def _calibration_patches(
         yield image[None, None].numpy()
 
 
-def _half(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def half_precision(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The weights in half precision; ModelError when one does not fit or is no number."""
     with np.errstate(over="ignore"):
         half = {name: value.astype(np.float16) for name, value in weights.items()}
@@ -164,7 +164,7 @@ def export_run(
     progress(0.8, "auditing the integer graph")
     if problems := audit_graph(optimised_graph(model).graph):
         raise ModelError(f"The exported graph is not all integer: {problems[0]}.")
-    card = _card(bundle.stem, model, plan, scores, config) | {
+    card = model_card(bundle.stem, model, plan, scores, config) | {
         "training": _training_facts(whole, schedule)
         | ({"in integers": _training_facts(run_folder, schedule)} if run_folder != whole else {}),
         "limits": LIMITS,
@@ -197,7 +197,7 @@ def _read_run(run_folder: Path) -> tuple[dict[str, Any], Plan, dict[str, NDArray
         plan = Plan.from_dict(schedule["plan"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"The schedule.json in {run_folder} is none of a training; run the training again.") from error
-    return schedule, plan, _half(read_weights(files[0]))
+    return schedule, plan, half_precision(read_weights(files[0]))
 
 
 def _trained_network(run_folder: Path, weights: dict[str, NDArray[Any]], plan: Plan, config: QuantConfig) -> QatNetwork:
@@ -227,7 +227,7 @@ def _folded(weights: dict[str, NDArray[Any]], plan: Plan) -> Graph:
         raise UsageError(f"The weights lack {error} of the plan beside them; run the training again.") from error
 
 
-def _card(name: str, model: bytes, plan: Plan, scores: dict[str, Any], config: QuantConfig) -> dict[str, Any]:
+def model_card(name: str, model: bytes, plan: Plan, scores: dict[str, Any], config: QuantConfig) -> dict[str, Any]:
     """The part of a card that the model itself determines."""
     from ToothTopoSegLib import __version__
 

@@ -245,7 +245,7 @@ def named_weights(network: nn.Module, plan: Plan) -> dict[str, Tensor]:
     return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in unfolded.items()}
 
 
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Exponential moving average of weights; norm statistics are averages already and are copied."""
     import torch
 
@@ -401,7 +401,7 @@ def _learn(state: State, schedule: Schedule, image: Tensor, classes: Tensor) -> 
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 12.0)
     state.optimiser.step()
     # Early on the average must not drag the random initial weights along.
-    _follow(state.average, state.network, min(schedule.average, state.step / (state.step + 50)))
+    follow(state.average, state.network, min(schedule.average, state.step / (state.step + 50)))
     state.step += 1
     return terms
 

@@ -115,6 +115,8 @@ def device_of(device: str) -> str:
     """What "auto", "cpu" or "cuda" means on this machine; UsageError where there is no such device."""
     import torch
 
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"There is no device {device!r}; use auto, cpu or cuda.")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -122,7 +124,7 @@ def device_of(device: str) -> str:
     return device
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep freed memory: a step frees gigabytes, and having the kernel clear them anew took a fifth of it."""
     import ctypes
 
@@ -142,7 +144,7 @@ def train(
     if config_name not in RECIPES:
         raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
     recipe, device = RECIPES[config_name], device_of(device)
-    _keep_memory()
+    keep_memory()
     _claim(run_folder, config_name, recipe.schedule)
     cases = run_folder / "cases"
     held_out = range(900, 901) if config_name == "tiny" else HELD_OUT

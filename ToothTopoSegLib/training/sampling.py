@@ -10,7 +10,7 @@ waits for the device, so that a GPU is never kept idle between samples. Samples 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,20 +87,28 @@ class _Grid:
         import torch
 
         origin = (np.asarray(size) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
-        start = origin + self.window.centre / CASE_SPACING
-        turn = self.window.rotation * self.step / CASE_SPACING
-        axes = [torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2 for n in self.shape]
         flat, seen = torch.zeros(self.shape, dtype=torch.int32, device=device), None
-        for i, n in enumerate(size):
-            z, y, x = (float(turn[i, j]) * axes[j] for j in range(3))
-            at = (z + float(start[i]))[:, None, None] + y[None, :, None] + x[None, None, :]
-            if bend is not None:
-                at = at + bend(i, self.shape) / CASE_SPACING
+        for n, at in zip(size, self.places(origin, CASE_SPACING, bend, device), strict=True):
             inside = (at >= -0.5) & (at < n - 0.5)
             seen = inside if seen is None else seen & inside
             flat = flat * n + at.round_().clamp_(0, n - 1).int()
         assert seen is not None
         return flat, seen
+
+    def places(self, origin: Array, spacing: float, bend: Bend | None, device: Any) -> Iterator[Tensor]:
+        """For each axis (z, y, x) the fractional index of every point on a grid of ``spacing`` mm.
+
+        The window's centre counts from the voxel ``origin`` (z, y, x); ``bend`` is as in :meth:`look_up`.
+        """
+        import torch
+
+        start = origin + self.window.centre / spacing
+        turn = self.window.rotation * self.step / spacing
+        axes = [torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2 for n in self.shape]
+        for i in range(3):
+            z, y, x = (float(turn[i, j]) * axes[j] for j in range(3))
+            at = (z + float(start[i]))[:, None, None] + y[None, :, None] + x[None, None, :]
+            yield at if bend is None else at + bend(i, self.shape) / spacing
 
 
 def _at(values: Tensor, flat: Tensor) -> Tensor:

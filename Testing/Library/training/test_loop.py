@@ -241,7 +241,7 @@ def test_the_average_follows_slowly_and_takes_over_norm_statistics():
     with torch.no_grad():
         fast.weight.fill_(3.0)
         fast.running_mean.fill_(5.0)
-    loop._follow(slow, fast, 0.75)
+    loop.follow(slow, fast, 0.75)
     assert slow.weight.tolist() == pytest.approx([1.5, 1.5])
     assert slow.running_mean.tolist() == [5.0, 5.0]
 

@@ -1,0 +1,69 @@
+"""Fine-tuning under torchrun: two processes learn what one learns from the same batch, and one of them speaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from Testing.Library.training.user_data import write_model, write_pair
+from ToothTopoSegLib.training.parallel import Group, group, rank
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def command(launcher: list[str], cases: Path, out: Path, model: Path) -> subprocess.CompletedProcess[str]:
+    words = ["-m", "ToothTopoSegLib.cli", "finetune", str(cases), "-o", str(out), "--model", str(model), "--json"]
+    words += ["--device", "cpu", "--steps", "3", "--batch", "2", "--rate", "0.003", "--held-out", "0.3"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *launcher, *words], env=environment, capture_output=True, text=True)
+
+
+def weights(out: Path) -> dict[str, Any]:
+    kept = torch.load(out.with_name(f"{out.stem}.run") / "checkpoint.pt", weights_only=True)["network"]
+    return {name: value for name, value in kept.items() if torch.is_tensor(value)}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> list[tuple[Path, subprocess.CompletedProcess[str]]]:
+    """Bundle and ended command of one process, and of two."""
+    folder = tmp_path_factory.mktemp("parallel")
+    model = write_model(folder / "model")
+    for number, name in enumerate("abc"):
+        write_pair(folder / "cases", name, number)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    outs = [folder / "one.onnx", folder / "two.onnx"]
+    launchers = [[], torchrun]
+    return [
+        (out, command(launcher, folder / "cases", out, model)) for out, launcher in zip(outs, launchers, strict=True)
+    ]
+
+
+def test_two_processes_learn_what_one_learns_from_the_same_batch(both):
+    assert [ended.returncode for _, ended in both] == [0, 0], both[1][1].stderr
+    one, two = (weights(out) for out, _ in both)
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_the_first_process_alone_speaks_and_writes(both):
+    out, ended = both[1]
+    report = json.loads(ended.stdout)
+    assert report["steps"] == 3 and Path(report["bundle"]) == out
+    assert ended.stderr.count("case      a:") == 1
+
+
+def test_without_torchrun_there_is_one_process_and_no_connection(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with group("cpu") as alone:
+        assert alone == Group() and alone.first and rank() == 0 and alone.agree(3.5) == 3.5
+        assert not torch.distributed.is_initialized()
+        network = torch.nn.Linear(1, 1)
+        assert alone.joined(network) is network
