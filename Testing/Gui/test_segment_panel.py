@@ -41,7 +41,7 @@ def at_work(panel, process_events):
     def start():
         panel.ui.applyButton.click()
         assert process_events(lambda: panel.ui.progressBar.value > 0, MINUTE)
-        return panel._job._process
+        return panel._run.job._process
 
     return start
 
@@ -92,7 +92,7 @@ def beat(qt):
 def test_cancel_ends_the_process_within_two_seconds_and_leaves_the_scene_as_it_was(panel, at_work, scene, status):
     before = contents(scene)
     process = at_work()
-    folder = panel._job._folder
+    folder = panel._run.job._folder
     began = time.monotonic()
     panel.ui.cancelButton.click()
     assert not alive(process) and time.monotonic() - began < 2.0
@@ -103,7 +103,7 @@ def test_cancel_ends_the_process_within_two_seconds_and_leaves_the_scene_as_it_w
 def test_a_second_apply_while_one_runs_does_nothing(panel, at_work):
     process = at_work()
     panel.apply()
-    assert panel._job._process is process
+    assert panel._run.job._process is process
     panel.cancel()
 
 
