@@ -282,7 +282,8 @@ class qMRMLPlotWidget(_WithScene):  # noqa: N801
         if points:
             (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
             for number, (name, curve) in enumerate(self.curves()):
-                painter.setPen(QtGui.QPen(QtGui.QColor(("#1f77b4", "#d62728", "#2ca02c", "#9467bd")[number % 4]), 2))
+                colour = self._view.GetPlotChartNode().GetNthPlotSeriesNode(number).GetColor()
+                painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*colour), 2))
                 painter.drawText(40, 14 + 14 * number, name)
                 places = [
                     QtCore.QPointF(

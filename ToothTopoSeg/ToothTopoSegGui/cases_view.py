@@ -1,0 +1,91 @@
+"""The table of cases for fine-tuning: a row for each with a check box, its teeth, and what the label check says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ToothTopoSegGui.findings_view import kindName
+from ToothTopoSegGui.training_set import Case
+
+_RED, _AMBER, _GREEN, _GREY = "#c0392b", "#9a6700", "#1e7d34", "#8a93a0"
+
+
+class CasesView:
+    """A QTableWidget in action; ``onUsed`` is called when a check box has changed, ``onChosen`` with a chosen row."""
+
+    def __init__(self, table: Any, onUsed: Callable[[], None], onChosen: Callable[[], None]) -> None:
+        self.table, self._onUsed = table, onUsed
+        self._cases: list[Case] = []
+        self._filling = False
+        table.setColumnCount(3)
+        table.setHorizontalHeaderLabels([_("Case"), _("Teeth"), _("Labels")])
+        table.horizontalHeader().setStretchLastSection(True)
+        table.connect("itemChanged(QTableWidgetItem*)", self._changed)
+        table.connect("currentCellChanged(int,int,int,int)", lambda *_: onChosen())
+
+    def show(self, cases: Sequence[Case]) -> None:
+        """List cases anew."""
+        self._filling = True
+        self._cases = list(cases)
+        self.table.setRowCount(len(cases))
+        for row, case in enumerate(cases):
+            self._fill(row, case)
+        self.table.resizeColumnToContents(0)
+        self.table.setColumnWidth(0, min(self.table.columnWidth(0), 170))
+        self.table.resizeColumnToContents(1)
+        self._filling = False
+
+    def chosen(self) -> Case | None:
+        """The case of the chosen row."""
+        row = self.table.currentRow()
+        return self._cases[row] if 0 <= row < len(self._cases) else None
+
+    def _fill(self, row: int, case: Case) -> None:
+        words, colour = verdict(case)
+        teeth = str(len(case.checked["teeth"])) if case.checked is not None else ""
+        for column, text in enumerate((case.title, teeth, words)):
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(details(case) or text)
+            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            if column == 0:
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+                item.setCheckState(qt.Qt.Checked if case.used else qt.Qt.Unchecked)
+            if column == 2:
+                item.setForeground(qt.QBrush(qt.QColor(colour)))
+            self.table.setItem(row, column, item)
+
+    def _changed(self, item: Any) -> None:
+        if not self._filling and item.column() == 0:
+            self._cases[item.row()].used = item.checkState() == qt.Qt.Checked
+            self._onUsed()
+
+
+def verdict(case: Case) -> tuple[str, str]:
+    """What the label check says of a case in a few words, and their colour."""
+    if case.checked is None:
+        return _("Not checked yet"), _GREY
+    if not case.usable:
+        return _("Cannot be used"), _RED
+    if case.changed:
+        return _("Changed since the check"), _RED
+    remarks = len(case.checked["warnings"]) + len(case.notes)
+    findings = len(case.checked["findings"])
+    told = [_("{n} warnings").format(n=remarks)] * bool(remarks) + [_("{n} findings").format(n=findings)] * bool(
+        findings
+    )
+    return (", ".join(told), _AMBER) if told else (_("Fine"), _GREEN)
+
+
+def details(case: Case) -> str:
+    """Everything that the label check says of a case, a line for each."""
+    if case.checked is None:
+        return ""
+    findings = "; ".join(
+        f"{kindName(told['kind'])} {' '.join(map(str, told['teeth']))}".strip() for told in case.checked["findings"]
+    )
+    lines = [*case.checked["problems"], *case.checked["warnings"], *case.notes]
+    return "\n".join([*lines, _("Found in the labels: {findings}.").format(findings=findings)] if findings else lines)
