@@ -230,7 +230,7 @@ def test_without_an_engine_the_panel_says_that_it_cannot_fine_tune(makeWidget, e
 
 def test_the_cases_of_a_folder_are_listed_and_have_to_be_checked_first(panel, window, screenshot):
     screenshot(window(), "finetune_listed")
-    assert cells(panel, 0) == ["a", "b", "swapped"] and cells(panel, 2) == ["Not checked yet"] * 3
+    assert cells(panel, 0) == ["a", "b", "swapped"] and cells(panel, 3) == ["Not checked yet"] * 3
     assert not panel.ui.startButton.enabled and panel.ui.stateLabel.text == "Check the cases first."
 
 
@@ -247,7 +247,12 @@ def test_the_check_tells_of_each_case_what_is_wrong(panel, process_events, windo
     panel.ui.checkCasesButton.click()
     assert panel.ui.checkCasesButton.text == "Cancel the check"
     assert process_events(lambda: not panel.set.checking, 30)
-    assert cells(panel, 2) == ["Fine", "1 warnings, 1 findings", "Cannot be used"] and cells(panel, 1) == ["2"] * 3
+    assert cells(panel, 3) == [
+        "Fine",
+        "Only 2 teeth are labelled in b.",
+        "Cannot be used: Left and right are swapped in swapped; mirror the labels.",
+    ]
+    assert cells(panel, 1) == ["2"] * 3 and cells(panel, 2) == ["0", "1", "0"]
     panel.ui.casesTable.setCurrentCell(1, 0)
     assert panel.ui.caseLabel.text == "Only 2 teeth are labelled in b.\nFound in the labels: Cavity 36."
     panel.ui.casesTable.setCurrentCell(2, 0)
@@ -267,10 +272,10 @@ def test_a_case_that_cannot_be_used_is_left_out_only_when_the_user_says_so(check
 def test_a_check_can_be_cancelled_and_repeated(panel, process_events):
     panel.ui.checkCasesButton.click()
     panel.ui.checkCasesButton.click()
-    assert not panel.set.checking and cells(panel, 2) == ["Not checked yet"] * 3
+    assert not panel.set.checking and cells(panel, 3) == ["Not checked yet"] * 3
     panel.ui.checkCasesButton.click()
     assert process_events(lambda: not panel.set.checking, 30)
-    assert cells(panel, 2)[0] == "Fine"
+    assert cells(panel, 3)[0] == "Fine"
 
 
 def test_a_check_that_fails_is_told_in_one_sentence(panel, process_events, status, folder_of_cases):
@@ -308,7 +313,7 @@ def test_cases_of_the_scene_are_trained_on_under_names_that_tell_nothing(
     panel = scene_panel
     panel.ui.checkCasesButton.click()
     assert process_events(lambda: not panel.set.checking, 60)
-    assert cells(panel, 2) == ["Fine", "Fine"] and panel.ui.startButton.enabled
+    assert cells(panel, 3) == ["Fine", "Fine"] and panel.ui.startButton.enabled
     panel.ui.minutesSpinBox.value = 999
     panel.ui.startButton.click()
     asked = tmp_path / "my_model.run" / "asked.json"
@@ -330,15 +335,18 @@ def test_teeth_that_were_changed_after_the_check_have_to_be_checked_again(scene_
     assert not panel.ui.startButton.enabled and "changed since the check" in panel.ui.stateLabel.text
 
 
-def test_a_pair_without_teeth_is_told_in_one_sentence(panel, add_volume, scene, process_events, status):
-    panel.ui.caseSourceComboBox.setCurrentIndex(1)
+def test_a_pair_without_teeth_cannot_be_used_and_does_not_keep_others_from_being_checked(
+    scene_panel, add_volume, scene, process_events
+):
+    panel = scene_panel
     volume = add_volume(np.zeros((8, 8, 8), np.int16))
     panel.ui.pairVolumeSelector.setCurrentNode(volume)
     panel.ui.pairTeethSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Nothing"))
     panel.ui.addPairButton.click()
     panel.ui.checkCasesButton.click()
     assert process_events(lambda: not panel.set.checking, 30)
-    assert "Nothing" in status() and cells(panel, 2) == ["Not checked yet"]
+    assert cells(panel, 3)[:2] == ["Fine", "Fine"]
+    assert cells(panel, 3)[2].startswith("Cannot be used") and "Nothing" in cells(panel, 3)[2]
 
 
 def test_a_deleted_volume_is_no_case_any_more(scene_panel, pairs, scene):
@@ -520,10 +528,10 @@ def test_the_best_model_so_far_is_previewed_while_training_goes_on(
     assert panel.ui.previewButton.enabled
     panel.ui.previewButton.click()
     assert panel.ui.previewButton.text == "Cancel the preview"
-    assert process_events(lambda: panel._preview is None, 120)
-    assert "CBCT preview best" in panel.ui.previewLabel.text and panel.running
+    assert process_events(lambda: not panel.previewing, 120)
+    assert "CBCT preview my_model" in panel.ui.previewLabel.text and panel.running
     (node,) = [n for n in scene.GetNodesByClass("vtkMRMLSegmentationNode")]
-    assert node.GetName().startswith("CBCT preview best") and node.GetSegmentation().GetNumberOfSegments() > 3
+    assert node.GetName().startswith("CBCT preview my_model") and node.GetSegmentation().GetNumberOfSegments() > 3
     screenshot(window(), "finetune_preview")
 
 
@@ -532,14 +540,15 @@ def test_a_preview_can_be_cancelled(training, process_events, cbct, scene):
     panel._parameterNode.previewVolume = cbct
     panel.ui.previewButton.click()
     panel.ui.previewButton.click()
-    assert panel._preview is None and panel.running
+    assert not panel.previewing and panel.running
     assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
 
 
-def test_a_preview_of_a_broken_model_is_told_and_training_goes_on(training, cbct, status, tmp_path):
+def test_a_preview_of_a_broken_model_is_told_and_training_goes_on(training, cbct, status, tmp_path, process_events):
     panel = training(999)
     panel.ui.pauseButton.click()
     panel._parameterNode.previewVolume = cbct
     shutil.copy(__file__, tmp_path / "my_model.run" / "best.onnx")
     panel.ui.previewButton.click()
+    assert process_events(lambda: not panel.previewing, 30)
     assert "best.onnx" in status() and panel.running and panel.ui.previewLabel.text == ""

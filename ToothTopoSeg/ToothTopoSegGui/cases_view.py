@@ -21,8 +21,8 @@ class CasesView:
         self.table, self._onUsed = table, onUsed
         self._cases: list[Case] = []
         self._filling = False
-        table.setColumnCount(3)
-        table.setHorizontalHeaderLabels([_("Case"), _("Teeth"), _("Labels")])
+        table.setColumnCount(4)
+        table.setHorizontalHeaderLabels([_("Case"), _("Teeth"), _("Findings"), _("Labels")])
         table.horizontalHeader().setStretchLastSection(True)
         table.connect("itemChanged(QTableWidgetItem*)", self._changed)
         table.connect("currentCellChanged(int,int,int,int)", lambda *_: onChosen())
@@ -36,7 +36,8 @@ class CasesView:
             self._fill(row, case)
         self.table.resizeColumnToContents(0)
         self.table.setColumnWidth(0, min(self.table.columnWidth(0), 170))
-        self.table.resizeColumnToContents(1)
+        for column in (1, 2):
+            self.table.resizeColumnToContents(column)
         self._filling = False
 
     def chosen(self) -> Case | None:
@@ -46,15 +47,15 @@ class CasesView:
 
     def _fill(self, row: int, case: Case) -> None:
         words, colour = verdict(case)
-        teeth = str(len(case.checked["teeth"])) if case.checked is not None else ""
-        for column, text in enumerate((case.title, teeth, words)):
+        counts = ["" if case.checked is None else str(len(case.checked[what])) for what in ("teeth", "findings")]
+        for column, text in enumerate((case.title, *counts, words)):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(details(case) or text)
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
             if column == 0:
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
                 item.setCheckState(qt.Qt.Checked if case.used else qt.Qt.Unchecked)
-            if column == 2:
+            if column == 3:
                 item.setForeground(qt.QBrush(qt.QColor(colour)))
             self.table.setItem(row, column, item)
 
@@ -69,15 +70,13 @@ def verdict(case: Case) -> tuple[str, str]:
     if case.checked is None:
         return _("Not checked yet"), _GREY
     if not case.usable:
-        return _("Cannot be used"), _RED
+        return _("Cannot be used: {problem}").format(problem=case.checked["problems"][0]), _RED
     if case.changed:
         return _("Changed since the check"), _RED
-    remarks = len(case.checked["warnings"]) + len(case.notes)
-    findings = len(case.checked["findings"])
-    told = [_("{n} warnings").format(n=remarks)] * bool(remarks) + [_("{n} findings").format(n=findings)] * bool(
-        findings
-    )
-    return (", ".join(told), _AMBER) if told else (_("Fine"), _GREEN)
+    warnings = [*case.checked["warnings"], *case.notes]
+    if warnings or case.checked["findings"]:
+        return (warnings[0] if warnings else _("Usable; look at the findings")), _AMBER
+    return _("Fine"), _GREEN
 
 
 def details(case: Case) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,10 @@ from slicer.i18n import tr as _
 from ToothTopoSegGui import comparison, packages, training_run
 from ToothTopoSegGui.cases_view import CasesView, details
 from ToothTopoSegGui.curves import LOSSES, MEASURES, VALIDATION, Curves
-from ToothTopoSegGui.job import JobError, in_words
+from ToothTopoSegGui.job import JobError, in_words, temporary_folder
 from ToothTopoSegGui.parameters import CaseSource
 from ToothTopoSegGui.segment_run import RunListener, SegmentRun
+from ToothTopoSegGui.timed_work import TimedWork, WorkListener
 from ToothTopoSegGui.training_run import RunFiles, TrainingListener, TrainingRun
 from ToothTopoSegGui.training_set import SetListener, TrainingSet
 
@@ -51,6 +54,7 @@ class FineTunePanel:
         self._listed: Any = None
         self._run: TrainingRun | None = None
         self._preview: SegmentRun | None = None
+        self._copying, self._copyFolder = TimedWork(), ""
         self._curves = Curves()
         self._report: dict[str, Any] | None = None
         self._titles: dict[str, str] = {}
@@ -171,7 +175,6 @@ class FineTunePanel:
             self._run.stop()
             self.ui.stateLabel.text = _("Stopping: the best model so far is being written.")
             self._update()
-            self.ui.pauseButton.enabled = self.ui.stopButton.enabled = False
 
     def discard(self) -> None:
         """End training for good, or remove what an interrupted one has left; asks first."""
@@ -187,25 +190,21 @@ class FineTunePanel:
 
     def preview(self) -> None:
         """Segment a volume with the best model so far, or end that."""
-        if self._preview is not None:
-            self._preview.cancel()
+        if self.previewing:
+            self._endPreview()
             return
-        from ToothTopoSegLib.errors import ToothTopoSegError
-
-        volume, chosen = self._previewVolume(), self._parameterNode
-        listener = RunListener(self._showPreviewing, self._previewed, self._failPreview, self._previewCancelled)
+        volume = self._previewVolume()
         try:
             packages.ensure(self.services.confirm)
-            request = self.logic.segmentRequest(
-                volume, str(self._previewModel()), chosen.device.value, chosen.threads or None
-            )
-            self._preview = SegmentRun(self.logic, request, volume, listener, False, self._previewName(volume))
-            self._preview.start()
-        except (ToothTopoSegError, packages.PackageError, JobError) as error:
+        except packages.PackageError as error:
             self._failPreview(error)
             return
         self.ui.previewLabel.text = _("Starting.")
-        self._update()
+        self._copyFolder = tempfile.mkdtemp(prefix="ToothTopoSeg-preview-", dir=temporary_folder())
+        copying = training_run.copy_steps(self._previewModel(), Path(self._copyFolder))
+        listener = WorkListener(lambda model: self._previewWith(model, volume), self._failPreview)
+        self._copying.start(copying, listener)
+        self._enable()
 
     def useModel(self) -> None:
         """Make the new model the own model of the panel Segment, and turn there."""
@@ -260,7 +259,8 @@ class FineTunePanel:
         self._run = None
         self.ui.stateLabel.text = ""
         self._draw()
-        self._update()
+        if self._parameterNode is not None:
+            self._onChosen()  # the scene may have been closed meanwhile
 
     # ---- the check
 
@@ -269,6 +269,30 @@ class FineTunePanel:
         self.services.showError(str(error) or repr(error), getattr(error, "details", ""))
 
     # ---- the preview
+
+    @property
+    def previewing(self) -> bool:
+        """Whether a preview is being made."""
+        return self._preview is not None or self._copying.running
+
+    def _previewWith(self, model: Path, volume: Any) -> None:
+        from ToothTopoSegLib.errors import ToothTopoSegError
+
+        chosen = self._parameterNode
+        listener = RunListener(self._showPreviewing, self._previewed, self._failPreview, self._previewCancelled)
+        try:
+            request = self.logic.segmentRequest(volume, str(model), chosen.device.value, chosen.threads or None)
+            self._preview = SegmentRun(self.logic, request, volume, listener, False, self._previewName(volume))
+            self._preview.start()
+        except (ToothTopoSegError, JobError) as error:
+            self._failPreview(error)
+
+    def _endPreview(self) -> None:
+        if self._copying.running:
+            self._copying.cancel()
+            self._previewCancelled()
+        elif self._preview is not None:
+            self._preview.cancel()
 
     def _previewModel(self) -> Path:
         """The model that a preview uses: the best so far, or the finished one."""
@@ -281,27 +305,27 @@ class FineTunePanel:
     def _previewName(self, volume: Any) -> str:
         minutes = f"{self._run.clock.seconds / 60:.0f}" if self._run is not None else ""
         told = _("{volume} preview {model} {minutes} min") if minutes else _("{volume} preview {model}")
-        name = told.format(volume=volume.GetName(), model=self._previewModel().stem, minutes=minutes)
+        name = told.format(volume=volume.GetName(), model=self._files().name, minutes=minutes)
         return str(volume.GetScene().GenerateUniqueName(name))
 
     def _showPreviewing(self, fraction: float, said: str) -> None:
         self.ui.previewLabel.text = said
 
     def _previewed(self, node: Any, seconds: float) -> None:
-        self._preview = None
-        self.ui.previewLabel.text = _("The preview is “{name}”.").format(name=node.GetName())
-        self._update()
+        self._previewOver(_("The preview is “{name}”.").format(name=node.GetName()))
 
     def _failPreview(self, error: Exception) -> None:
-        self._preview = None
-        self.ui.previewLabel.text = ""
-        self._update()
+        self._previewOver("")
         self.services.showError(str(error) or repr(error), getattr(error, "details", ""))
 
     def _previewCancelled(self) -> None:
+        self._previewOver("")
+
+    def _previewOver(self, said: str) -> None:
         self._preview = None
-        self.ui.previewLabel.text = ""
-        self._update()
+        shutil.rmtree(self._copyFolder, ignore_errors=True)
+        self.ui.previewLabel.text = said
+        self._enable()
 
     # ---- the widgets
 
@@ -341,8 +365,7 @@ class FineTunePanel:
 
     def _leaveScene(self) -> None:
         """The scene is closing: what belongs to its nodes ends."""
-        if self._preview is not None:
-            self._preview.cancel()
+        self._endPreview()
         self._listed = None
         self._curves.forgetNodes()
         self.ui.plotWidget.setMRMLPlotViewNode(None)
@@ -386,9 +409,10 @@ class FineTunePanel:
     def _showProgress(self, fraction: float, said: str) -> None:
         self.ui.progressBar.value = round(100 * fraction)
         told = said[:1].upper() + said[1:]
-        if self._run is not None and self._parameterNode is not None:
-            left = in_words(60 * self._parameterNode.minutes * (1 - fraction))
-            told = _("{step}: at most {time} left").format(step=told, time=left)
+        if self._run is not None:
+            if self._run.paused:  # this was said before
+                return
+            told = _("{step}: at most {time} left").format(step=told, time=in_words(self._run.secondsLeft(fraction)))
         self.ui.stateLabel.text = told
         self._enable()
 
@@ -465,14 +489,24 @@ class FineTunePanel:
         self.ui.checkCasesButton.text = _("Cancel the check") if self.set.checking else _("Check the cases")
         self.ui.startButton.enabled = idle and not self._whyNot()
         self.ui.startButton.text = _("Go on") if idle and self._files().interrupted else _("Start")
-        self.ui.stopButton.enabled = self.running
-        self.ui.pauseButton.enabled = self.running
+        going = self._run is not None and not self._run.stopping
+        self.ui.stopButton.enabled = self.ui.pauseButton.enabled = going
         self.ui.pauseButton.checked = self._run is not None and self._run.paused
         self.ui.pauseButton.text = _("Go on") if self.ui.pauseButton.checked else _("Pause")
         self.ui.discardButton.enabled = self.running or (idle and self._files().interrupted)
-        ready = self._preview is not None or self._previewModel().is_file()
-        self.ui.previewButton.enabled = ready and self._previewVolume() is not None
-        self.ui.previewButton.text = _("Preview") if self._preview is None else _("Cancel the preview")
+        self._enablePreview()
+
+    def _enablePreview(self) -> None:
+        button, volume = self.ui.previewButton, self._previewVolume()
+        there = self._previewModel().is_file()
+        button.enabled = self.previewing or (there and volume is not None)
+        button.text = _("Cancel the preview") if self.previewing else _("Preview")
+        if not there:
+            button.toolTip = _("There is a model to try after the first validation.")
+        elif volume is None:
+            button.toolTip = _("Choose a scan to try the model on.")
+        else:
+            button.toolTip = _("Segments the scan with the best model so far, while training goes on.")
 
     def _showReport(self) -> None:
         self.ui.resultFrame.visible = self._report is not None

@@ -95,7 +95,9 @@ def in_words(seconds: float) -> str:
     """A time as a person would say it."""
     if seconds < 55:
         return _("{n} s").format(n=max(5, 5 * round(seconds / 5)))
-    return _("{n} min").format(n=round(seconds / 60))
+    if seconds < 7200:
+        return _("{n} min").format(n=round(seconds / 60))
+    return _("{n:.1f} h").format(n=seconds / 3600)
 
 
 class Job:
@@ -126,7 +128,7 @@ class Job:
     def start(self) -> None:
         """Write the request and start the process, in a thread; JobError where there is no interpreter."""
         python, environment = python_executable(), _environment()
-        self._folder = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-", dir=_temporary_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-", dir=temporary_folder()))
         command = [python, "-m", "ToothTopoSegGui.worker", str(self._folder)]
         slicer.app.connect("aboutToQuit()", self.cancel)
         threading.Thread(target=self._run, args=(command, environment), daemon=True).start()
@@ -265,7 +267,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _temporary_folder() -> str | None:
+def temporary_folder() -> str | None:
     """Slicer's temporary folder where it can be used, else the system's."""
     folder = slicer.app.temporaryPath
     return folder if folder and os.access(folder, os.W_OK) else None

@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ToothTopoSegGui.job import Job, JobError, Listener, Request
+from ToothTopoSegGui.steps import Progress, Steps
 
 ENGINE = "ToothTopoSegLib.training.finetune"
 """The engine's module that fine-tunes."""
@@ -87,10 +89,15 @@ class TrainingRun:
     """A fine-tuning with ``arguments`` as the engine's function takes them, without ``out``."""
 
     def __init__(self, files: RunFiles, arguments: Mapping[str, Any], listener: TrainingListener) -> None:
-        self.files, self.clock, self.paused = files, Clock(), False
-        self._listener = listener
+        self.files, self.clock = files, Clock()
+        self.paused = self.stopping = False
+        self._listener, self._minutes = listener, arguments["minutes"]
         request = Request("finetune", {"engine": ENGINE, "out": str(files.model), **arguments}, {})
         self._job = Job(request, Listener(self._hear, self._finish, listener.failed, listener.ended))
+
+    def secondsLeft(self, fraction: float) -> float:
+        """Seconds that it takes at most: training may end before its time is over."""
+        return 60.0 * self._minutes * (1.0 - fraction)
 
     def start(self) -> None:
         """Start the process; JobError where there is no interpreter."""
@@ -104,6 +111,7 @@ class TrainingRun:
 
     def stop(self) -> None:
         """End early with the best model so far."""
+        self.paused, self.stopping = False, True
         self.clock.resume()
         self._job.send("stop")
 
@@ -124,6 +132,33 @@ class TrainingRun:
 
     def _finish(self, result: dict[str, Any], folder: Path) -> None:
         self._listener.finished(result["report"])
+
+
+def copy_steps(model: Path, folder: Path) -> Steps[Path]:
+    """Copy a model with its card, for the engine may write it anew at any moment; the copy.
+
+    Raises ModelError where both do not fit together for longer than that takes.
+    """
+    return (yield partial(_copy, model, folder))
+
+
+def _copy(model: Path, folder: Path, progress: Progress) -> Path:
+    from ToothTopoSegLib.errors import ModelError
+    from ToothTopoSegLib.quantization.bundle import load_bundle
+
+    copy, tries = folder / model.name, 5
+    for left in reversed(range(tries)):
+        progress(0.0, "")
+        try:
+            for suffix in (".onnx", ".json"):
+                shutil.copyfile(model.with_suffix(suffix), copy.with_suffix(suffix))
+            load_bundle(copy)
+            break
+        except (ModelError, OSError):
+            if not left:
+                raise
+            time.sleep(0.1)  # this is not the main thread
+    return copy
 
 
 def remove_state(files: RunFiles) -> None:

@@ -7,30 +7,24 @@ patient. The check itself is a background job.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import qt
-import slicer
-import vtk
 from slicer.i18n import tr as _
 
-from ToothTopoSegGui import nodes
-from ToothTopoSegGui.job import Job, JobError, Listener, Request
-from ToothTopoSegGui.logic import is_in_scene
-from ToothTopoSegGui.steps import Background, Progress, Steps
-
-if TYPE_CHECKING:
-    from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegGui.case_files import stamp_of, write_case_steps
+from ToothTopoSegGui.job import Job, JobError, Listener, Request, temporary_folder
+from ToothTopoSegGui.steps import Progress, Steps
+from ToothTopoSegGui.timed_work import TimedWork, WorkListener
 
 ENGINE = "ToothTopoSegLib.training.user_cases"
 """The engine's module that finds and checks cases."""
-_TICK_MS = 30
 _WRITING = 0.3  # the share of a check that writing the cases of a scene takes
 
 
@@ -80,18 +74,13 @@ class TrainingSet:
         self.remark = ""
         self._listener = listener
         self._scratch: Path | None = None
-        self._work: Background | None = None
-        self._listing = False
-        self._whenDone: Callable[[Any], None] = lambda result: None
+        self._looking, self._writing = TimedWork(), TimedWork()
         self._job: Job | None = None
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_TICK_MS)
-        self._timer.connect("timeout()", self._tick)
 
     @property
     def checking(self) -> bool:
         """Whether cases are being written or checked."""
-        return self._job is not None or (self._work is not None and not self._listing)
+        return self._job is not None or self._writing.running
 
     @property
     def used(self) -> list[Case]:
@@ -109,8 +98,7 @@ class TrainingSet:
         self.clear()
         if folder and Path(folder).is_dir():
             self.remark = _("Looking for cases.")
-            self._listing = True
-            self._begin(_finding(Path(folder)), self._takeFound)
+            self._looking.start(_finding(Path(folder)), WorkListener(self._takeFound, self._fail))
         self._listener.changed()
 
     def listPairs(self, pairs: Sequence[tuple[Any, Any]]) -> None:
@@ -126,74 +114,56 @@ class TrainingSet:
 
     def check(self) -> None:
         """Check all cases; JobError where that cannot be started. Nothing happens while something is being done."""
-        if self._work is not None or self._job is not None or not self.cases:
+        if self.checking or not self.cases:
             return
         for case in self.cases:
-            case.checked = None
+            case.checked, case.stamp = None, ()
         if self.cases[0].pair is None:
             self._startCheck()
         else:
-            self._begin(self._writing(), lambda result: self._startCheck())
+            self._writing.start(self._writeSteps(), WorkListener(self._takeWritten, self._fail, self._tellWriting))
         self._listener.changed()
 
     def cancel(self) -> None:
         """End what is being done; nothing of it is kept."""
-        if self._work is not None:
-            self._work.cancel()
-            self._endWork()
+        self._looking.cancel()
+        self._writing.cancel()
         if self._job is not None:
             self._job.cancel()
 
-    # ---- looking and writing, in steps
-
-    def _begin(self, steps: Steps[Any], whenDone: Callable[[Any], None]) -> None:
-        self._work, self._whenDone = Background(steps), whenDone
-        self._timer.start()
-
-    def _tick(self) -> None:
-        work = self._work
-        if work is None:
-            return
-        work.advance()
-        if not self._listing:
-            self._listener.progress(_WRITING * work.fraction, work.text)
-        if work.is_done:
-            self._endWork()
-            self._takeDone(work)
-
-    def _endWork(self) -> None:
-        self._timer.stop()
-        self._work, self._listing = None, False
-
-    def _takeDone(self, work: Background) -> None:
-        from ToothTopoSegLib.errors import ToothTopoSegError
-
-        if work.error is None:
-            try:
-                self._whenDone(work.result)
-            except JobError as error:
-                self._fail(error)
-        elif isinstance(work.error, (ToothTopoSegError, OSError, MemoryError)):
-            self._fail(work.error)
-        else:
-            raise work.error
+    # ---- looking and writing
 
     def _takeFound(self, found: tuple[list[Case], str]) -> None:
         self.cases, self.remark = found
         self._listener.changed()
 
-    def _writing(self) -> Steps[None]:
-        """Write the cases of the scene into a new temporary folder."""
+    def _writeSteps(self) -> Steps[None]:
+        """Write the cases of the scene into a new temporary folder; those that cannot be are not usable."""
+        from ToothTopoSegLib.errors import Cancelled, ToothTopoSegError
+
         self._removeScratch()
-        self._scratch = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-cases-", dir=slicer.app.temporaryPath or None))
+        self._scratch = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-cases-", dir=temporary_folder()))
         for number, case in enumerate(self.cases, start=1):
-            assert case.pair is not None and self._work is not None
-            self._work.fraction = (number - 1) / len(self.cases)
-            self._work.text = _("Reading {case}").format(case=case.title)
-            stamp = stamp_of(*case.pair)
-            written = yield from write_case_steps(*case.pair, self._scratch, f"case_{number:02d}")
-            case.scan, case.labels, case.notes = written
-            case.stamp = stamp
+            assert case.pair is not None
+            case.stamp = stamp_of(*case.pair)
+            try:
+                written = yield from write_case_steps(*case.pair, self._scratch, f"case_{number:02d}")
+                case.scan, case.labels, case.notes = written
+            except Cancelled:
+                raise
+            except ToothTopoSegError as error:
+                case.checked = _unusable(str(error))
+
+    def _tellWriting(self, fraction: float, said: str) -> None:
+        begun = sum(bool(case.stamp) for case in self.cases)
+        told = _("Reading case {n} of {all}").format(n=begun, all=len(self.cases))
+        self._listener.progress(_WRITING * begun / len(self.cases), told)
+
+    def _takeWritten(self, result: None) -> None:
+        try:
+            self._startCheck()
+        except JobError as error:
+            self._fail(error)
 
     def _removeScratch(self) -> None:
         if self._scratch is not None:
@@ -203,7 +173,8 @@ class TrainingSet:
     # ---- the check, in a process
 
     def _startCheck(self) -> None:
-        told = [{"name": _name(case), "scan": case.scan, "labels": case.labels} for case in self.cases]
+        cases = [case for case in self.cases if case.checked is None]
+        told = [{"name": _name(case), "scan": case.scan, "labels": case.labels} for case in cases]
         listener = Listener(self._hear, self._takeChecked, self._fail, self._cancelled)
         job = Job(Request("check_cases", {"engine": ENGINE, "cases": told}, {}), listener)
         job.start()
@@ -217,7 +188,8 @@ class TrainingSet:
 
     def _takeChecked(self, result: dict[str, Any], folder: Path) -> None:
         self._job = None
-        for case, checked in zip(self.cases, result["cases"], strict=True):
+        cases = (case for case in self.cases if case.checked is None)
+        for case, checked in zip(cases, result["cases"], strict=True):
             case.checked = checked
         self._listener.changed()
 
@@ -236,8 +208,6 @@ def _finding(folder: Path) -> Steps[tuple[list[Case], str]]:
 
 
 def _found(folder: Path, progress: Progress) -> tuple[list[Case], str]:
-    import importlib
-
     from ToothTopoSegLib.errors import ToothTopoSegError
 
     try:
@@ -247,43 +217,9 @@ def _found(folder: Path, progress: Progress) -> tuple[list[Case], str]:
     return [Case(case.name, str(case.scan), str(case.labels)) for case in found], ""
 
 
-def write_case_steps(
-    volume_node: Any, segmentation_node: Any, folder: Path, name: str
-) -> Steps[tuple[str, str, tuple[str, ...]]]:
-    """Write a volume and its teeth (FDI numbers, on the volume's grid) as ``<name>.nrrd`` and ``<name>_labels.nrrd``.
-
-    Returns both paths and the notes on the teeth. Raises as ``nodes.volume_of`` and ``nodes.labels_of`` do, OutputError
-    where the folder cannot be written.
-    """
-    scan = yield from nodes.volume_steps(volume_node)
-    view = yield from nodes.view_steps(segmentation_node, reference_volume_node=volume_node)
-    return (yield partial(_write, scan, view, folder, name))
-
-
-def _write(
-    scan: Volume, view: nodes.SegmentationView, folder: Path, name: str, progress: Progress
-) -> tuple[str, str, tuple[str, ...]]:
-    from ToothTopoSegLib.imaging.itk import image_from_volume, import_sitk
-    from ToothTopoSegLib.imaging.write import output_folder, write_label_map
-
-    teeth = nodes.teeth_of(view)
-    progress(0.0, "")
-    paths = [folder / f"{name}.nrrd", folder / f"{name}_labels.nrrd"]
-    with output_folder(folder) as staging:
-        import_sitk().WriteImage(image_from_volume(scan), str(staging / paths[0].name))
-        write_label_map(teeth.labels, staging / paths[1].name)
-        progress(1.0, "")  # where it was cancelled, nothing is left
-    return str(paths[0]), str(paths[1]), teeth.notes
-
-
-def stamp_of(volume_node: Any, segmentation_node: Any) -> tuple[Any, ...]:
-    """What differs as soon as a volume or its segmentation has changed; () where one of them is gone."""
-    if not (is_in_scene(volume_node) and is_in_scene(segmentation_node)):
-        return ()
-    image, matrix = volume_node.GetImageData(), vtk.vtkMatrix4x4()
-    volume_node.GetIJKToRASMatrix(matrix)
-    place = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
-    return (image and image.GetMTime(), place, nodes.stamp_of(segmentation_node))
+def _unusable(problem: str) -> dict[str, Any]:
+    """What the engine would say of a case that cannot even be written."""
+    return {"teeth": [], "usable": False, "problems": [problem], "warnings": [], "findings": []}
 
 
 def _same(one: tuple[Any, Any] | None, other: tuple[Any, Any]) -> bool:
