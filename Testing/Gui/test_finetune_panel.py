@@ -42,17 +42,18 @@ class Checked:
 
 
 def find_cases(sources):
-    (folder,) = sources
-    scans = [scan for scan in sorted(folder.glob("*.nii.gz")) if "_labels" not in scan.name]
-    if not scans:
-        raise InputError(f"{folder.name} holds no cases, expected scans with labels beside them; choose another.")
-    names = [scan.name.removesuffix(".nii.gz") for scan in scans]
-    return [UserCase(n, s, s.with_name(f"{n}_labels.nii.gz")) for n, s in zip(names, scans)]
+    found = [path for source in sources for path in (sorted(source.iterdir()) if source.is_dir() else [source])]
+    pairs = [(path, path.name.partition(".")) for path in found if "_labels" not in path.name]
+    cases = [UserCase(name, path, path.with_name(f"{name}_labels.{end}")) for path, (name, _, end) in pairs]
+    cases = [case for case in cases if case.labels.is_file()]
+    if not cases:
+        raise InputError(f"{sources[0].name} holds no cases, expected scans with labels beside them; choose another.")
+    return cases
 
 
 def check_cases(cases, progress):
     progress(0.5, "checking the labels")
-    assert all(case.scan.is_file() and case.labels.is_file() for case in cases)
+    assert not any(case.name == "broken" for case in cases)
     return [Checked(case) for case in cases]
 """
 
@@ -278,8 +279,23 @@ def test_a_check_can_be_cancelled_and_repeated(panel, process_events):
     assert cells(panel, 3)[0] == "Fine"
 
 
-def test_a_check_that_fails_is_told_in_one_sentence(panel, process_events, status, folder_of_cases):
+def test_a_case_that_went_away_is_not_usable(panel, process_events, folder_of_cases):
     (folder_of_cases / "a_labels.nii.gz").unlink()
+    panel.ui.checkCasesButton.click()
+    assert process_events(lambda: not panel.set.checking, 30)
+    assert "not there any more" in cells(panel, 3)[0] and not panel.ui.startButton.enabled
+
+
+def test_many_remarks_on_a_case_are_shortened(engine):
+    view = importlib.import_module("ToothTopoSegGui.cases_view")
+    assert view.shortened("a\nb\nc\nd\ne\nf") == "a\nb\nc\nd\ne\nf"
+    lines = view.shortened("\n".join("abcdefgh")).split("\n")
+    assert lines[:4] == [*"abcd"] and "3 more" in lines[4] and lines[5:] == ["h"]
+
+
+def test_a_check_that_fails_is_told_in_one_sentence(panel, process_events, status, folder_of_cases):
+    for name in ("broken.nii.gz", "broken_labels.nii.gz"):
+        (folder_of_cases / name).touch()
     panel.ui.checkCasesButton.click()
     assert process_events(lambda: not panel.set.checking, 30)
     assert "AssertionError" in status() and not panel.ui.startButton.enabled

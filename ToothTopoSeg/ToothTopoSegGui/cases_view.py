@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import qt
@@ -83,8 +83,25 @@ def details(case: Case) -> str:
     """Everything that the label check says of a case, a line for each."""
     if case.checked is None:
         return ""
-    findings = "; ".join(
-        f"{kindName(told['kind'])} {' '.join(map(str, told['teeth']))}".strip() for told in case.checked["findings"]
-    )
     lines = [*case.checked["problems"], *case.checked["warnings"], *case.notes]
-    return "\n".join([*lines, _("Found in the labels: {findings}.").format(findings=findings)] if findings else lines)
+    findings = case.checked["findings"]
+    return "\n".join([*lines, _told(findings)] if findings else lines)
+
+
+def shortened(text: str, most: int = 4) -> str:
+    """The first lines of a text, the last one, and how many are between."""
+    lines = text.split("\n")
+    left_out = len(lines) - most - 1
+    if left_out < 2:
+        return text
+    more = _("… and {n} more, which the pointer shows on the case.").format(n=left_out)
+    return "\n".join([*lines[:most], more, lines[-1]])
+
+
+def _told(findings: Sequence[Mapping[str, Any]]) -> str:
+    """The findings by kind, with their teeth."""
+    teeth: dict[str, list[int]] = {}
+    for told in findings:
+        teeth.setdefault(kindName(told["kind"]), []).extend(told["teeth"])
+    kinds = [f"{kind} {' '.join(str(n) for n in sorted(set(numbers)))}".strip() for kind, numbers in teeth.items()]
+    return _("Found in the labels: {findings}.").format(findings="; ".join(kinds))

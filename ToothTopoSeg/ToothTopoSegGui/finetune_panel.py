@@ -22,7 +22,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ToothTopoSegGui import comparison, packages, training_run
-from ToothTopoSegGui.cases_view import CasesView, details
+from ToothTopoSegGui.cases_view import CasesView, details, shortened
 from ToothTopoSegGui.curves import LOSSES, MEASURES, VALIDATION, Curves
 from ToothTopoSegGui.job import JobError, in_words, temporary_folder
 from ToothTopoSegGui.parameters import CaseSource
@@ -223,10 +223,8 @@ class FineTunePanel:
 
     def _arguments(self) -> dict[str, Any]:
         chosen = self._parameterNode
-        used = self.set.used
-        whole_folder = chosen.caseSource is CaseSource.folder and len(used) == len(self.set.cases)
         return {
-            "cases": [chosen.casesFolder] if whole_folder else [case.scan for case in used],
+            "cases": self.set.sources,
             "minutes": chosen.minutes,
             "device": chosen.trainingDevice.value,
             "model": chosen.basePath or None,
@@ -402,7 +400,7 @@ class FineTunePanel:
     def _showDetails(self) -> None:
         """What the check says of the chosen case, else what can be said of all."""
         case = self.view.chosen()
-        self.ui.caseLabel.text = details(case) if case is not None else ""
+        self.ui.caseLabel.text = shortened(details(case)) if case is not None else ""
         self.ui.caseLabel.visible = bool(self.ui.caseLabel.text)
         self._enable()
 

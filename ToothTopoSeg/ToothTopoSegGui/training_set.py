@@ -73,6 +73,7 @@ class TrainingSet:
         self.cases: list[Case] = []
         self.remark = ""
         self._listener = listener
+        self._folder = ""
         self._scratch: Path | None = None
         self._looking, self._writing = TimedWork(), TimedWork()
         self._job: Job | None = None
@@ -87,6 +88,12 @@ class TrainingSet:
         """The cases that the user wants."""
         return [case for case in self.cases if case.used]
 
+    @property
+    def sources(self) -> list[str]:
+        """The wanted cases as the engine takes them: the folder where it is all of it, else the scans."""
+        wanted = self.used
+        return [self._folder] if self._folder and len(wanted) == len(self.cases) else [case.scan for case in wanted]
+
     def clear(self) -> None:
         """No cases, and nothing being done with them."""
         self.cancel()
@@ -96,6 +103,7 @@ class TrainingSet:
     def listFolder(self, folder: str) -> None:
         """Look for cases in a folder; the list comes when it is known."""
         self.clear()
+        self._folder = folder
         if folder and Path(folder).is_dir():
             self.remark = _("Looking for cases.")
             self._looking.start(_finding(Path(folder)), WorkListener(self._takeFound, self._fail))
@@ -104,6 +112,7 @@ class TrainingSet:
     def listPairs(self, pairs: Sequence[tuple[Any, Any]]) -> None:
         """Take pairs of volume and segmentation node as the cases; what is known of a pair is kept."""
         self.cancel()
+        self._folder = ""
         known = [case for case in self.cases if case.pair is not None]
         self.remark = ""
         self.cases = [
@@ -118,7 +127,7 @@ class TrainingSet:
             return
         for case in self.cases:
             case.checked, case.stamp = None, ()
-        if self.cases[0].pair is None:
+        if self._folder:
             self._startCheck()
         else:
             self._writing.start(self._writeSteps(), WorkListener(self._takeWritten, self._fail, self._tellWriting))
@@ -161,9 +170,11 @@ class TrainingSet:
 
     def _takeWritten(self, result: None) -> None:
         try:
-            self._startCheck()
+            if self._toCheck():
+                self._startCheck()
         except JobError as error:
             self._fail(error)
+        self._listener.changed()
 
     def _removeScratch(self) -> None:
         if self._scratch is not None:
@@ -173,13 +184,16 @@ class TrainingSet:
     # ---- the check, in a process
 
     def _startCheck(self) -> None:
-        cases = [case for case in self.cases if case.checked is None]
-        told = [{"name": _name(case), "scan": case.scan, "labels": case.labels} for case in cases]
-        listener = Listener(self._hear, self._takeChecked, self._fail, self._cancelled)
-        job = Job(Request("check_cases", {"engine": ENGINE, "cases": told}, {}), listener)
+        arguments = {"engine": ENGINE, "sources": self._toCheck()}
+        job = Job(
+            Request("check_cases", arguments, {}), Listener(self._hear, self._takeChecked, self._fail, self._over)
+        )
         job.start()
         self._job = job
         self._listener.changed()
+
+    def _toCheck(self) -> list[str]:
+        return [self._folder] if self._folder else [case.scan for case in self.cases if case.checked is None]
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message["event"] == "progress":
@@ -188,16 +202,17 @@ class TrainingSet:
 
     def _takeChecked(self, result: dict[str, Any], folder: Path) -> None:
         self._job = None
-        cases = (case for case in self.cases if case.checked is None)
-        for case, checked in zip(cases, result["cases"], strict=True):
-            case.checked = checked
+        found = {checked["scan"]: checked for checked in result["cases"]}
+        for case in self.cases:
+            gone = _("This case is not there any more; choose the folder again.")
+            case.checked = case.checked or found.get(case.scan) or _unusable(gone)
         self._listener.changed()
 
     def _fail(self, error: Exception) -> None:
         self._job, self.remark = None, ""
         self._listener.failed(error)
 
-    def _cancelled(self) -> None:
+    def _over(self) -> None:
         self._job = None
         self._listener.changed()
 
@@ -224,8 +239,3 @@ def _unusable(problem: str) -> dict[str, Any]:
 
 def _same(one: tuple[Any, Any] | None, other: tuple[Any, Any]) -> bool:
     return one is not None and one[0] is other[0] and one[1] is other[1]
-
-
-def _name(case: Case) -> str:
-    """The name that the engine gets to know: the title of a case of the scene may be a patient's."""
-    return Path(case.scan).stem if case.pair is not None else case.title

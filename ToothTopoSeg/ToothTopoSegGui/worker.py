@@ -87,12 +87,9 @@ def segment(folder: Path, arguments: dict[str, Any], reporter: Reporter, control
 
 
 def check_cases(folder: Path, arguments: dict[str, Any], reporter: Reporter, control: Control) -> dict[str, Any]:
-    """Check labelled scans before fine-tuning, by the engine's module that ``arguments`` names."""
+    """Check the labelled scans of ``sources`` before fine-tuning, by the engine's module that ``arguments`` names."""
     engine = importlib.import_module(arguments["engine"])
-    cases = [
-        engine.UserCase(name=told["name"], scan=Path(told["scan"]), labels=Path(told["labels"]))
-        for told in arguments["cases"]
-    ]
+    cases = engine.find_cases([Path(source) for source in arguments["sources"]])
     return {"cases": [checked.as_dict() for checked in engine.check_cases(cases, reporter.progress)]}
 
 
