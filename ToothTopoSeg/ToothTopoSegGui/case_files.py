@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import vtk
 
 from ToothTopoSegGui import nodes
-from ToothTopoSegGui.logic import is_in_scene
 from ToothTopoSegGui.steps import Progress, Steps
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def _write(
 
 def stamp_of(volume_node: Any, segmentation_node: Any) -> tuple[Any, ...]:
     """What differs as soon as a volume or its segmentation has changed; () where one of them is gone."""
-    if not (is_in_scene(volume_node) and is_in_scene(segmentation_node)):
+    if volume_node.GetScene() is None or segmentation_node.GetScene() is None:
         return ()
     image, matrix = volume_node.GetImageData(), vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
