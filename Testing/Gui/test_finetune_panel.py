@@ -92,18 +92,17 @@ def finetune(cases, out, minutes, device, model, choices, on_point, go_on, progr
         if step % 4 == 0:
             for suffix in (".onnx", ".json"):
                 shutil.copy(BUNDLE.with_suffix(suffix), state / f"best{suffix}")
-            on_point({"validation Dice": 1.0 - 1.0 / step, "validation wrong teeth": 40 - step})
+            on_point({"validation Dice": 1.0 - 1.0 / step, "validation wrong teeth": 1.0 / step})
         time.sleep(0.02)
         if minutes == 999 and step == 8:
             while go_on():
                 time.sleep(0.02)
     shutil.copy(state / "best.onnx", out)
-    shutil.rmtree(state)
     better = minutes != 14
     return {
         "bundle": out, "better": better, "held_out": ["b"], "trained_on": ["a"], "steps": step, "minutes": 1.5,
-        "before": {"dice": 0.8, "wrong_teeth": 5, "findings": 12},
-        "after": {"dice": 0.9 if better else 0.7, "wrong_teeth": 3, "findings": 9}, "stopped": stopped,
+        "before": {"dice": 0.8, "teeth_wrong": 0.25, "errors": 4.0},
+        "after": {"dice": 0.9 if better else 0.7, "teeth_wrong": 0.125, "errors": 1.5}, "stopped": stopped,
     }
 """
 
@@ -429,7 +428,8 @@ def test_the_end_compares_before_and_after_and_the_model_can_be_used(
     assert panel.ui.resultLabel.text.startswith("The new model is better") and ": b." in panel.ui.resultLabel.text
     table = panel.ui.resultTable
     rows = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount)]
-    assert rows[0] == ["Dice of the teeth", "0.800", "0.900"] and rows[1][1:] == ["5", "3"]
+    assert rows[0] == ["Mean Dice of the teeth", "0.800", "0.900"]
+    assert [row[1:] for row in rows[1:]] == [["25.0%", "12.5%"], ["4.0", "1.5"]]
     screenshot(window(), "finetune_done")
     panel.ui.useButton.click()
     widget = slicer.modules.toothtoposeg.widgetRepresentation().self()
@@ -473,7 +473,7 @@ def test_discarding_ends_training_at_once_and_for_good(training, status, tmp_pat
     panel = training(999)
     process = panel._run._job._process
     panel.ui.discardButton.click()
-    assert process.poll() is not None and "no model was kept" in status() and len(yes) == 1
+    assert process.poll() is not None and "discarded" in status() and len(yes) == 1
     assert not (tmp_path / "my_model.run").exists() and not (tmp_path / "my_model.onnx").exists()
     assert panel.ui.startButton.enabled and panel.ui.startButton.text == "Start"
 
@@ -514,6 +514,24 @@ def test_an_interrupted_training_is_offered_to_go_on(training, makeWidget, slice
     assert "was interrupted" in panel.ui.stateLabel.text and panel.ui.startButton.text == "Go on"
     panel.ui.discardButton.click()
     assert panel.ui.startButton.text == "Start" and not (tmp_path / "my_model.run").exists()
+
+
+def test_a_training_that_is_done_can_be_trained_further_or_tidied_up(training, process_events, tmp_path, yes):
+    panel = training()
+    assert process_events(lambda: not panel.running, 60)
+    assert "trains it further" in panel.ui.stateLabel.text and panel.ui.startButton.text == "Go on"
+    panel.ui.discardButton.click()
+    assert "The model stays" in yes[0] and (tmp_path / "my_model.onnx").is_file()
+    assert not (tmp_path / "my_model.run").exists() and panel.ui.startButton.text == "Start"
+
+
+def test_the_choices_begin_as_the_engine_has_them(checked):
+    module = pytest.importorskip("ToothTopoSegLib.training.finetune")
+    engine, chosen = module.Choices(), checked._parameterNode
+    names = importlib.import_module("ToothTopoSegGui.finetune_panel")._CHOICES
+    assert {name: getattr(chosen, parameter) for name, parameter in names.items()} == {
+        name: getattr(engine, name) for name in names
+    }
 
 
 def test_a_model_of_the_same_name_is_mentioned_before_it_is_replaced(checked, tmp_path):

@@ -23,24 +23,21 @@ def headline(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 
 def rows(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, value before and value after of each measure that both sides have."""
+    """Name, value before and value after of each measure that is known and that both sides have."""
     before, after = report["before"], report["after"]
     return [
-        (_measure(name), _figure(before[name]), _figure(after[name]))
-        for name in before
-        if isinstance(before[name], (int, float)) and isinstance(after.get(name), (int, float))
+        (told, form.format(before[name]), form.format(after[name]))
+        for name, (told, form) in _measures().items()
+        if name in before and name in after
     ]
 
 
-def _figure(value: float) -> str:
-    return f"{value:d}" if isinstance(value, int) else f"{value:.3f}"
-
-
-def _measure(name: str) -> str:
-    names = {
-        "dice": _("Dice of the teeth"),
-        "wrong_teeth": _("Topologically wrong teeth"),
-        "findings": _("Findings"),
-        "score": _("Score"),
+def _measures() -> dict[str, tuple[str, str]]:
+    """What the engine's measures are called, and how they are written."""
+    return {
+        "dice": (_("Mean Dice of the teeth"), "{:.3f}"),
+        "teeth_wrong": (_("Teeth with a wrong topology"), "{:.1%}"),
+        "identification": (_("Teeth with the right number"), "{:.1%}"),
+        "errors": (_("Findings a case: errors"), "{:.1f}"),
+        "warnings": (_("Findings a case: warnings"), "{:.1f}"),
     }
-    return names.get(name, name.replace("_", " "))

@@ -179,13 +179,15 @@ class FineTunePanel:
     def discard(self) -> None:
         """End training for good, or remove what an interrupted one has left; asks first."""
         told = _("Discard the training “{name}”? What it has learned so far is lost.")
+        if self._run is None and self._files().model.exists():
+            told = _("Remove what the training “{name}” has kept to go on? The model stays.")
         if not self.services.confirm(told.format(name=self._files().name)):
             return
         if self._run is not None:
             self._run.discard()
         else:
             training_run.remove_state(self._files())
-        self.services.showStatus(_("The training was discarded; no model was kept."))
+        self.services.showStatus(_("The training was discarded."))
         self._update()
 
     def preview(self) -> None:
@@ -410,9 +412,10 @@ class FineTunePanel:
         if self._run is not None:
             if self._run.paused:  # this was said before
                 return
-            told = _("{step}: at most {time} left").format(step=told, time=in_words(self._run.secondsLeft(fraction)))
+            told = _("{step}: about {time} left").format(step=told, time=in_words(self._run.secondsLeft(fraction)))
+            if not self.ui.previewButton.enabled:
+                self._enablePreview()
         self.ui.stateLabel.text = told
-        self._enable()
 
     def _update(self) -> None:
         """Show what is chosen and what is going on."""
@@ -435,12 +438,18 @@ class FineTunePanel:
 
     def _hint(self) -> str:
         """What pressing Start does, where that is not plain."""
-        if self._files().interrupted:
+        files = self._files()
+        if files.resumable and files.model.exists():
             return _(
-                "A training of this name was interrupted. Start goes on with it where cases and choices are the same; "
+                "The training of this name is done. Go on trains it further where cases and choices are the same and "
+                "the time is longer; for another training choose another name."
+            )
+        if files.resumable:
+            return _(
+                "A training of this name was interrupted. Go on continues it where cases and choices are the same; "
                 "Discard removes it."
             )
-        if self._files().model.exists():
+        if files.model.exists():
             return _("There is a model of this name; it is replaced when training ends.")
         return ""
 
@@ -486,12 +495,12 @@ class FineTunePanel:
         self.ui.checkCasesButton.enabled = bool(self.set.cases) and not self.running
         self.ui.checkCasesButton.text = _("Cancel the check") if self.set.checking else _("Check the cases")
         self.ui.startButton.enabled = idle and not self._whyNot()
-        self.ui.startButton.text = _("Go on") if idle and self._files().interrupted else _("Start")
+        self.ui.startButton.text = _("Go on") if idle and self._files().resumable else _("Start")
         going = self._run is not None and not self._run.stopping
         self.ui.stopButton.enabled = self.ui.pauseButton.enabled = going
         self.ui.pauseButton.checked = self._run is not None and self._run.paused
         self.ui.pauseButton.text = _("Go on") if self.ui.pauseButton.checked else _("Pause")
-        self.ui.discardButton.enabled = self.running or (idle and self._files().interrupted)
+        self.ui.discardButton.enabled = self.running or (idle and self._files().resumable)
         self._enablePreview()
 
     def _enablePreview(self) -> None:

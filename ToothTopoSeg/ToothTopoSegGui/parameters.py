@@ -59,8 +59,8 @@ class ToothTopoSegParameterNode:
     trainingDevice: Device
     basePath: str
     learningRate: Annotated[float, WithinRange(0.000001, 0.1)] = 0.0003
-    topologyWeight: Annotated[float, WithinRange(0.0, 10.0)] = 1.0
+    topologyWeight: Annotated[float, WithinRange(0.0, 10.0)] = 0.15
     heldOut: Annotated[float, WithinRange(0.05, 0.5)] = 0.2
-    patience: Annotated[int, WithinRange(1, 1000)] = 8
+    patience: Annotated[int, WithinRange(1, 1000)] = 5
     seed: Annotated[int, WithinRange(0, 999999)] = 0
     previewVolume: slicer.vtkMRMLScalarVolumeNode

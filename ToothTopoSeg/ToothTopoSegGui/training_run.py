@@ -44,8 +44,8 @@ class RunFiles:
         return self.state / "best.onnx"
 
     @property
-    def interrupted(self) -> bool:
-        """Whether there is a training that can go on: the engine removes the folder when it is done."""
+    def resumable(self) -> bool:
+        """Whether there is a training that can go on: one that was interrupted, or one that gets more time."""
         return bool(self.folder and self.name) and self.state.is_dir()
 
 
@@ -96,7 +96,7 @@ class TrainingRun:
         self._job = Job(request, Listener(self._hear, self._finish, listener.failed, listener.ended))
 
     def secondsLeft(self, fraction: float) -> float:
-        """Seconds that it takes at most: training may end before its time is over."""
+        """Seconds until the time is over; training may end before."""
         return 60.0 * self._minutes * (1.0 - fraction)
 
     def start(self) -> None:
@@ -166,7 +166,7 @@ def remove_state(files: RunFiles) -> None:
 
     It is put aside first, so that a training that begins at once does not find half of it.
     """
-    if not files.interrupted:
+    if not files.resumable:
         return
     aside = files.state.with_name(f".{files.state.name}-{time.time_ns()}")
     files.state.rename(aside)
