@@ -88,7 +88,7 @@ def details(case: Case) -> str:
     return "\n".join([*lines, _told(findings)] if findings else lines)
 
 
-def shortened(text: str, most: int = 4) -> str:
+def shortened(text: str, most: int = 3) -> str:
     """The first lines of a text, the last one, and how many are between."""
     lines = text.split("\n")
     left_out = len(lines) - most - 1
