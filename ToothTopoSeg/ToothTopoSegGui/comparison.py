@@ -16,7 +16,9 @@ def headline(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
     verdict = (
         _("The new model is better than the one it started from.")
         if report["better"]
-        else _("The new model is not better than the one it started from; keep that one unless you know why not.")
+        else _(
+            "The new model is not better than the one it started from, so keep that one; it can be used all the same."
+        )
     )
     told = _("{verdict} Both were compared on cases that were not trained on: {cases}. Trained for {time}.")
     return told.format(verdict=verdict, cases=held_out, time=in_words(60.0 * report["minutes"]))

@@ -284,7 +284,8 @@ class qMRMLPlotWidget(_WithScene):  # noqa: N801
             for number, (name, curve) in enumerate(self.curves()):
                 colour = self._view.GetPlotChartNode().GetNthPlotSeriesNode(number).GetColor()
                 painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*colour), 2))
-                painter.drawText(40, 14 + 14 * number, name)
+                width = painter.fontMetrics().horizontalAdvance(name)
+                painter.drawText(self.width - 14 - width, 14 + 14 * number, name)
                 places = [
                     QtCore.QPointF(
                         10 + (self.width - 20) * (x - x0) / ((x1 - x0) or 1),
