@@ -5,6 +5,7 @@ In go a volume node and a segmentation node of any tool, out come two NRRD files
 
 from __future__ import annotations
 
+import importlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,16 @@ def write_case_steps(
     Returns both paths and the notes on the teeth. Raises as ``nodes.volume_of`` and ``nodes.labels_of`` do, OutputError
     where the folder cannot be written.
     """
+    yield _import_what_is_needed
     scan = yield from nodes.volume_steps(volume_node)
     view = yield from nodes.view_steps(segmentation_node, reference_volume_node=volume_node)
     return (yield partial(_write, scan, view, folder, name))
+
+
+def _import_what_is_needed(progress: Progress) -> None:
+    """The first time it takes longer than the main thread has."""
+    for name in ("anatomy.schemes", "imaging.itk", "imaging.segments", "imaging.write"):
+        importlib.import_module(f"ToothTopoSegLib.{name}")
 
 
 def _write(
