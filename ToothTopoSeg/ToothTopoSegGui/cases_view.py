@@ -23,9 +23,8 @@ class CasesView:
         self._filling = False
         table.setColumnCount(4)
         table.setHorizontalHeaderLabels([_("Case"), _("Teeth"), _("Findings"), _("Labels")])
-        table.horizontalHeader().setStretchLastSection(True)
         table.connect("itemChanged(QTableWidgetItem*)", self._changed)
-        table.connect("currentCellChanged(int,int,int,int)", lambda *_: onChosen())
+        table.connect("currentCellChanged(int,int,int,int)", lambda row, column, oldRow, oldColumn: onChosen())
 
     def show(self, cases: Sequence[Case]) -> None:
         """List cases anew."""
