@@ -54,7 +54,8 @@ class FineTunePanel:
         self._listed: Any = None
         self._run: TrainingRun | None = None
         self._preview: SegmentRun | None = None
-        self._copying, self._copyFolder = TimedWork(), ""
+        self._copying = TimedWork()
+        self._copyFolder: Path | None = None
         self._curves = Curves()
         self._report: dict[str, Any] | None = None
         self._titles: dict[str, str] = {}
@@ -202,8 +203,8 @@ class FineTunePanel:
             self._failPreview(error)
             return
         self.ui.previewLabel.text = _("Starting.")
-        self._copyFolder = tempfile.mkdtemp(prefix="ToothTopoSeg-preview-", dir=temporary_folder())
-        copying = training_run.copy_steps(self._previewModel(), Path(self._copyFolder))
+        self._copyFolder = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-preview-", dir=temporary_folder()))
+        copying = training_run.copy_steps(self._previewModel(), self._copyFolder)
         listener = WorkListener(lambda model: self._previewWith(model, volume), self._failPreview)
         self._copying.start(copying, listener)
         self._enable()
@@ -303,10 +304,11 @@ class FineTunePanel:
         return None if chosen is None else chosen.previewVolume or chosen.inputVolume
 
     def _previewName(self, volume: Any) -> str:
-        minutes = f"{self._run.clock.seconds / 60:.0f}" if self._run is not None else ""
-        told = _("{volume} preview {model} {minutes} min") if minutes else _("{volume} preview {model}")
-        name = told.format(volume=volume.GetName(), model=self._files().name, minutes=minutes)
-        return str(volume.GetScene().GenerateUniqueName(name))
+        model = Path(self._report["bundle"]).stem if self._report is not None else self._files().name
+        told = _("{volume} preview {model}").format(volume=volume.GetName(), model=model)
+        if self._run is not None:
+            told = _("{preview} {minutes} min").format(preview=told, minutes=round(self._run.clock.seconds / 60))
+        return str(slicer.mrmlScene.GenerateUniqueName(told))
 
     def _showPreviewing(self, fraction: float, said: str) -> None:
         self.ui.previewLabel.text = said
@@ -323,7 +325,9 @@ class FineTunePanel:
 
     def _previewOver(self, said: str) -> None:
         self._preview = None
-        shutil.rmtree(self._copyFolder, ignore_errors=True)
+        if self._copyFolder is not None:
+            shutil.rmtree(self._copyFolder, ignore_errors=True)
+        self._copyFolder = None
         self.ui.previewLabel.text = said
         self._enable()
 

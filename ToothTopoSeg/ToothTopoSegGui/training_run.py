@@ -162,12 +162,22 @@ def _copy(model: Path, folder: Path, progress: Progress) -> Path:
 
 
 def remove_state(files: RunFiles) -> None:
-    """Remove what an interrupted training has left; in a thread, because it may be much.
+    """Remove what a training has kept to go on; in a thread, because it may be much.
 
     It is put aside first, so that a training that begins at once does not find half of it.
     """
     if not files.resumable:
         return
     aside = files.state.with_name(f".{files.state.name}-{time.time_ns()}")
-    files.state.rename(aside)
-    threading.Thread(target=shutil.rmtree, args=(aside, True), daemon=True).start()
+    try:
+        files.state.rename(aside)
+    except OSError:  # Windows keeps files of a process that is just ending
+        aside = files.state
+    threading.Thread(target=_remove, args=(aside,), daemon=True).start()
+
+
+def _remove(folder: Path, tries: int = 50) -> None:
+    while tries and folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        tries -= 1
+        time.sleep(0.1)  # this is not the main thread
