@@ -253,6 +253,7 @@ def test_the_check_tells_of_each_case_what_is_wrong(panel, process_events, windo
         "Cannot be used: Left and right are swapped in swapped; mirror the labels.",
     ]
     assert cells(panel, 1) == ["2"] * 3 and cells(panel, 2) == ["0", "1", "0"]
+    assert panel.ui.caseLabel.text.startswith("Usable cases: 2 of 3.")
     panel.ui.casesTable.setCurrentCell(1, 0)
     assert panel.ui.caseLabel.text == "Only 2 teeth are labelled in b.\nFound in the labels: Cavity 36."
     panel.ui.casesTable.setCurrentCell(2, 0)

@@ -406,9 +406,16 @@ class FineTunePanel:
     def _showDetails(self) -> None:
         """What the check says of the chosen case, else what can be said of all."""
         case = self.view.chosen()
-        self.ui.caseLabel.text = shortened(details(case)) if case is not None else ""
+        self.ui.caseLabel.text = shortened(details(case)) if case is not None else self._summary()
         self.ui.caseLabel.visible = bool(self.ui.caseLabel.text)
         self._enable()
+
+    def _summary(self) -> str:
+        cases = self.set.cases
+        if self.set.checking or not any(case.checked is not None for case in cases):
+            return ""
+        told = _("Usable cases: {usable} of {all}. Choose a case to read what was found in its labels.")
+        return told.format(usable=sum(case.usable for case in cases), all=len(cases))
 
     def _showProgress(self, fraction: float, said: str) -> None:
         self.ui.progressBar.value = round(100 * fraction)
