@@ -45,7 +45,8 @@ class Bundle:
     @property
     def identity(self) -> dict[str, Any]:
         """What reports say about the model."""
-        return {key: self.card.get(key) for key in ("name", "version", "sha256", "precision", "licence")}
+        about = {key: self.card.get(key) for key in ("name", "version", "sha256", "precision", "licence")}
+        return about | ({"surface": self.card["surface"]} if "surface" in self.card else {})
 
 
 def model_path(model: Path | None) -> Path:
@@ -87,6 +88,31 @@ def load_bundle(model: Path | None = None) -> Bundle:
             f"{wanted[:12]}; copy the original again."
         )
     return Bundle(path, data, card)
+
+
+def surface_bundle(bundle: Bundle) -> Bundle | None:
+    """The second network that draws the surfaces of the teeth a bundle finds; None where its card names none.
+
+    It lies beside the bundle or, for a bundle that was made from the program's own, among the program's models. Raises
+    ModelError where it is missing or is not the one that the card names by its SHA-256.
+    """
+    wanted = bundle.card.get("surface")
+    if wanted is None:
+        return None
+    try:
+        file, sha256 = f"{wanted['name']}.onnx", str(wanted["sha256"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(
+            f"The card of {bundle.path.name} names no usable surface model; copy the card again."
+        ) from error
+    beside = bundle.path.with_name(file)
+    surface = load_bundle(beside if beside.is_file() else model_path(None).with_name(file))
+    if surface.card["sha256"] != sha256:
+        raise ModelError(
+            f"The surface model {file} is another one than {bundle.path.name} was made with: its SHA-256 begins "
+            f"{str(surface.card['sha256'])[:12]}, expected {sha256[:12]}; copy both from one version."
+        )
+    return surface
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The way of a scan, and the only place that knows its order.
 
-read -> canonical axes -> resample -> normalise -> dental region -> tiles -> integer network -> blend -> labels on the
-scan's own grid -> findings -> files. Every step is a function from value to value defined elsewhere.
+read -> canonical axes -> resample -> normalise -> dental region -> tiles -> integer network -> blend -> surfaces on a
+finer grid -> labels on the scan's own grid -> findings -> files. Every step is a function from value to value defined
+elsewhere.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ToothTopoSegLib.imaging.canonical import from_canonical, to_canonical
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
-from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
-from ToothTopoSegLib.segmentation.classes import MIRRORED, class_to_label
+from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle, surface_bundle
+from ToothTopoSegLib.segmentation.classes import MIRRORED, TEETH, class_to_label
 from ToothTopoSegLib.segmentation.region import LARGEST_MM, dental_region
 
 if TYPE_CHECKING:
@@ -81,13 +83,12 @@ def segmented(
     """The same with its scores."""
     from ToothTopoSegLib.imaging.resample import crop, resample_linear
     from ToothTopoSegLib.segmentation.arch_prior import follow_arch
-    from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth, scores_kept
+    from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.occlusion import strike_out
-    from ToothTopoSegLib.segmentation.regrid import labels_on_grid
     from ToothTopoSegLib.segmentation.tiling import blend
 
-    clock = clock or Clock()
+    clock, surface = clock or Clock(), surface_bundle(bundle)
     with clock.step("resample"):
         progress(0.0, "resampling the scan")
         canonical = to_canonical(scan)
@@ -100,14 +101,52 @@ def segmented(
     region = crop(work, (z.start, y.start, x.start), (z.stop, y.stop, x.stop))
     with clock.step("network"):
         image = grey_scale(region.array).apply(region.array)
-        scores = blend(image, bundle.patch, runner, MIRRORED, OVERLAP, part(progress, 0.45, 0.9))
+        scores = blend(image, bundle.patch, runner, MIRRORED, OVERLAP, part(progress, 0.45, 0.75))
     with clock.step("labels"):
         strike_out(scores, bundle.spacing)
         gather_teeth(scores, runner.score_scale, bundle.spacing)
         follow_arch(scores, region, runner.score_scale)
         drop_specks(scores, bundle.spacing)
-        labels = labels_on_grid(scores, region, canonical, class_to_label(), part(progress, 0.9, 1.0))
-        return Segmented(from_canonical(labels, scan), scores_kept(scores, runner.score_scale, region))
+    if surface is None:
+        labels, kept = _as_found(scores, region, canonical, runner, clock, part(progress, 0.75, 1.0))
+    else:
+        labels, kept = _with_surfaces(scores, region, canonical, surface, runner, clock, part(progress, 0.75, 1.0))
+    return Segmented(from_canonical(labels, scan), kept)
+
+
+def _as_found(
+    scores: NDArray[np.float32], region: Volume, canonical: Volume, runner: Runner, clock: Clock, progress: Progress
+) -> tuple[NDArray[np.uint8], ToothScores]:
+    """Labels on the grid of a scan from the scores of the one network, and what is kept of them."""
+    from ToothTopoSegLib.segmentation.decide import scores_kept
+    from ToothTopoSegLib.segmentation.regrid import labels_on_grid
+
+    with clock.step("labels"):
+        labels = labels_on_grid(scores, region, canonical, class_to_label(), progress)
+        return labels, scores_kept(scores, runner.score_scale, region)
+
+
+def _with_surfaces(
+    scores: NDArray[np.float32],
+    region: Volume,
+    canonical: Volume,
+    surface: Bundle,
+    runner: Runner,
+    clock: Clock,
+    progress: Progress,
+) -> tuple[NDArray[np.uint8], ToothScores]:
+    """The same with the surfaces of teeth as a second network draws them."""
+    from ToothTopoSegLib.segmentation.regrid import labels_on_grid, teeth_on_grid
+    from ToothTopoSegLib.segmentation.surface import surfaces
+
+    with clock.step("surface"):
+        closer = runner.beside(surface)
+        found = surfaces(canonical, region, scores, closer, surface.patch, surface.spacing, part(progress, 0.0, 0.6))
+    with clock.step("labels"):
+        rest = [0, *range(len(TEETH) + 1, len(scores))]
+        labels = labels_on_grid(scores[rest], region, canonical, class_to_label()[rest], part(progress, 0.6, 0.8))
+        teeth_on_grid(labels, found.tooth, found.number, canonical, part(progress, 0.8, 1.0))
+        return labels, found.kept()
 
 
 def _write_all(

@@ -41,6 +41,16 @@ def _axis(target: int, spacing: float, offset: float, step: float, count: int) -
     return _Axis(inside, low, np.minimum(low + 1, count - 1), (at - low).astype(np.float32))
 
 
+def _axes(grid: Volume, scan: Volume) -> tuple[_Axis, _Axis, _Axis]:
+    """The voxels of ``scan`` within ``grid`` along z, y and x."""
+    offset = scan.lps_to_index(np.asarray(grid.origin)) * np.asarray(scan.spacing)
+    z, y, x = (
+        _axis(scan.array.shape[i], scan.spacing[i], float(offset[i]), grid.spacing[i], grid.array.shape[i])
+        for i in range(3)
+    )
+    return z, y, x
+
+
 def _mix(first: Array, second: Array, part: Any) -> Array:
     return np.asarray(first + (second - first) * part)
 
@@ -76,11 +86,7 @@ def labels_on_grid(
     Both grids share their direction. ``labels`` maps a class index to its label value; outside ``grid`` the label is 0.
     """
     out = np.zeros(scan.array.shape, np.uint8)
-    offset = scan.lps_to_index(np.asarray(grid.origin)) * np.asarray(scan.spacing)
-    slices, rows, columns = (
-        _axis(scan.array.shape[i], scan.spacing[i], float(offset[i]), grid.spacing[i], scores.shape[1 + i])
-        for i in range(3)
-    )
+    slices, rows, columns = _axes(grid, scan)
     if not (len(rows.inside) and len(columns.inside)):
         return out
     box = slice(rows.inside[0], rows.inside[-1] + 1), slice(columns.inside[0], columns.inside[-1] + 1)
@@ -89,4 +95,45 @@ def labels_on_grid(
             progress(done / len(slices.inside), "putting labels on the scan")
         sheet = _mix(scores[:, slices.low[done]], scores[:, slices.high[done]], slices.part[done])
         out[z][box] = labels[_best_classes(sheet, rows, columns)]
+    return out
+
+
+def teeth_on_grid(
+    labels: NDArray[np.uint8], tooth: Volume, number: NDArray[np.uint8], scan: Volume, progress: Progress = silent
+) -> None:
+    """Write teeth into ``labels`` (z, y, x) on the grid of ``scan``, in place: where the linear interpolation of
+    ``tooth`` is above 0, with the ``number`` that weighs most among the voxels it is interpolated from.
+
+    Both grids share their direction; voxels of ``scan`` outside that of ``tooth`` stay as they are.
+    """
+    slices, rows, columns = _axes(tooth, scan)
+    if not (len(rows.inside) and len(columns.inside)):
+        return
+    box = slice(rows.inside[0], rows.inside[-1] + 1), slice(columns.inside[0], columns.inside[-1] + 1)
+    for done, z in enumerate(slices.inside):
+        if done % 16 == 0:
+            progress(done / len(slices.inside), "putting teeth on the scan")
+        below, above, part = slices.low[done], slices.high[done], slices.part[done]
+        sheet = _mix(tooth.array[below], tooth.array[above], part)
+        along_y = _mix(sheet[rows.low], sheet[rows.high], rows.part[:, None])
+        inside = _mix(along_y[:, columns.low], along_y[:, columns.high], columns.part) > 0
+        r, c = np.nonzero(inside)
+        corners, weights = [], []
+        for level, share_z in ((below, 1 - part), (above, part)):
+            for row, share_y in ((rows.low[r], 1 - rows.part[r]), (rows.high[r], rows.part[r])):
+                for column, share_x in ((columns.low[c], 1 - columns.part[c]), (columns.high[c], columns.part[c])):
+                    corners.append(number[level, row, column])
+                    weights.append(share_z * share_y * share_x)
+        labels[z][box][r, c] = _heaviest(np.array(corners), np.array(weights, np.float32))
+
+
+def _heaviest(values: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """For each column of ``values`` (8, n) the value whose ``weights`` sum to most; the first of equals."""
+    best, out = np.zeros(values.shape[1], np.float32), values[0].copy()
+    mixed = np.flatnonzero((values != values[0]).any(0))
+    for value in values[:, mixed]:
+        weight = np.where(values[:, mixed] == value, weights[:, mixed], 0).sum(0)
+        heavier = weight > best[mixed]
+        out[mixed[heavier]] = value[heavier]
+        best[mixed] = np.maximum(best[mixed], weight)
     return out

@@ -39,6 +39,7 @@ class Runner:
 
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads were asked for, but at least 1 is needed; leave it out to use all.")
+        self._device, self._threads = device, threads
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or os.cpu_count() or 1
@@ -58,6 +59,10 @@ class Runner:
         self._input = images[0].name
         self.classes = int(scores[0].shape[1])
         self.score_scale = bundle.score_scale
+
+    def beside(self, bundle: Bundle) -> Runner:
+        """A runner of another bundle on the same device and threads."""
+        return Runner(bundle, self._device, self._threads)
 
     def __call__(self, patch: Array) -> Array:
         """Class scores (classes, z, y, x), uint8 or float32, of a normalised float32 patch (z, y, x)."""

@@ -1,0 +1,136 @@
+"""Surfaces at half a millimetre, with drawn teeth and a second network that is told what to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH
+from ToothTopoSegLib.segmentation.regrid import teeth_on_grid
+from ToothTopoSegLib.segmentation.surface import SURE, numbered, surfaces
+
+PATCH = (16, 16, 16)
+
+
+@dataclass
+class Thresholds:
+    """A network that calls values from 2 on core and from 1 on border of a tooth."""
+
+    score_scale: float = 0.1
+    classes: int = 3
+
+    def __call__(self, patch):
+        core, border = patch >= 2, (patch >= 1) & (patch < 2)
+        return np.stack([~(core | border), core, border]).astype(np.float32) * 60
+
+
+@pytest.fixture(autouse=True)
+def _grey_values_as_they_are(monkeypatch):
+    class Same:
+        def apply(self, grey):
+            return np.asarray(grey, np.float32)
+
+    monkeypatch.setattr("ToothTopoSegLib.segmentation.normalise.grey_scale", lambda grey, limit=0: Same())
+
+
+def scores_of(labels: np.ndarray) -> np.ndarray:
+    """Class scores (35, z, y, x) of a label map of teeth that leave no doubt."""
+    out = np.zeros((CLASSES, *labels.shape), np.float32)
+    out[0] = labels == 0
+    for index, fdi in enumerate(TEETH, 1):
+        out[index] = labels == fdi
+    return out
+
+
+def looked_at(grey: np.ndarray, coarse: np.ndarray):
+    """Surfaces in a scan (z, y, x) of 0.5 mm of which the first network saw ``coarse`` at 1 mm."""
+    scan = Volume(grey.astype(np.float32), (0.5, 0.5, 0.5))
+    region = Volume(coarse, (1.0, 1.0, 1.0), (0.25, 0.25, 0.25))
+    return scan, surfaces(scan, region, scores_of(coarse), Thresholds(), PATCH, 0.5)
+
+
+def block(*boxes) -> tuple[np.ndarray, np.ndarray]:
+    """Grey values at 0.5 mm of blocks (z0, z1, y0, y1, x0, x1, FDI), their outer voxel border, and labels at 1 mm."""
+    grey, coarse = np.zeros((32, 32, 32)), np.zeros((16, 16, 16), np.uint8)
+    for z0, z1, y0, y1, x0, x1, fdi in boxes:
+        grey[z0:z1, y0:y1, x0:x1] = 1
+        grey[z0 + 1 : z1 - 1, y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] = 2
+        coarse[z0 // 2 : z1 // 2, y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] = fdi
+    return grey, coarse
+
+
+def on_scan(scan: Volume, found) -> np.ndarray:
+    labels = np.zeros(scan.array.shape, np.uint8)
+    teeth_on_grid(labels, found.tooth, found.number, scan)
+    return labels
+
+
+def test_a_tooth_gets_the_surface_that_the_second_network_sees():
+    grey, coarse = block((5, 21, 7, 19, 9, 23, 36))
+    scan, found = looked_at(grey, coarse)
+    assert found.tooth.spacing == (0.5, 0.5, 0.5) and found.tooth.array.shape == (32, 32, 32)
+    np.testing.assert_array_equal(on_scan(scan, found), np.where(grey >= 1, 36, 0))
+
+
+def test_teeth_that_touch_are_parted_where_their_borders_meet():
+    grey, coarse = block((4, 20, 4, 20, 4, 15, 36), (4, 20, 4, 20, 15, 30, 37))
+    coarse[2:10, 2:10, 2:9] = 36  # the first network draws the seam a voxel too far
+    coarse[2:10, 2:10, 9:15] = 37
+    scan, found = looked_at(grey, coarse)
+    expected = np.zeros((32, 32, 32), np.uint8)
+    expected[4:20, 4:20, 4:15], expected[4:20, 4:20, 15:30] = 36, 37
+    np.testing.assert_array_equal(on_scan(scan, found), expected)
+
+
+def test_a_tooth_whose_numbers_are_torn_becomes_one():
+    grey, coarse = block((4, 24, 6, 18, 6, 18, 25))
+    coarse[10:12, 3:9, 3:9] = np.where(coarse[10:12, 3:9, 3:9] > 0, 26, 0)
+    scan, found = looked_at(grey, coarse)
+    assert set(np.unique(on_scan(scan, found))) == {0, 25}
+
+
+def test_two_teeth_that_the_second_network_runs_together_keep_their_numbers():
+    grey, coarse = block((4, 20, 4, 20, 4, 28, 36))
+    coarse[:, :, 8:][coarse[:, :, 8:] > 0] = 37
+    scan, found = looked_at(grey, coarse)
+    labels = on_scan(scan, found)
+    assert (labels[:, :, :16] != 37).all() and (labels[:, :, 16:] != 36).all() and {36, 37} <= set(np.unique(labels))
+
+
+def test_what_looks_like_a_tooth_far_from_any_is_none():
+    grey, coarse = block((4, 14, 4, 14, 4, 14, 11), (22, 32, 22, 32, 22, 32, 12))
+    coarse[coarse == 12] = 0
+    scan, found = looked_at(grey, coarse)
+    labels = on_scan(scan, found)
+    assert set(np.unique(labels)) == {0, 11} and found.tooth.array.min() == -SURE
+    assert found.places["run"] < found.places["of"]
+
+
+def test_crumbs_are_no_teeth():
+    grey, coarse = block((4, 20, 4, 20, 4, 20, 11))
+    grey[6, 6, 22] = 2
+    scan, found = looked_at(grey, coarse)
+    assert on_scan(scan, found)[6, 6, 22] == 0
+
+
+def test_without_a_core_every_voxel_keeps_its_number():
+    number = np.full((4, 4, 4), 36, np.uint8)
+    none = np.zeros((4, 4, 4), bool)
+    assert numbered(none, none, number, 0.5) is number
+
+
+@pytest.mark.parametrize("spacing", [0.2, 0.33, 0.5, 0.8])
+def test_teeth_lie_on_the_grid_of_the_scan(spacing):
+    size = round(16 / spacing)
+    scan = Volume(np.zeros((size,) * 3, np.float32), (spacing,) * 3, (3.0, -2.0, 5.0))
+    corner = tuple(o + 0.25 - spacing / 2 for o in scan.origin)
+    evidence = np.full((32, 32, 32), -2.0, np.float32)
+    evidence[8:24, 8:24, 8:24] = 2.0
+    number = np.where(np.arange(32) < 16, 31, 41).astype(np.uint8) * np.ones((32, 32, 1), np.uint8)
+    labels = np.full(scan.array.shape, 100, np.uint8)
+    teeth_on_grid(labels, Volume(evidence, (0.5,) * 3, corner), number, scan)
+    volume = ((labels == 31).sum() * spacing**3, (labels == 41).sum() * spacing**3)
+    assert volume == pytest.approx((256, 256), rel=0.15) and set(np.unique(labels)) == {31, 41, 100}

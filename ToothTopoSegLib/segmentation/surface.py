@@ -1,0 +1,174 @@
+"""Where teeth end: a second network looks at half a millimetre at what the first has found at one.
+
+In: the scan, its dental region and the decided class scores of the first network. Out: for every voxel of a finer grid
+how sure it is that there is a tooth, and which one. The first network knows which tooth is which but draws its surface
+with voxels of 1 mm; the second sees two centimetres at a time and tells *core* and *border* of teeth from the rest, the
+border-core representation of ToothSeg (doi 10.1109/JBHI.2025.3650444). Borders part the cores of teeth that touch: each
+core is one tooth, takes the number that most of it bears, and hands it on to the border around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.topology.robust import ToothScores
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.segmentation.runner import Runner
+
+Array = NDArray[Any]
+Patch = tuple[int, int, int]
+
+CORE, BORDER = 1, 2
+OVERLAP = 0.25
+REACH_MM = 2.0
+"""Teeth of the first network are looked at with this much around them; farther away there is none."""
+MAIN_SHARE = 0.8
+"""A core of which so much bears one number is that tooth; any other is left to the numbers of its voxels."""
+SMALLEST_CORE_MM3 = 8.0
+"""Smaller cores have no number of their own: tips of roots, cusps, crumbs."""
+SMALLEST_PIECE_MM3 = 4.0
+"""Smaller pieces apart from everything else are noise of the network."""
+SURE = 8.0
+"""Largest evidence for or against a tooth, in nats."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surfaces:
+    """Evidence for a tooth (float32, nats, above 0 for a tooth) on a grid of its own, and the tooth's FDI number."""
+
+    tooth: Volume
+    number: NDArray[np.uint8]
+    places: dict[str, int]
+
+    def kept(self) -> ToothScores:
+        """The evidence as what findings are judged by: two bytes a voxel."""
+        probability = 1 / (1 + np.exp(-self.tooth.array))
+        return ToothScores(self.tooth.with_array(np.rint(probability * 255).astype(np.uint8)), self.number)
+
+
+def surfaces(
+    scan: Volume,
+    region: Volume,
+    scores: NDArray[np.float32],
+    runner: Runner,
+    patch: Patch,
+    spacing: float,
+    progress: Progress = silent,
+) -> Surfaces:
+    """The surfaces of the teeth in ``region``, a grid within ``scan`` with ``scores`` (classes, z, y, x).
+
+    Both have the same direction. ``runner`` is the second network, for patches (z, y, x) of ``spacing`` mm.
+    """
+    from ToothTopoSegLib.imaging.resample import resample_linear
+
+    fine = resample_linear(scan, (spacing,) * 3, _box(scan, region))
+    best = scores.argmax(0)
+    coarse = ((best >= 1) & (best <= len(TEETH))).astype(np.float32)
+    near = _near(_onto(coarse, region, fine, 1) > 0.5, spacing)
+    evidence, core, places = _evidence(fine.array, near, runner, patch, progress)
+    named = np.asarray(TEETH, np.uint8)[scores[1 : len(TEETH) + 1].argmax(0)]
+    number = _onto(named, region, fine, 0)
+    tooth = _without_crumbs(evidence > 0, spacing)
+    evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
+    return Surfaces(fine.with_array(evidence), numbered(tooth, core & tooth, number, spacing), places)
+
+
+def _box(scan: Volume, region: Volume) -> tuple[Patch, Patch]:
+    """The voxels of ``scan``, first and behind last, that cover the extent of ``region``."""
+    half = np.asarray(region.spacing) / np.asarray(scan.spacing) / 2
+    first = scan.lps_to_index(np.asarray(region.origin)) - half
+    last = first + np.asarray(region.array.shape) * half * 2
+    low = np.clip(np.floor(np.round(first + 0.5, 6)).astype(int), 0, np.asarray(scan.array.shape) - 1)
+    high = np.clip(np.ceil(np.round(last + 0.5, 6)).astype(int), low + 1, scan.array.shape)
+    (a, b, c), (d, e, f) = low.tolist(), high.tolist()
+    return (a, b, c), (d, e, f)
+
+
+def _onto(values: Array, grid: Volume, fine: Volume, order: int) -> Array:
+    """Values on ``grid`` at the voxels of ``fine``: the nearest (order 0) or linear ones (1)."""
+    from scipy.ndimage import affine_transform
+
+    ratio = np.asarray(fine.spacing) / np.asarray(grid.spacing)
+    offset = grid.lps_to_index(np.asarray(fine.origin))
+    return np.asarray(affine_transform(values, ratio, offset, fine.array.shape, order=order, mode="nearest"))
+
+
+def _near(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
+    from scipy.ndimage import binary_dilation
+
+    return np.asarray(binary_dilation(mask, iterations=round(REACH_MM / spacing)))
+
+
+def _evidence(
+    image: Array, near: NDArray[np.bool_], runner: Runner, patch: Patch, progress: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, int]]:
+    """Evidence for a tooth and whether a voxel is rather core than border, from tiles that hold any of ``near``."""
+    from ToothTopoSegLib.segmentation.normalise import grey_scale
+    from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, corners, gaussian, padded
+
+    grown, inside = padded(image, patch, float(image.min()))
+    wanted = np.zeros(grown.shape, bool)
+    wanted[inside] = near
+    weight = gaussian(patch)
+    total, norm = np.zeros((3, *grown.shape), np.float32), np.full(grown.shape, 1e-6, np.float32)
+    tiles = [
+        tuple(slice(c, c + p) for c, p in zip(at, patch, strict=True)) for at in corners(grown.shape, patch, OVERLAP)
+    ]
+    kept = [tile for tile in tiles if wanted[tile].any()]
+    for i, tile in enumerate(kept):
+        progress(i / len(kept), "looking at the surfaces")
+        around = tuple(slice(max(0, s.start - SURROUNDINGS), s.stop + SURROUNDINGS) for s in tile)
+        scores = runner(grey_scale(grown[around], 200_000).apply(grown[tile]))
+        for k in range(3):
+            total[k][tile] += weight * scores[k]
+        norm[tile] += weight
+    total = total[(slice(None), *inside)] * np.float32(runner.score_scale)
+    total /= norm[inside]
+    tooth = np.logaddexp(total[CORE], total[BORDER]) - total[0]
+    tooth[~near] = -SURE
+    return np.clip(tooth, -SURE, SURE), total[CORE] > total[BORDER], {"run": len(kept), "of": len(tiles)}
+
+
+def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(tooth, np.ones((3, 3, 3)))
+    volumes = np.bincount(pieces.reshape(-1), minlength=count + 1) * spacing**3
+    keep = volumes >= SMALLEST_PIECE_MM3
+    keep[0] = False
+    return np.asarray(keep[pieces])
+
+
+def numbered(
+    tooth: NDArray[np.bool_], core: NDArray[np.bool_], number: NDArray[np.uint8], spacing: float
+) -> NDArray[np.uint8]:
+    """FDI number of every voxel (z, y, x): of ``tooth`` by its core, elsewhere that of the nearest tooth voxel.
+
+    ``number`` is what the first network would call each voxel.
+    """
+    from scipy import ndimage
+
+    cores, count = ndimage.label(core)
+    if not count:
+        return number
+    votes = np.zeros((count + 1, 256), np.int64)
+    np.add.at(votes, (cores[core], number[core]), 1)
+    size = votes.sum(1)
+    winner, share = votes.argmax(1), votes.max(1) / np.maximum(size, 1)
+    large = size * spacing**3 >= SMALLEST_CORE_MM3
+    large[0] = False
+    whole = large & (share >= MAIN_SHARE)
+    named = np.where(whole[cores], winner[cores], number).astype(np.uint8)
+    seeds = large[cores]
+    if not seeds.any():
+        return number
+    nearest = ndimage.distance_transform_edt(~seeds, return_distances=False, return_indices=True)
+    return np.asarray(named[tuple(nearest)])
