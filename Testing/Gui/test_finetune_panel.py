@@ -110,9 +110,9 @@ def finetune(cases, out, minutes, device, model, choices, on_point, go_on, progr
 @pytest.fixture
 def engine(application, tmp_path, monkeypatch):
     """Puts the pretended engine in place of the real one, here and in the processes; gives the panel's module."""
-    from ToothTopoSegLib.resources import resource_folder
+    from ToothTopoSegLib.quantization.bundle import model_path
 
-    (bundle,) = (Path(resource_folder()) / "Models").glob("*.onnx")
+    bundle = model_path(None)
     folder = tmp_path / "engine"
     folder.mkdir()
     (folder / "pretended_cases.py").write_text(CASES, encoding="utf-8")

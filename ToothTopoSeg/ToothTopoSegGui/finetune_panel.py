@@ -203,10 +203,13 @@ class FineTunePanel:
             self._failPreview(error)
             return
         self.ui.previewLabel.text = _("Starting.")
-        self._copyFolder = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-preview-", dir=temporary_folder()))
-        copying = training_run.copy_steps(self._previewModel(), self._copyFolder)
-        listener = WorkListener(lambda model: self._previewWith(model, volume), self._failPreview)
-        self._copying.start(copying, listener)
+        if self._report is not None:
+            self._previewWith(self._previewModel(), volume)
+        else:
+            self._copyFolder = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-preview-", dir=temporary_folder()))
+            copying = training_run.copy_steps(self._previewModel(), self._copyFolder)
+            listener = WorkListener(lambda model: self._previewWith(model, volume), self._failPreview)
+            self._copying.start(copying, listener)
         self._enable()
 
     def useModel(self) -> None:
