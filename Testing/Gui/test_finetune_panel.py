@@ -282,7 +282,7 @@ def test_no_case_is_left_out_of_an_nnunet_dataset_which_is_trained_on_as_a_whole
     assert process_events(lambda: not panel.set.checking, 30)
     assert panel.ui.startButton.enabled and panel.set.sources == [str(images)]
     tick(panel, 0, False)
-    assert not panel.ui.startButton.enabled and "go together" in panel.ui.stateLabel.text
+    assert not panel.ui.startButton.enabled and "can be left out here" in panel.ui.stateLabel.text
 
 
 def test_a_check_can_be_cancelled_and_repeated(panel, process_events):

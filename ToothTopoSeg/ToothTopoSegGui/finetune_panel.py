@@ -483,7 +483,7 @@ class FineTunePanel:
             (unusable > 1, _("{n} cases cannot be used: correct them or untick them.").format(n=unusable)),
             (
                 self.set.inseparable,
-                _("Cases of an nnU-Net dataset go together; take what is to be left out out of it."),
+                _("No case of an nnU-Net dataset can be left out here; remove it from the dataset."),
             ),
             (len(used) < FEWEST_CASES, _("At least two usable cases are needed: one of them is held out for testing.")),
         )
