@@ -543,7 +543,7 @@ class FineTunePanel:
         for row, cells in enumerate(told):
             for column, text in enumerate(cells):
                 table.setItem(row, column, qt.QTableWidgetItem(text))
-        table.resizeColumnsToContents()
+        table.resizeColumnToContents(0)
 
     # ---- the curves
 
