@@ -58,7 +58,7 @@ class ToothTopoSegParameterNode:
     minutes: Annotated[int, WithinRange(1, 10000)] = 60
     trainingDevice: Device
     basePath: str
-    learningRate: Annotated[float, WithinRange(0.000001, 0.1)] = 0.0003
+    learningRate: Annotated[float, WithinRange(0.000001, 0.1)] = 0.0001
     topologyWeight: Annotated[float, WithinRange(0.0, 10.0)] = 0.15
     heldOut: Annotated[float, WithinRange(0.05, 0.5)] = 0.2
     patience: Annotated[int, WithinRange(1, 1000)] = 5
