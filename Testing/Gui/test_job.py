@@ -212,7 +212,7 @@ def with_path_first(environment, folder):
 def test_the_remaining_time_is_told_once_enough_is_done(job):
     assert job.remaining_seconds(1, 0.01) is None
     assert job.remaining_seconds(10, 0.25) == 30
-    assert [job.in_words(s) for s in (1, 12, 54, 61, 200)] == ["5 s", "10 s", "55 s", "1 min", "3 min"]
+    assert [job.in_words(s) for s in (1, 12, 54, 61, 200, 9000)] == ["5 s", "10 s", "55 s", "1 min", "3 min", "2.5 h"]
 
 
 def test_a_paused_task_waits_until_it_goes_on_or_is_stopped(worker):

@@ -95,7 +95,9 @@ def in_words(seconds: float) -> str:
     """A time as a person would say it."""
     if seconds < 55:
         return _("{n} s").format(n=max(5, 5 * round(seconds / 5)))
-    return _("{n} min").format(n=round(seconds / 60))
+    if seconds < 7200:
+        return _("{n} min").format(n=round(seconds / 60))
+    return _("{n:.1f} h").format(n=seconds / 3600)
 
 
 class Job:
@@ -126,9 +128,9 @@ class Job:
     def start(self) -> None:
         """Write the request and start the process, in a thread; JobError where there is no interpreter."""
         python, environment = python_executable(), _environment()
-        self._folder = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-", dir=_temporary_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="ToothTopoSeg-", dir=temporary_folder()))
         command = [python, "-m", "ToothTopoSegGui.worker", str(self._folder)]
-        slicer.app.connect("aboutToQuit()", self.cancel)
+        slicer.app.connect("aboutToQuit()", self._quit)
         threading.Thread(target=self._run, args=(command, environment), daemon=True).start()
         self._timer.start()
 
@@ -143,7 +145,8 @@ class Job:
         """End the process and its children, and forget what they did; nothing happens when the job is over."""
         if self._over:
             return
-        self._end()
+        self._stop()
+        self._clearUp()
         self._listener.cancelled()
 
     # ---- the reading thread: no Qt, no MRML
@@ -153,6 +156,7 @@ class Job:
             write_request(self._folder, self._request)
             with (self._folder / "log.txt").open("wb") as log, self._lock:
                 if self._over:
+                    shutil.rmtree(self._folder, ignore_errors=True)
                     return
                 self._process = _start(command, environment, log)
             self.send("hello")
@@ -189,29 +193,36 @@ class Job:
         try:
             self._listener.finished(result, self._folder)
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._clearUp()
 
     def _fail(self, error: JobError) -> None:
-        self._end()
+        self._stop()
+        self._clearUp()
         self._listener.failed(error)
+
+    def _quit(self) -> None:
+        """Slicer ends, and there will be no thread to tidy up."""
+        process, folder = self._process, self._folder
+        self.cancel()
+        _clear_up(process, folder)
 
     def _diagnosis(self, details: str) -> str:
         log = self._folder / "log.txt"
         told = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.is_file() else ""
         return f"{details}\n{told}".strip()
 
-    def _end(self) -> None:
-        self._stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def _stop(self) -> None:
         """No more messages, and no process that goes on."""
         self._timer.stop()
-        slicer.app.disconnect("aboutToQuit()", self.cancel)
+        slicer.app.disconnect("aboutToQuit()", self._quit)
         with self._lock:
             self._over = True
         if self._process is not None:
-            end_tree(self._process)
+            kill_tree(self._process)
+
+    def _clearUp(self) -> None:
+        """Remove the folder, in a thread: a process with much memory takes its time to be gone."""
+        threading.Thread(target=_clear_up, args=(self._process, self._folder), daemon=True).start()
 
 
 def write_request(folder: Path, request: Request) -> None:
@@ -224,21 +235,29 @@ def write_request(folder: Path, request: Request) -> None:
     (folder / "request.json").write_text(text, encoding="utf-8")
 
 
-def end_tree(process: subprocess.Popen[bytes]) -> None:
-    """End a process that :class:`Job` started, with all its children, and wait for it."""
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """Tell the system to end a process that :class:`Job` started, with all its children; does not wait for it."""
     if os.name == "nt":
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True)
+        subprocess.Popen(
+            ["taskkill", "/T", "/F", "/PID", str(process.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
     else:
         # It and all its children may have ended by themselves; macOS then speaks of a lack of permission.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):  # what was not sent yet is lost with the process
-            process.stdin.close()
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
+
+
+def _clear_up(process: subprocess.Popen[bytes] | None, folder: Path) -> None:
+    """Wait until a process is gone, then remove its folder."""
+    if process is not None:
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):  # what was not sent yet is lost with the process
+                process.stdin.close()
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str], log: Any) -> subprocess.Popen[bytes]:
@@ -265,7 +284,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _temporary_folder() -> str | None:
+def temporary_folder() -> str | None:
     """Slicer's temporary folder where it can be used, else the system's."""
     folder = slicer.app.temporaryPath
     return folder if folder and os.access(folder, os.W_OK) else None

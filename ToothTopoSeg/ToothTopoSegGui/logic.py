@@ -81,16 +81,19 @@ class SegmentLogic:
         return Request("segment", arguments, {"volume": volume.array})
 
     def showResult(
-        self, result: dict[str, Any], folder: Path, volumeNode: Any, jawsVisible: bool = True
+        self, result: dict[str, Any], folder: Path, volumeNode: Any, jawsVisible: bool = True, name: str | None = None
     ) -> Generator[float, None, Any]:
-        """What a background job found as a segmentation node with closed surfaces, in steps of a tenth of a second."""
+        """What a background job found as a segmentation node with closed surfaces, in steps of a tenth of a second.
+
+        ``name`` is that of the node, made of the volume's unless given.
+        """
         import numpy as np
 
         from ToothTopoSegGui import nodes
 
         labels = nodes.volume_of(volumeNode, copy=False).with_array(np.load(folder / "labels.npy"))
         boxes = {int(label): tuple(slice(*axis) for axis in box) for label, box in result["boxes"].items()}
-        name = self.resultName(volumeNode)
+        name = name or self.resultName(volumeNode)
         return _readyForDicom(
             nodes.show_teeth_in_steps(labels, boxes, volumeNode, name, jaws_visible=jawsVisible, closed_surface=True)
         )

@@ -292,9 +292,11 @@ def straightened(segmentation_node: Any) -> Any:
     return copy
 
 
-def view_steps(segmentation_node: Any, scheme: str | None = None) -> Generator[None, None, SegmentationView]:
-    """:func:`view_of` on the node's own grid with copied voxels, in steps between which the application may go on."""
-    view = view_of(segmentation_node, None, scheme)
+def view_steps(
+    segmentation_node: Any, scheme: str | None = None, reference_volume_node: Any = None
+) -> Generator[None, None, SegmentationView]:
+    """:func:`view_of` with copied voxels, in steps between which the application may go on."""
+    view = view_of(segmentation_node, reference_volume_node, scheme)
     layers = []
     for layer in view.layers:
         voxels = yield from _copy_steps(layer.voxels, view.title, lambda: stamp_of(segmentation_node) == view.stamp)

@@ -6,22 +6,15 @@ meanwhile. Cancel, a closed scene or a deleted volume leave the scene as it was.
 
 from __future__ import annotations
 
-import importlib
-import threading
-from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from ToothTopoSegGui import nodes, packages
-from ToothTopoSegGui.job import Job, JobError, Listener, in_words, remaining_seconds
-from ToothTopoSegGui.logic import is_in_scene
-
-_SHOWING_FROM = 0.97  # of the progress bar: the rest is the way into the scene
+from ToothTopoSegGui.job import JobError, in_words
+from ToothTopoSegGui.segment_run import RunListener, SegmentRun
 
 
 class SegmentPanel:
@@ -31,13 +24,8 @@ class SegmentPanel:
         self.ui, self.logic, self.services = ui, logic, services
         self._parameterNode: Any = None
         self._guiTag: Any = None
-        self._job: Job | None = None
+        self._run: SegmentRun | None = None
         self._volume: Any = None
-        self._elapsed = 0.0
-        self._steps: Generator[float, None, Any] | None = None
-        self._stepTimer = qt.QTimer()
-        self._stepTimer.setInterval(0)
-        self._stepTimer.connect("timeout()", self._step)
         self._connect()
         self._showRunning(False)
 
@@ -76,7 +64,7 @@ class SegmentPanel:
     @property
     def running(self) -> bool:
         """Whether a volume is being segmented or its result being shown."""
-        return self._job is not None or self._steps is not None
+        return self._run is not None
 
     def apply(self) -> None:
         """Segment the chosen volume; nothing happens while one is being segmented."""
@@ -92,96 +80,43 @@ class SegmentPanel:
                 chosen.inputVolume, self._ownModel(), chosen.device.value, chosen.threads or None
             )
             self._volume = chosen.inputVolume
-            self._job = Job(request, Listener(self._hear, self._showTeeth, self._fail, self._cancelled))
-            self._job.start()
+            listener = RunListener(self._showProgress, self._finish, self._fail, self._cancelled)
+            self._run = SegmentRun(self.logic, request, self._volume, listener, self.ui.jawsCheckBox.checked)
+            self._run.start()
         except (ToothTopoSegError, packages.PackageError, JobError) as error:
             self._fail(error)
             return
         self._showRunning(True)
-        # While the process works: when its result comes, there is no time for that in the main thread.
-        threading.Thread(target=_importWhatShowingNeeds, daemon=True).start()
 
     def cancel(self) -> None:
         """End a run; the scene stays as it was."""
-        if self._job is not None:
-            self._job.cancel()
-        elif self._steps is not None:
-            self._endSteps()
-            self._cancelled()
+        if self._run is not None:
+            self._run.cancel()
 
     # ---- the run
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        if not is_in_scene(self._volume) and self._job is not None:
-            self._job.cancel()
-            self.services.showError(_volumeGone())
-        elif message["event"] == "progress" and self._job is not None:
-            self._showProgress(message["fraction"], message["message"])
+    def _showProgress(self, fraction: float, said: str) -> None:
+        self.ui.progressBar.value = round(100 * fraction)
+        self.ui.progressLabel.text = said
 
-    def _showProgress(self, fraction: float, message: str) -> None:
-        self.ui.progressBar.value = round(100 * _SHOWING_FROM * fraction)
-        left = remaining_seconds(self._job.elapsed, fraction) if self._job is not None else None
-        said = message[:1].upper() + message[1:]
-        self.ui.progressLabel.text = (
-            _("{step}: about {time} left").format(step=said, time=in_words(left)) if left is not None else said
-        )
-
-    def _showTeeth(self, result: dict[str, Any], folder: Path) -> None:
-        from ToothTopoSegLib.errors import ToothTopoSegError
-
-        self._elapsed = self._job.elapsed if self._job is not None else 0.0
-        self._job = None
-        if not is_in_scene(self._volume):
-            self._fail(JobError(_volumeGone()))
-            return
-        self.ui.progressLabel.text = _("Showing the teeth")
-        try:
-            self._steps = self.logic.showResult(result, folder, self._volume, self.ui.jawsCheckBox.checked)
-        except ToothTopoSegError as error:
-            self._fail(error)
-            return
-        self._stepTimer.start()
-
-    def _step(self) -> None:
-        from ToothTopoSegLib.errors import ToothTopoSegError
-
-        if self._steps is None:
-            return
-        try:
-            if not is_in_scene(self._volume):
-                raise JobError(_volumeGone())
-            done = next(self._steps)
-            self.ui.progressBar.value = round(100 * (_SHOWING_FROM + (1 - _SHOWING_FROM) * done))
-        except StopIteration as end:
-            self._endSteps()
-            self._finish(end.value)
-        except (ToothTopoSegError, JobError, MemoryError) as error:
-            self._endSteps()
-            self._fail(error)
-
-    def _endSteps(self) -> None:
-        self._stepTimer.stop()
-        if self._steps is not None:
-            self._steps.close()
-        self._steps = None
-
-    def _finish(self, node: Any) -> None:
+    def _finish(self, node: Any, seconds: float) -> None:
+        self._run = None
         self._showRunning(False)
         if self._parameterNode is not None:
-            self.logic.learnPace(self._volume, self._parameterNode.threads or None, self._elapsed)
+            self.logic.learnPace(self._volume, self._parameterNode.threads or None, seconds)
             self._parameterNode.result = node
             if self._parameterNode.centre3D:
                 _centre3D()
-        self.services.showStatus(_told(node, self._elapsed))
+        self.services.showStatus(_told(node, seconds))
         self.services.teethSegmented(node)
 
     def _fail(self, error: Exception) -> None:
-        self._job = None
+        self._run = None
         self._showRunning(False)
         self.services.showError(str(error) or repr(error), getattr(error, "details", ""))
 
     def _cancelled(self) -> None:
-        self._job = None
+        self._run = None
         self._showRunning(False)
         self.services.showStatus(_("Cancelled. The scene is as it was before."))
 
@@ -256,22 +191,11 @@ class SegmentPanel:
         self._update()
 
 
-def _importWhatShowingNeeds() -> None:
-    for name in ("topology.check", "imaging.segments", "imaging.volume"):
-        importlib.import_module(f"ToothTopoSegLib.{name}")
-
-
 def _centre3D() -> None:
     """Look at the middle of what is shown; the layout stays what the user chose."""
     manager = slicer.app.layoutManager()
     for index in range(manager.threeDViewCount if manager is not None else 0):
         manager.threeDWidget(index).threeDView().resetFocalPoint()
-
-
-def _volumeGone() -> str:
-    return _(
-        "The volume was deleted while it was being segmented, so the run was ended; load it again and press Apply."
-    )
 
 
 def _told(node: Any, seconds: float) -> str:

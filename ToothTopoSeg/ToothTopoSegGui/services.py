@@ -48,6 +48,11 @@ class Services:
             if hasattr(panel, "teethSegmented"):
                 panel.teethSegmented(segmentationNode)
 
+    def turnTo(self, name: str) -> None:
+        """Turn to the tab of a panel, told by the name of its class."""
+        names = [type(panel).__name__ for panel in self._panels()]
+        self._ui.panelTabs.setCurrentIndex(names.index(name))
+
     def _show(self, text: str) -> None:
         self._ui.statusLabel.text = text
         self._ui.statusFrame.visible = True

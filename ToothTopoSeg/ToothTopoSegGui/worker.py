@@ -86,24 +86,33 @@ def segment(folder: Path, arguments: dict[str, Any], reporter: Reporter, control
     return {"boxes": boxes_of(labels.array), "model": bundle.identity}
 
 
+def check_cases(folder: Path, arguments: dict[str, Any], reporter: Reporter, control: Control) -> dict[str, Any]:
+    """Check the labelled scans of ``sources`` before fine-tuning, by the engine's module that ``arguments`` names."""
+    engine = importlib.import_module(arguments["engine"])
+    cases = engine.find_cases([Path(source) for source in arguments["sources"]])
+    return {"cases": [checked.as_dict() for checked in engine.check_cases(cases, reporter.progress)]}
+
+
 def finetune(folder: Path, arguments: dict[str, Any], reporter: Reporter, control: Control) -> dict[str, Any]:
-    """Fine-tune by the engine function that ``arguments`` names as module:function; points of its curves are told."""
-    module, _, name = arguments["engine"].partition(":")
-    engine = getattr(importlib.import_module(module), name)
-    bundle = engine(
+    """Fine-tune by the engine's module that ``arguments`` names; points of its curves are told as they come."""
+    engine = importlib.import_module(arguments["engine"])
+    report = engine.finetune(
         cases=[Path(case) for case in arguments["cases"]],
         out=Path(arguments["out"]),
         minutes=arguments["minutes"],
         device=arguments["device"],
-        progress=reporter.progress,
-        on_point=lambda values: reporter.tell("point", values=values),
+        model=Path(arguments["model"]) if arguments["model"] else None,
+        choices=engine.Choices(**arguments["choices"]),
+        on_point=lambda values: reporter.tell("point", values={name: float(value) for name, value in values.items()}),
         go_on=control.go_on,
+        progress=reporter.progress,
     )
-    return {"bundle": str(bundle)}
+    return {"report": {**report, "bundle": str(report["bundle"])}}
 
 
 TASKS: dict[str, Callable[[Path, dict[str, Any], Reporter, Control], dict[str, Any]]] = {
     "segment": segment,
+    "check_cases": check_cases,
     "finetune": finetune,
 }
 
@@ -154,7 +163,7 @@ def _in_words(error: Exception) -> str:
         return _BROKEN.format(name=(error.name or "that is needed").partition(".")[0], error=error)
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
-        return f"A file could not be read or written ({reason}); make room on the disk and press Apply again."
+        return f"A file could not be read or written ({reason}); make room on the disk and start again."
     return _INTERNAL.format(error=f"{type(error).__name__}: {error}")
 
 

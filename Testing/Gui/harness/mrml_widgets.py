@@ -282,8 +282,10 @@ class qMRMLPlotWidget(_WithScene):  # noqa: N801
         if points:
             (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
             for number, (name, curve) in enumerate(self.curves()):
-                painter.setPen(QtGui.QPen(QtGui.QColor(("#1f77b4", "#d62728", "#2ca02c", "#9467bd")[number % 4]), 2))
-                painter.drawText(40, 14 + 14 * number, name)
+                colour = self._view.GetPlotChartNode().GetNthPlotSeriesNode(number).GetColor()
+                painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*colour), 2))
+                width = painter.fontMetrics().horizontalAdvance(name)
+                painter.drawText(self.width - 14 - width, 14 + 14 * number, name)
                 places = [
                     QtCore.QPointF(
                         10 + (self.width - 20) * (x - x0) / ((x1 - x0) or 1),
