@@ -44,19 +44,22 @@ def float_weights_path(model: Path) -> Path:
 
 
 def _calibration_patches(
-    cases: Path, count: int, plan: Plan, setting: str, progress: Progress
+    cases: Path, schedule: dict[str, Any], plan: Plan, progress: Progress
 ) -> Iterator[NDArray[Any]]:
     """Patches (1, 1, z, y, x) as the training saw them, of training cases, from seeds of their own."""
-    from ToothTopoSegLib.training.cases import load_case
-    from ToothTopoSegLib.training.sampling import draw_sample
+    from ToothTopoSegLib.training.cases import FIRST_PLAIN, load_case
+    from ToothTopoSegLib.training.loop import Schedule
 
+    drawn = Schedule(plan, schedule.get("setting", "plain"), target=schedule.get("target", "teeth"))
+    plain, view = schedule.get("plain_cases", 0), (plan.patch, plan.spacing)
     for i in range(CALIBRATION_PATCHES):
         progress(i / CALIBRATION_PATCHES, "calibrating activations")
+        number = FIRST_PLAIN + i % plain if plain and i % 5 < 2 else i % schedule["cases"]
         try:
-            case = load_case(cases, i % count)
+            case = load_case(cases, number)
         except FileNotFoundError as error:
-            raise UsageError(f"Training case {i % count} is not in {cases}; run the training there again.") from error
-        image, _ = draw_sample(case, np.random.default_rng(CALIBRATION_SEED + i), plan.patch, plan.spacing, setting)
+            raise UsageError(f"Training case {number} is not in {cases}; run the training there again.") from error
+        image, _ = drawn.draw(case, number, np.random.default_rng(CALIBRATION_SEED + i), view)
         yield image[None, None].numpy()
 
 
@@ -158,8 +161,7 @@ def export_run(
         model, scores = trained_in_integers(_trained_network(run_folder, weights, plan, config), plan)
     else:
         config = config or QuantConfig()
-        setting, shown = schedule.get("setting", "plain"), part(progress, 0.1, 0.8)
-        patches = _calibration_patches(run_folder / "cases", schedule["cases"], plan, setting, shown)
+        patches = _calibration_patches(run_folder / "cases", schedule, plan, part(progress, 0.1, 0.8))
         model, scores = quantized(graph, patches, plan, config)
     progress(0.8, "auditing the integer graph")
     if problems := audit_graph(optimised_graph(model).graph):
@@ -243,13 +245,28 @@ def model_card(name: str, model: bytes, plan: Plan, scores: dict[str, Any], conf
     }
 
 
+def record_surface(bundle: Path, surface: Path) -> None:
+    """Write into the card of a bundle (.onnx) which second network draws the surfaces of the teeth it finds.
+
+    ``surface`` is that network's bundle; its files belong beside it. ModelError where either is damaged.
+    """
+    from ToothTopoSegLib.quantization.bundle import load_bundle
+
+    card = load_bundle(bundle).card | {"surface": {"name": surface.stem, "sha256": load_bundle(surface).card["sha256"]}}
+    _write_card(bundle, card)
+
+
 def record_metrics(bundle: Path, measured: dict[str, Any]) -> None:
     """Write the means of :func:`ToothTopoSegLib.evaluation.held_out.measure` into a bundle's card as ``metrics``."""
-    path = bundle.with_suffix(".json")
-    card = json.loads(path.read_text(encoding="utf-8"))
+    card = json.loads(bundle.with_suffix(".json").read_text(encoding="utf-8"))
     kind = ["hard"] * measured["hard"] + [measured["setting"]] * (measured["setting"] != "plain")
     name = " ".join([str(measured["phantoms"]), *kind, f"phantoms from seed {measured['seeds'][0]}"])
     card.setdefault("metrics", {})[name] = measured["mean"]
+    _write_card(bundle, card)
+
+
+def _write_card(bundle: Path, card: dict[str, Any]) -> None:
+    path = bundle.with_suffix(".json")
     staged = path.with_suffix(".part")
     staged.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     staged.replace(path)

@@ -18,6 +18,8 @@ CASE_SPACING = 0.5
 CASE_CENTRE = (0.0, 8.0, 2.0)
 FIRST_CRANIUM = 1000
 """Cases with numbers from here on show parts of a head without jaws."""
+FIRST_PLAIN = 2000
+"""Cases with numbers from here on are plain heads, also beside natural ones: 2000 is the plain case 0."""
 TRAINING_SEED = 1_000_000
 """Training heads use seeds from here on; smaller seeds belong to the phantom command and to held-out tests."""
 
@@ -31,6 +33,8 @@ def make_case(number: int, natural: bool = False) -> tuple[NDArray[np.uint8], ND
     from ToothTopoSegLib.phantom.cranium import render_cranium, render_elsewhere
     from ToothTopoSegLib.phantom.head import Pose, render
 
+    if number >= FIRST_PLAIN:
+        return make_case(number - FIRST_PLAIN)
     rng = np.random.default_rng(TRAINING_SEED + number)
     if number >= FIRST_CRANIUM and natural:
         return render_elsewhere(draw_dentition(rng, natural=True), CASE_SHAPE, CASE_SPACING, rng)

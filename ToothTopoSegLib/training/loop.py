@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.errors import UsageError
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.training.cases import FIRST_CRANIUM, load_case
+from ToothTopoSegLib.training.cases import FIRST_CRANIUM, FIRST_PLAIN, load_case
 from ToothTopoSegLib.training.log import TrainingLog
 from ToothTopoSegLib.training.losses.objective import Objective, ObjectiveTerms
 from ToothTopoSegLib.training.network import Plan, build_network
 from ToothTopoSegLib.training.sampling import draw_sample
+from ToothTopoSegLib.training.surface_samples import draw_surface_sample
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,9 @@ class Schedule:
     step learns from ``batch`` samples. ``frozen_from`` is the step from which norm statistics stay fixed. Until
     ``coarse_until`` patches of ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the
     cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
+
+    ``target`` is what is learnt: the "teeth" by their numbers, or their "surfaces" around one tooth at a time. Of the
+    samples ``plain_share`` are of plain heads, of which there are ``plain_cases``, whatever the setting.
 
     With ``quantization`` the training is quantization-aware: ranges are observed on ``calibration`` samples before the
     first step and on every step until ``ranges_frozen_from``. ``grid`` and ``kurtosis`` are the weights of the terms
@@ -77,11 +81,16 @@ class Schedule:
     ranges_frozen_from: int = 0
     grid: float = 0.0
     kurtosis: float = 0.0
+    target: str = "teeth"
+    plain_share: float = 0.0
+    plain_cases: int = 0
 
     def case_number(self, step: int, rng: np.random.Generator) -> int:
         """The case a step draws: a head with jaws or, later in the training, at times a piece of head without."""
         if step >= self.cranium_from and rng.random() < self.cranium_share:
             return FIRST_CRANIUM + int(rng.integers(self.crania))
+        if self.plain_cases and rng.random() < self.plain_share:
+            return FIRST_PLAIN + int(rng.integers(self.plain_cases))
         return int(rng.integers(self.cases))
 
     @property
@@ -92,7 +101,15 @@ class Schedule:
     @property
     def case_numbers(self) -> list[int]:
         """All cases the training draws from."""
-        return [*range(self.cases), *range(FIRST_CRANIUM, FIRST_CRANIUM + self.crania)]
+        crania = range(FIRST_CRANIUM, FIRST_CRANIUM + self.crania)
+        return [*range(self.cases), *crania, *range(FIRST_PLAIN, FIRST_PLAIN + self.plain_cases)]
+
+    def draw(
+        self, case: Any, number: int, rng: np.random.Generator, view: tuple[tuple[int, int, int], float]
+    ) -> tuple[Tensor, Tensor]:
+        """A sample of case ``number``: image (z, y, x) and class indices (z, y, x), see ``draw_sample``."""
+        sample = draw_surface_sample if self.target == "surfaces" else draw_sample
+        return sample(case, rng, *view, "plain" if number >= FIRST_PLAIN else self.setting)
 
     def numbering_weight(self, step: int) -> float:
         """Weight of the numbering term at a step: nothing until teeth are found at all."""
@@ -140,8 +157,8 @@ class _Samples:
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
         step, place = self.start + item // self.schedule.batch, item % self.schedule.batch
         rng = np.random.default_rng([self.schedule.seed, step, place])
-        case = self.case(self.schedule.case_number(step, rng))
-        image, classes = draw_sample(case, rng, *self.schedule.view(step), self.schedule.setting)
+        number = self.schedule.case_number(step, rng)
+        image, classes = self.schedule.draw(self.case(number), number, rng, self.schedule.view(step))
         return image[None], classes
 
     def case(self, number: int) -> Any:
@@ -227,8 +244,8 @@ def _calibration_samples(schedule: Schedule, cases: Path) -> Iterator[NDArray[np
     """Images (1, 1, z, y, x) as the training will see them."""
     for i in range(schedule.calibration):
         rng = np.random.default_rng([schedule.seed, 4 * 10**6 + i])
-        case, view = load_case(cases, int(rng.integers(schedule.cases))), schedule.view(schedule.steps)
-        image, _ = draw_sample(case, rng, *view, schedule.setting)
+        number, view = int(rng.integers(schedule.cases)), schedule.view(schedule.steps)
+        image, _ = schedule.draw(load_case(cases, number), number, rng, view)
         yield image[None, None].numpy()
 
 
@@ -320,7 +337,7 @@ def validate(
     with torch.inference_mode():
         for number in numbers:
             rng = np.random.default_rng([schedule.seed, 3 * 10**6 + number])
-            image, classes = draw_sample(load_case(folder, number), rng, *view, schedule.setting)
+            image, classes = schedule.draw(load_case(folder, number), number, rng, view)
             scores = network(image[None, None].to(device))
             found = (scores[0] if isinstance(scores, list | tuple) else scores)[0].argmax(0).cpu().numpy()
             classes = classes.numpy()

@@ -67,9 +67,9 @@ def torch_library(chance: Generator) -> ArrayLibrary:
     )
 
 
-def draw_natural_window(rng: np.random.Generator, spacing: float) -> Window:
-    """A random window as :func:`.sampling.draw_window` draws it, of a head that may be tilted by up to 30 degrees."""
-    window = sampling.draw_window(rng, spacing)
+def draw_natural_window(rng: np.random.Generator, spacing: float, window: Window | None = None) -> Window:
+    """``window``, or one that :func:`.sampling.draw_window` draws, of a head that may be tilted by up to 30 degrees."""
+    window = window or sampling.draw_window(rng, spacing)
     scale = float(np.exp(rng.normal(0, 0.08)))
     if rng.random() < 0.4:
         return replace(window, spacing=window.spacing * scale, rotation=draw_tilt(rng, 6.0, 30.0))
@@ -114,7 +114,12 @@ def _view(patch: Patch, spacing: float, field: Field, rng: np.random.Generator) 
 
 
 def draw_natural_sample(
-    case: Tensor, rng: np.random.Generator, patch: Patch, spacing: float, setting: str = "natural"
+    case: Tensor,
+    rng: np.random.Generator,
+    patch: Patch,
+    spacing: float,
+    setting: str = "natural",
+    window: Window | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Image float32 (z, y, x) and class indices uint8 (z, y, x); see :func:`.sampling.draw_sample`."""
     import torch
@@ -122,7 +127,7 @@ def draw_natural_sample(
     device, size = case.device, tuple(case.shape[1:])
     chance = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     library = torch_library(chance)
-    window = draw_natural_window(rng, spacing)
+    window = draw_natural_window(rng, spacing) if window is None else draw_natural_window(rng, spacing, window)
     bend = _smooth_bend(rng, library) if rng.random() < sampling.BEND_SHARE else None
     step = window.spacing * rng.uniform(1 - STRETCH, 1 + STRETCH, 3)
     z, y, x = (n * FINER for n in patch)

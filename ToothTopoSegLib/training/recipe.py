@@ -3,7 +3,8 @@
 ``train`` renders the cases it needs (cached, in parallel), then learns in float and, where the recipe says so, goes on
 in fake quantization with the topological loss; started again on the same folder it goes on where it stopped.
 ``bundled`` is the recipe of the model in ``Resources/Models``, made for a few processor cores; ``gpu`` learns from ten
-times as many samples of natural heads on a finer grid; ``tiny`` proves the machinery.
+times as many samples of natural heads on a finer grid; ``surface`` is the recipe of the second network of the bundled
+model; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -73,6 +74,23 @@ _GPU = Schedule(
     coarse_until=800,
     numbering_from=100,
 )
+_SURFACE = Schedule(
+    plan=Plan((64, 80, 80), 0.5, features=(16, 32, 64, 96), convs=(1, 2, 2, 2), convs_decoder=(1, 1, 1), classes=3),
+    setting="natural",
+    target="surfaces",
+    steps=1600,
+    warmup=50,
+    frozen_from=1250,
+    average=0.995,
+    cases=120,
+    crania=0,
+    plain_share=0.4,
+    plain_cases=60,
+    coarse_until=1600,
+    coarse_patch=(48, 64, 64),
+    coarse_spacing=0.5,
+    numbering=0.0,
+)
 _TINY = Schedule(
     plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
     steps=6,
@@ -88,6 +106,7 @@ _TINY = Schedule(
 )
 RECIPES = {
     "bundled": Recipe(Schedule()),
+    "surface": Recipe(_SURFACE),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }

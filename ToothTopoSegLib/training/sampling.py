@@ -367,12 +367,18 @@ def _plain_bend(rng: np.random.Generator, chance: Generator) -> Bend:
 
 
 def draw_sample(
-    case: Tensor | Array, rng: np.random.Generator, patch: Patch, spacing: float, setting: str = "plain"
+    case: Tensor | Array,
+    rng: np.random.Generator,
+    patch: Patch,
+    spacing: float,
+    setting: str = "plain",
+    window: Window | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Image float32 (z, y, x) and class indices uint8 (z, y, x) of shape ``patch`` at about ``spacing`` mm.
 
     ``case`` is uint8 (2, z, y, x), tissue and labels; the sample is made on its device. ``setting`` is one of
-    :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`; ValueError for another.
+    :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`; ValueError for another. ``window`` says where to look, else a
+    random place is drawn.
     """
     import torch
 
@@ -381,10 +387,10 @@ def draw_sample(
     if not isinstance(case, torch.Tensor):
         case = torch.from_numpy(np.require(case, requirements="W"))  # torch takes no read-only maps
     if setting != "plain":
-        return draw_natural_sample(case, rng, patch, spacing, setting)
+        return draw_natural_sample(case, rng, patch, spacing, setting, window)
     device, size = case.device, tuple(case.shape[1:])
     chance = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-    window = draw_window(rng, spacing)
+    window = window or draw_window(rng, spacing)
     bend = _plain_bend(rng, chance) if rng.random() < BEND_SHARE else None
     z, y, x = (n * FINER for n in patch)
     fine, _ = _Grid(window, (z, y, x), np.full(3, window.spacing / FINER)).look_up(size, bend, device)

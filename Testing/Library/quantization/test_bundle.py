@@ -13,7 +13,7 @@ import pytest
 from Testing.Library.quantization.tiny import TINY
 from ToothTopoSegLib import resources
 from ToothTopoSegLib.errors import ModelError
-from ToothTopoSegLib.quantization.bundle import load_bundle, model_path
+from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle, model_path, surface_bundle
 
 Copied = Callable[..., Path]
 
@@ -120,3 +120,34 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_a_folder_with_two_models_asks_which(copied: Copied) -> None:
     copied("first")
     _refused(copied("second").parent, "holds 2 .onnx files")
+
+
+def surfaces_of(copied: Copied, wanted: dict[str, str]) -> Bundle:
+    """A bundle whose card names ``wanted`` as the model of its surfaces."""
+    path = copied("teeth")
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    path.with_suffix(".json").write_text(json.dumps(card | {"surface": wanted}), encoding="utf-8")
+    return load_bundle(path)
+
+
+def test_a_bundle_finds_the_model_of_its_surfaces_beside_it(copied: Copied) -> None:
+    sha256 = load_bundle(copied("surface")).card["sha256"]
+    bundle = surfaces_of(copied, {"name": "surface", "sha256": sha256})
+    found = surface_bundle(bundle)
+    assert found is not None and found.path.name == "surface.onnx"
+    assert bundle.identity["surface"] == {"name": "surface", "sha256": sha256}
+    assert surface_bundle(found) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({"name": "surface", "sha256": "0" * 64}, "another one"),
+        ({"name": "nowhere", "sha256": "0" * 64}, "No model was found"),
+        ({"name": "surface"}, "no usable surface model"),
+    ],
+)
+def test_a_surface_model_that_is_missing_or_another_one_is_refused(copied: Copied, wanted, sentence: str) -> None:
+    copied("surface")
+    with pytest.raises(ModelError, match=sentence):
+        surface_bundle(surfaces_of(copied, wanted))

@@ -1,0 +1,72 @@
+"""Samples of the second network: around teeth, with the border that parts them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ToothTopoSegLib.phantom import head
+from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_PLAIN, cache_case, load_case
+from ToothTopoSegLib.training.loop import Schedule
+from ToothTopoSegLib.training.surface_samples import draw_surface_sample, draw_surface_window
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def case() -> np.ndarray:
+    """Two teeth of dentine that touch, in soft tissue (2, z, y, x)."""
+    tissue, labels = np.full((60, 60, 60), head.SOFT, np.uint8), np.zeros((60, 60, 60), np.uint8)
+    tissue[10:50, 20:40, 10:50] = head.DENTINE
+    labels[10:50, 20:40, 10:30], labels[10:50, 20:40, 30:50] = 11, 21
+    return np.stack([tissue, labels])
+
+
+def test_windows_lie_around_teeth(case):
+    windows = [draw_surface_window(case, np.random.default_rng(seed), 0.5) for seed in range(200)]
+    origin = (np.array(case.shape[1:]) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
+    at = np.array([window.centre for window in windows]) / CASE_SPACING + origin
+    near = ((at > [-14, -4, -14]) & (at < [74, 64, 74])).all(axis=1)
+    assert near.mean() > 0.8
+    assert np.mean([window.spacing for window in windows]) == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("setting", ["plain", "natural"])
+def test_teeth_have_a_core_within_a_border_that_parts_neighbours(case, setting, monkeypatch):
+    from ToothTopoSegLib.training import sampling
+
+    seen = {}
+
+    def remembered(labels):
+        seen["classes"] = real(labels)
+        return seen["classes"]
+
+    real = sampling._classes
+    monkeypatch.setattr(sampling, "_classes", remembered)
+    monkeypatch.setattr(sampling, "MIRROR_SHARE", 0.0)
+    for seed in range(8):
+        image, classes = draw_surface_sample(case, np.random.default_rng(seed), (32, 32, 32), 0.5, setting)
+        assert image.shape == classes.shape == (32, 32, 32) and set(classes.unique().tolist()) <= {0, 1, 2}
+        numbers = torch.where(classes > 0, seen["classes"], 0)
+        for axis in range(3):
+            here, there = (t.narrow(axis, start, 31) for t in (numbers,) for start in (0, 1))
+            kinds = [classes.narrow(axis, start, 31) for start in (0, 1)]
+            changes = here != there
+            assert not ((kinds[0] == 1) & changes).any() and not ((kinds[1] == 1) & changes).any()
+
+
+def test_a_schedule_of_surfaces_draws_from_plain_heads_as_well(tmp_path):
+    schedule = Schedule(setting="natural", target="surfaces", cases=3, crania=0, plain_share=0.5, plain_cases=2)
+    numbers = [schedule.case_number(0, np.random.default_rng(seed)) for seed in range(60)]
+    assert set(numbers) == {0, 1, 2, FIRST_PLAIN, FIRST_PLAIN + 1} == set(schedule.case_numbers)
+    assert 15 < sum(number >= FIRST_PLAIN for number in numbers) < 45
+    cache_case(tmp_path, FIRST_PLAIN, natural=True)
+    cache_case(tmp_path, 0)
+    np.testing.assert_array_equal(load_case(tmp_path, FIRST_PLAIN), load_case(tmp_path, 0))
+
+
+def test_numbers_are_drawn_as_before_where_there_are_no_plain_heads():
+    schedule = Schedule(cases=7, crania=0)
+    assert [schedule.case_number(0, np.random.default_rng(seed)) for seed in range(5)] == [
+        int(np.random.default_rng(seed).integers(7)) for seed in range(5)
+    ]

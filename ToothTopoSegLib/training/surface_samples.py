@@ -1,0 +1,61 @@
+"""Training samples of the second network, which draws the surfaces of teeth: see segmentation.surface.
+
+In: a case (2, z, y, x) of tissue and labels. Out: an image patch around a tooth and, for each voxel, whether it is no
+tooth, the core of one or its border: the outermost layer of voxels, which parts teeth that touch. The scanners and the
+augmentations are those of :mod:`ToothTopoSegLib.training.sampling` and :mod:`ToothTopoSegLib.training.natural`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.segmentation.surface import BORDER, CORE
+from ToothTopoSegLib.training import sampling
+from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING
+from ToothTopoSegLib.training.sampling import Patch, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOOTH_SHARE = 0.9
+"""Share of samples around a tooth; the others show anything between and beside the jaws."""
+SPREAD_MM = 4.0
+STEP = 3
+"""Every so many voxels of a case a place is looked for."""
+
+
+def draw_surface_window(case: Tensor | NDArray[Any], rng: np.random.Generator, spacing: float) -> Window:
+    """A random window around a tooth of a case (2, z, y, x), turned a little and magnified by about a tenth."""
+    thinned = case[1, ::STEP, ::STEP, ::STEP]
+    labels = np.asarray(thinned if isinstance(thinned, np.ndarray) else thinned.cpu())
+    teeth = np.argwhere(np.isin(labels, TEETH)) * STEP
+    centre = np.array([rng.normal(0, 25), rng.normal(0, 20), rng.normal(0, 20)])
+    if len(teeth) and rng.random() < TOOTH_SHARE:
+        origin = (np.array(case.shape[1:]) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
+        centre = (teeth[rng.integers(len(teeth))] - origin) * CASE_SPACING + rng.normal(0, SPREAD_MM, 3)
+    turn = sampling._turn(np.array([rng.normal(0, 8), rng.normal(0, 8), rng.normal(0, 12)]))
+    return Window(centre, turn, spacing * float(np.exp(rng.normal(0, 0.1))), dental=True)
+
+
+def draw_surface_sample(
+    case: Tensor | NDArray[Any], rng: np.random.Generator, patch: Patch, spacing: float, setting: str = "plain"
+) -> tuple[Tensor, Tensor]:
+    """Image float32 (z, y, x) and classes uint8 (z, y, x): 0, ``CORE`` or ``BORDER``; else as ``draw_sample``."""
+    window = draw_surface_window(case, rng, spacing)
+    image, classes = sampling.draw_sample(case, rng, patch, spacing, setting, window)
+    return image, core_and_border(classes)
+
+
+def core_and_border(classes: Tensor) -> Tensor:
+    """``CORE`` and ``BORDER`` of the teeth among class indices (z, y, x), uint8: borders have another class beside."""
+    import torch
+    from torch.nn import functional
+
+    grown = functional.max_pool3d(classes.float()[None, None], 3, 1, 1)[0, 0]
+    shrunk = -functional.max_pool3d(-classes.float()[None, None], 3, 1, 1)[0, 0]
+    tooth = (classes >= 1) & (classes <= len(TEETH))
+    return torch.where(tooth, torch.where(grown != shrunk, BORDER, CORE), 0).to(torch.uint8)
