@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from Testing.Library.quantization.tiny import seeing_nothing, tiny_network, write_bundle
+from Testing.Library.quantization.tiny import TINY, seeing_nothing, tiny_network, write_bundle
+from ToothTopoSegLib.quantization.export import record_surface
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,13 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def blind_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete bundle whose network sees background everywhere."""
     return write_bundle(tmp_path_factory.mktemp("blind"), seeing_nothing(tiny_network()), "blind")
+
+
+@pytest.fixture(scope="session")
+def surfaced_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete bundle with a second network for the surfaces of teeth."""
+    folder = tmp_path_factory.mktemp("surfaced")
+    bundle = write_bundle(folder, tiny_network())
+    surface = write_bundle(folder, tiny_network(replace(TINY, spacing=0.5, classes=3), seed=3), "tiny_surface")
+    record_surface(bundle, surface)
+    return bundle

@@ -95,6 +95,28 @@ def test_labels_do_not_depend_on_how_the_scan_is_stored(tiny_bundle: Path, direc
             np.testing.assert_array_equal(back, expected)
 
 
+def test_surfaces_do_not_depend_on_how_the_scan_is_stored(surfaced_bundle: Path) -> None:
+    bundle, runner = load_bundle(surfaced_bundle), _runner(surfaced_bundle)
+    scan = _scan(direction=OBLIQUE)
+    expected = segment_volume(scan, bundle, runner).array
+    assert len(np.unique(expected)) > 4
+    for order, flipped in (((2, 0, 1), (0, 2)), ((1, 0, 2), (1,)), ((0, 1, 2), (0, 1, 2))):
+        found = segment_volume(_stored(scan, order, flipped), bundle, runner).array
+        back = np.flip(found, flipped).transpose(np.argsort(order))
+        np.testing.assert_array_equal(back, expected)
+
+
+def test_a_second_network_changes_surfaces_and_reports_name_it(
+    tiny_bundle: Path, surfaced_bundle: Path, tmp_path: Path, no_picture: None
+) -> None:
+    scan = _scan()
+    plain, surfaced = (segment_volume(scan, load_bundle(b), _runner(b)).array for b in (tiny_bundle, surfaced_bundle))
+    assert set(np.unique(surfaced)) <= set(LABELS) and (plain != surfaced).any()
+    written = segment_to_folder(_written(tmp_path, scan), tmp_path / "out", surfaced_bundle, threads=1)
+    assert written["model"]["surface"] == load_bundle(surfaced_bundle).card["surface"]
+    assert "surface" in written["timing_s"]
+
+
 @pytest.mark.parametrize("spacing", [(0.2, 0.2, 0.2), (0.4, 0.3, 0.3), (1.0, 1.0, 1.0), (1.7, 0.6, 2.2)])
 def test_labels_lie_on_the_scans_own_grid(tiny_bundle: Path, spacing) -> None:
     scan = _scan((20, 25, 22), spacing=spacing)
