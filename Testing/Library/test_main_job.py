@@ -84,8 +84,9 @@ def test_segmenting_can_mend_its_own_result(results):
     assert all(entry["voxels"] > 0 for entry in report["repairs"])
 
 
-def test_the_bundled_model_is_integer_from_input_to_scores(results):
-    done = toothtopo("audit", "--json", cwd=results)
+@pytest.mark.parametrize("name", ["toothtoposeg", "toothtoposeg_surface"])
+def test_the_bundled_models_are_integer_from_input_to_scores(results, name):
+    done = toothtopo("audit", str(ROOT / "Resources" / "Models" / f"{name}.onnx"), "--json", cwd=results)
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["passed"]
     assert "DequantizeLinear" not in report["operators"] and report["operators"]["QuantizeLinear"] == 1
@@ -93,11 +94,13 @@ def test_the_bundled_model_is_integer_from_input_to_scores(results):
 
 def test_the_bundle_is_small_and_its_card_says_what_it_is():
     models = ROOT / "Resources" / "Models"
-    assert (models / "toothtoposeg.onnx").stat().st_size <= 12e6
-    assert (models / "toothtoposeg_float16.safetensors").stat().st_size <= 25e6
-    card = json.loads((models / "toothtoposeg.json").read_text(encoding="utf-8"))
-    assert {"sha256", "plan", "training", "metrics", "limits", "licence"} <= set(card)
-    assert "Not a medical device" in card["limits"]
+    assert sum(path.stat().st_size for path in models.glob("*.onnx")) <= 12e6
+    assert sum(path.stat().st_size for path in models.glob("*.safetensors")) <= 25e6
+    for name in ("toothtoposeg", "toothtoposeg_surface"):
+        card = json.loads((models / f"{name}.json").read_text(encoding="utf-8"))
+        assert {"sha256", "plan", "training", "limits", "licence"} <= set(card)
+        assert "Not a medical device" in card["limits"]
+    assert "metrics" in json.loads((models / "toothtoposeg.json").read_text(encoding="utf-8"))
 
 
 def test_segmenting_needs_no_torch(results):

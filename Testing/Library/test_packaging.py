@@ -127,10 +127,11 @@ def test_module_engine_and_resources_are_installed_side_by_side_and_nothing_else
 
 def test_the_installed_engine_finds_its_model_and_its_lists(installed: Path) -> None:
     code = """
-from ToothTopoSegLib.quantization.bundle import load_bundle
+from ToothTopoSegLib.quantization.bundle import load_bundle, surface_bundle
 from ToothTopoSegLib.resources import resource_folder
 bundle = load_bundle()
 print(bundle.path)
+assert surface_bundle(bundle) is not None
 assert (resource_folder() / "requirements.txt").is_file()
 assert list((resource_folder() / "Terminologies").glob("*.term.json"))
 """

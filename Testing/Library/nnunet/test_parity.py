@@ -42,7 +42,7 @@ WHOLE = {
     "residual, instance norm, low resolution, scaled to 0..1": Variant(
         True, low_resolution=True, normalisation="RescaleTo01Normalization", mirror=(1,)
     ),
-    "plain, batch norm, as it is": Variant(batch_norm=True, normalisation="NoNormalization", mirror=()),
+    "plain, batch norm, as it is": Variant(batch_norm=True, normalisation="NoNormalization", mirror=None),
 }
 
 
