@@ -39,6 +39,8 @@ SMALLEST_CORE_MM3 = 8.0
 """Smaller cores have no number of their own: tips of roots, cusps, crumbs."""
 SMALLEST_PIECE_MM3 = 4.0
 """Smaller pieces apart from everything else are noise of the network."""
+STRAY_SHARE = 0.15
+"""A piece of a number that is smaller than this part of its largest one belongs to the tooth it sticks to."""
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
 OWN_SHARE = 0.6
@@ -91,7 +93,9 @@ def surfaces(
     number = _onto(np.asarray(TEETH, np.uint8)[teeth.argmax(0)], region, fine, 0)
     tooth = _without_crumbs(evidence > 0, spacing)
     evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
-    return Surfaces(fine.with_array(evidence), numbered(tooth, core & tooth, number, spacing), places)
+    number = numbered(core & tooth, number, spacing)
+    give_away_strays(tooth, number)
+    return Surfaces(fine.with_array(evidence), number, places)
 
 
 def _box(scan: Volume, region: Volume) -> tuple[Patch, Patch]:
@@ -159,10 +163,8 @@ def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool
     return np.asarray(keep[pieces])
 
 
-def numbered(
-    tooth: NDArray[np.bool_], core: NDArray[np.bool_], number: NDArray[np.uint8], spacing: float
-) -> NDArray[np.uint8]:
-    """FDI number of every voxel (z, y, x): of ``tooth`` by its core, elsewhere that of the nearest tooth voxel.
+def numbered(core: NDArray[np.bool_], number: NDArray[np.uint8], spacing: float) -> NDArray[np.uint8]:
+    """FDI number of every voxel (z, y, x): that of the nearest core of a tooth, for whole cores where it can be.
 
     ``number`` is what the first network would call each voxel.
     """
@@ -189,3 +191,26 @@ def numbered(
         return number
     nearest = ndimage.distance_transform_edt(~seeds, return_distances=False, return_indices=True)
     return np.asarray(named[tuple(nearest)])
+
+
+def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8]) -> None:
+    """Give small pieces of a number apart from its largest one to the tooth they touch most, in place.
+
+    What touches no other tooth keeps its number: a root that noise cut off is no part of its neighbour.
+    """
+    from scipy import ndimage
+
+    labels = np.where(tooth, number, 0)
+    for fdi, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        wide = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
+        here, named = labels[wide], number[wide]
+        pieces, count = ndimage.label(here == fdi, np.ones((3, 3, 3)))
+        sizes = np.bincount(pieces.reshape(-1), minlength=count + 1)[1:]
+        for piece in np.flatnonzero(sizes < STRAY_SHARE * sizes.max()) + 1:
+            mask = pieces == piece
+            around = here[ndimage.binary_dilation(mask, np.ones((3, 3, 3))) & ~mask]
+            touched = np.bincount(around[around > 0], minlength=1)
+            if touched.any():
+                named[mask] = here[mask] = touched.argmax()

@@ -11,7 +11,7 @@ from scipy import ndimage
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH
 from ToothTopoSegLib.segmentation.regrid import teeth_on_grid
-from ToothTopoSegLib.segmentation.surface import SURE, numbered, surfaces
+from ToothTopoSegLib.segmentation.surface import SURE, give_away_strays, numbered, surfaces
 
 PATCH = (16, 16, 16)
 
@@ -127,7 +127,17 @@ def test_crumbs_are_no_teeth():
 def test_without_a_core_every_voxel_keeps_its_number():
     number = np.full((4, 4, 4), 36, np.uint8)
     none = np.zeros((4, 4, 4), bool)
-    assert numbered(none, none, number, 0.5) is number
+    assert numbered(none, number, 0.5) is number
+
+
+def test_a_stray_piece_of_a_number_goes_to_the_tooth_it_sticks_to_and_one_apart_stays():
+    number = np.zeros((12, 12, 30), np.uint8)
+    number[2:10, 2:10, 2:10], number[2:10, 2:10, 12:22] = 36, 37
+    number[4:7, 4:7, 19:22] = 36
+    number[4:6, 4:6, 25:27] = 36
+    give_away_strays(number > 0, number)
+    assert (number[4:7, 4:7, 19:22] == 37).all() and (number[4:6, 4:6, 25:27] == 36).all()
+    assert (number[2:10, 2:10, 2:10] == 36).all()
 
 
 @pytest.mark.parametrize("spacing", [0.2, 0.33, 0.5, 0.8])
