@@ -1,8 +1,8 @@
 """What segmenting a scan will cost, told before it starts: from the number of voxels and the size in mm.
 
-The constants were measured with the bundled model on one processor core without VNNI, on a real CBCT of 43 million
-voxels (39 s, 661 MB), its dental region (6 million voxels, 17 s, 661 MB) and that region at half the voxel size (51
-million, 20 s, 779 MB). Another computer is faster or slower by a factor, which whoever has seen a run can hand in.
+The constants were measured with the bundled models on one processor core without VNNI, on a real CBCT of 43 million
+voxels (64 s, 1022 MB), its dental region (6 million voxels, 49 s, 1142 MB) and that region at half the voxel size (51
+million, 58 s, 1230 MB). Another computer is faster or slower by a factor, which whoever has seen a run can hand in.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from ToothTopoSegLib.segmentation.region import LARGEST_MM
 
 START_S = 1.5
-NETWORK_S_PER_ML = 0.017
-LOCATE_S_PER_ML = 0.0056
+NETWORK_S_PER_ML = 0.062
+LOCATE_S_PER_ML = 0.0055
 VOXEL_S_PER_MILLION = 0.06
 REGION_ML = 500.0  # the dental region that is left of a scan larger than it
-START_MB = 640.0
+START_MB = 1020.0
 VOXEL_MB_PER_MILLION = 3.0
 MEASURED_VOXEL_BYTES = 2
 SPEED_UP = 0.7  # two threads are 2 ** 0.7 = 1.6 times as fast as one; more than eight help little

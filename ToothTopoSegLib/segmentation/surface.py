@@ -53,7 +53,10 @@ FULLER = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Surfaces:
-    """Evidence for a tooth (float32, nats, above 0 for a tooth) on a grid of its own, and the tooth's FDI number."""
+    """Evidence for a tooth (float32, nats, above 0 for a tooth) on a grid of its own, and the tooth's FDI number.
+
+    ``places`` says how many tiles were looked at, and of how many.
+    """
 
     tooth: Volume
     number: NDArray[np.uint8]

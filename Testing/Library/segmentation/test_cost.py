@@ -10,9 +10,9 @@ from ToothTopoSegLib.segmentation.cost import expected_cost
 @pytest.mark.parametrize(
     ("shape", "spacing", "seconds", "megabytes"),
     [
-        ((330, 360, 360), 0.5, 39.4, 661),
-        ((160, 200, 200), 0.5, 16.8, 661),
-        ((320, 400, 400), 0.25, 19.8, 779),
+        ((330, 360, 360), 0.5, 64.4, 1022),
+        ((160, 200, 200), 0.5, 49.2, 1142),
+        ((320, 400, 400), 0.25, 58.1, 1230),
     ],
 )
 def test_the_measured_scans_are_expected_to_cost_what_they_did(shape, spacing, seconds, megabytes):
