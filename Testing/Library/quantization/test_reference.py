@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from Testing.Library.quantization.tiny import TINY, WIDE, Tiny, smooth_patches, tiny_network
 from ToothTopoSegLib.errors import ModelError
-from ToothTopoSegLib.quantization.bundle import load_bundle
+from ToothTopoSegLib.quantization.bundle import load_bundle, model_path
 from ToothTopoSegLib.quantization.calibrate import calibrate
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.onnx_graph import float_model, integer_model
@@ -104,11 +104,12 @@ def test_rounding_once_differs_by_levels_in_a_few_places_at_most() -> None:
     assert found.differing_scores < found.scores / 100 and found.differing_classes < found.voxels / 1000
 
 
-def test_the_bundled_models_whole_patch_is_equal_bit_by_bit() -> None:
-    bundle = load_bundle()
+@pytest.mark.parametrize("name", ["toothtoposeg", "toothtoposeg_surface"])
+def test_a_bundled_models_whole_patch_is_equal_bit_by_bit(name: str) -> None:
+    bundle = load_bundle(model_path(None).with_name(f"{name}.onnx"))
     plan = Plan.from_dict(bundle.card["plan"])
     found = compare_with_reference(bundle.model, smooth_patches(plan, 1, seed=3))
-    assert found.scores == 35 * np.prod(bundle.patch)
+    assert found.scores == plan.classes * np.prod(bundle.patch)
     assert (found.differing_scores, found.differing_classes) == (0, 0)
 
 
