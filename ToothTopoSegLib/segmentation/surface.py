@@ -53,14 +53,10 @@ FULLER = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Surfaces:
-    """Evidence for a tooth (float32, nats, above 0 for a tooth) on a grid of its own, and the tooth's FDI number.
-
-    ``places`` says how many tiles were looked at, and of how many.
-    """
+    """Evidence for a tooth (float32, nats, above 0 for a tooth) on a grid of its own, and the tooth's FDI number."""
 
     tooth: Volume
     number: NDArray[np.uint8]
-    places: dict[str, int]
 
     def kept(self) -> ToothScores:
         """The evidence as what findings are judged by: two bytes a voxel."""
@@ -89,7 +85,7 @@ def surfaces(
     teeth = scores[1 : len(TEETH) + 1]
     first = _onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine, 1)
     near = _near(first > 0, spacing)
-    own, core, places = _evidence(fine.array, near, runner, patch, progress)
+    own, core = _evidence(fine.array, near, runner, patch, progress)
     evidence = OWN_SHARE * own + (1 - OWN_SHARE) * np.clip(first, -SURE, SURE)
     evidence = gaussian_filter(evidence, SMOOTH_MM / spacing, mode="nearest") + np.float32(FULLER)
     evidence[~near] = -SURE
@@ -98,7 +94,7 @@ def surfaces(
     evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
     number = numbered(core & tooth, number, spacing)
     give_away_strays(tooth, number)
-    return Surfaces(fine.with_array(evidence), number, places)
+    return Surfaces(fine.with_array(evidence), number)
 
 
 def _box(scan: Volume, region: Volume) -> tuple[Patch, Patch]:
@@ -129,7 +125,7 @@ def _near(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
 
 def _evidence(
     image: Array, near: NDArray[np.bool_], runner: Runner, patch: Patch, progress: Progress
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, int]]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Evidence for a tooth and whether a voxel is rather core than border, from tiles that hold any of ``near``."""
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, corners, gaussian, padded
@@ -153,7 +149,7 @@ def _evidence(
     total = total[(slice(None), *inside)] * np.float32(runner.score_scale)
     total /= norm[inside]
     tooth = np.clip(np.logaddexp(total[CORE], total[BORDER]) - total[0], -SURE, SURE)
-    return tooth, total[CORE] > total[BORDER], {"run": len(kept), "of": len(tiles)}
+    return tooth, total[CORE] > total[BORDER]
 
 
 def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ToothTopoSegLib.errors import InputError, OutputError, UsageError
+from ToothTopoSegLib.training import loop
 from ToothTopoSegLib.training.user_cases import UserCase
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 BEST = "best.onnx"
 
@@ -43,14 +43,9 @@ class Best:
 
 
 @dataclass
-class State:
+class State(loop.State):
     """Everything a fine-tuning carries from step to step; ``seconds`` is all the time it took so far."""
 
-    network: nn.Module
-    average: nn.Module
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
     validations: list[dict[str, float]] = field(default_factory=list)
     best: Best | None = None
 

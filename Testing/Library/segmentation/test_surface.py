@@ -11,7 +11,8 @@ from scipy import ndimage
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH
 from ToothTopoSegLib.segmentation.regrid import teeth_on_grid
-from ToothTopoSegLib.segmentation.surface import SURE, give_away_strays, numbered, surfaces
+from ToothTopoSegLib.segmentation.surface import OVERLAP, SURE, give_away_strays, numbered, surfaces
+from ToothTopoSegLib.segmentation.tiling import corners
 
 PATCH = (16, 16, 16)
 
@@ -21,9 +22,10 @@ class Thresholds:
     """A network that calls values from 2 on core and from 1 on border of a tooth."""
 
     score_scale: float = 0.1
-    classes: int = 3
+    tiles: int = 0
 
     def __call__(self, patch):
+        self.tiles += 1
         core, border = patch >= 2, (patch >= 1) & (patch < 2)
         return np.stack([~(core | border), core, border]).astype(np.float32) * 60
 
@@ -46,11 +48,11 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
     return out
 
 
-def looked_at(grey: np.ndarray, coarse: np.ndarray):
+def looked_at(grey: np.ndarray, coarse: np.ndarray, network: Thresholds | None = None):
     """Surfaces in a scan (z, y, x) of 0.5 mm of which the first network saw ``coarse`` at 1 mm."""
     scan = Volume(grey.astype(np.float32), (0.5, 0.5, 0.5))
     region = Volume(coarse, (1.0, 1.0, 1.0), (0.25, 0.25, 0.25))
-    return scan, surfaces(scan, region, scores_of(coarse), Thresholds(), PATCH, 0.5)
+    return scan, surfaces(scan, region, scores_of(coarse), network or Thresholds(), PATCH, 0.5)
 
 
 def block(*boxes) -> tuple[np.ndarray, np.ndarray]:
@@ -111,10 +113,11 @@ def test_two_teeth_that_the_second_network_runs_together_keep_their_numbers():
 def test_what_looks_like_a_tooth_far_from_any_is_none():
     grey, coarse = block((4, 14, 4, 14, 4, 14, 11), (22, 32, 22, 32, 22, 32, 12))
     coarse[coarse == 12] = 0
-    scan, found = looked_at(grey, coarse)
+    network = Thresholds()
+    scan, found = looked_at(grey, coarse, network)
     labels = on_scan(scan, found)
     assert set(np.unique(labels)) == {0, 11} and found.tooth.array.min() == -SURE
-    assert found.places["run"] < found.places["of"]
+    assert network.tiles < len(corners(scan.array.shape, PATCH, OVERLAP))
 
 
 def test_crumbs_are_no_teeth():
