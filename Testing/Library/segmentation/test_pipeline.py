@@ -128,7 +128,8 @@ def test_labels_lie_on_the_scans_own_grid(tiny_bundle: Path, spacing) -> None:
 
 def test_the_scores_kept_say_tooth_where_the_labels_do(tiny_bundle: Path) -> None:
     scan = _scan(spacing=(1.0, 1.0, 1.0))
-    labels, scores = segmented(scan, load_bundle(tiny_bundle), _runner(tiny_bundle))
+    labels, scores, own = segmented(scan, load_bundle(tiny_bundle), _runner(tiny_bundle))
+    assert own is None  # only imported models have labels of their own
     assert scores is not None and scores.number.shape == scores.tooth.array.shape
     teeth = np.argwhere((labels.array > 0) & (labels.array < 100))
     index = np.rint(scores.tooth.lps_to_index(labels.index_to_lps(teeth))).astype(int)
