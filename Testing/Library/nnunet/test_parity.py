@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from Testing.Library.nnunet.models import Variant, drawing, nnunet_labels, nnunet_network, write_model
+from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.nnunet.importer import import_nnunet, read_model
 from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation.nnunet_way import preprocessing, segment_nnunet
@@ -84,12 +85,20 @@ def mean_dice(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.mean(both))
 
 
+def scan_for(variant: Variant, seed: int, shape: tuple[int, ...], spacing: tuple[float, ...]) -> Volume:
+    """A drawing in the grey values a model expects: one that takes them as they are has learnt from normalised ones."""
+    scan, _ = drawing(seed, shape, spacing)
+    if variant.normalisation != "NoNormalization":
+        return scan
+    return scan.with_array(np.where(scan.array == 0, 0, (scan.array - 900) / 350).astype(np.float32))
+
+
 def test_labels_of_a_scan_with_thick_slices_and_an_empty_rim_are_nnunets(imported):
     folder, variant, bundle = imported
     shape = [16, 60, 70] if variant.anisotropic else [24, 50, 60]
     spacing = (2.5, 0.6, 0.5) if variant.anisotropic else (1.2, 0.5, 0.6)
     order = np.argsort(variant.transpose)
-    scan, _ = drawing(5, tuple(shape[i] for i in order), tuple(spacing[i] for i in order))
+    scan = scan_for(variant, 5, tuple(shape[i] for i in order), tuple(spacing[i] for i in order))
     loaded = load_bundle(bundle)
     found = segment_nnunet(scan, preprocessing(loaded), Runner(loaded, threads=1).real_scores)
     expected = nnunet_labels(folder, variant, scan)
@@ -100,7 +109,7 @@ def test_labels_of_a_scan_with_thick_slices_and_an_empty_rim_are_nnunets(importe
 
 def test_a_scan_smaller_than_a_patch_gets_nnunets_labels(imported):
     folder, variant, bundle = imported
-    scan, _ = drawing(6, (10, 14, 15), (1.5, 1.0, 1.0))
+    scan = scan_for(variant, 6, (10, 14, 15), (1.5, 1.0, 1.0))
     loaded = load_bundle(bundle)
     found = segment_nnunet(scan, preprocessing(loaded), Runner(loaded, threads=1).real_scores)
     assert (found == nnunet_labels(folder, variant, scan)).mean() >= 0.999

@@ -71,7 +71,7 @@ def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
-    with pytest.raises(UsageError, match=r"'huge'.*bundled, gpu, tiny"):
+    with pytest.raises(UsageError, match=r"'huge'.*bundled, surface, gpu, tiny"):
         train(tmp_path / "run", "huge", "cpu")
     assert not (tmp_path / "run").exists()
 
