@@ -6,7 +6,7 @@ trained on, for honest tests of a model. What the settings do is in :mod:`ToothT
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -174,6 +174,13 @@ def draw_acquisition(rng: np.random.Generator, hard: bool = False, setting: str 
         response=_draw_response(rng, grey),
         foreign=_draw_foreign(rng) if foreign else Foreign(),
     )
+
+
+def scanned_by(scanner: int, rng: np.random.Generator, hard: bool = False, setting: str = "natural") -> Acquisition:
+    """What the scanner of a seed makes of the next patient: only motion and the first angle differ between patients."""
+    own = draw_acquisition(np.random.default_rng(scanner), hard, setting)
+    drawn = draw_acquisition(rng, hard, setting)
+    return replace(own, moves=drawn.moves, first_angle=drawn.first_angle)
 
 
 def _draw_foreign(rng: np.random.Generator) -> Foreign:
