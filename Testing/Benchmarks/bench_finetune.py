@@ -5,8 +5,9 @@ usage: .venv/bin/python Testing/Benchmarks/bench_finetune.py -o DIR [--minutes M
 Renders 5 phantoms of the setting "foreign" (seeds 21000 to 21004) as one scanner shows them (seed 21000), as in one
 clinic, fine-tunes the bundled model on them, and holds it and the result against 10 others by that scanner (seeds 21100
 to 21109) that neither has seen, through the whole way of a scan. With --mixed each phantom is by a scanner of its own,
-which says what fine-tuning gives for scanners it has not seen either. Nothing of the program was chosen on these seeds. Goes on in DIR where it was interrupted; times are those of
-the machine as busy as it is, which the page says by the processor time the process got.
+which says what fine-tuning gives for scanners it has not seen either. Nothing of the program was chosen on these seeds.
+Goes on in DIR where it was interrupted; times are those of the machine as busy as it is, which the page says by the
+processor time the process got.
 """
 
 from __future__ import annotations
@@ -88,9 +89,9 @@ def page(
 `Testing/Benchmarks/bench_finetune.py -o DIR`
 
 The bundled model, fine-tuned on 5 phantoms of the setting *foreign* (contrast law and artefacts it has not seen; 4 to
-learn from, 1 held out), before and after on {len(before)} others, whole scans, {scanners}. {report["steps"]} steps in {report["minutes"]:.0f}
-minutes, in which the process got {report["cores"]:.2f} of {os.cpu_count()} processor cores; {report["stopped"]}. Best
-state at step {report["best_step"]}. Choices: {stated}.
+learn from, 1 held out), before and after on {len(before)} others, whole scans, {scanners}.
+{report["steps"]} steps in {report["minutes"]:.0f} minutes, in which the process got {report["cores"]:.2f} of
+{os.cpu_count()} processor cores; {report["stopped"]}. Best state at step {report["best_step"]}. Choices: {stated}.
 
 | mean over {len(before)} scans | before | after |
 |---|---|---|

@@ -142,11 +142,17 @@ def _draw_response(rng: np.random.Generator, grey: np.ndarray) -> Response:
     return Response(floor, top, gamma, max(1, round(high - low)), low, high)
 
 
-def draw_acquisition(rng: np.random.Generator, hard: bool = False, setting: str = "natural") -> Acquisition:
+def draw_acquisition(
+    rng: np.random.Generator, hard: bool = False, setting: str = "natural", scanner: int | None = None
+) -> Acquisition:
     """A random scanner of a setting, "natural" or "foreign"; ``hard`` means more blur, noise, motion and metal.
 
+    It is the same one whenever ``scanner`` is the same seed, and only motion and the first angle follow from ``rng``.
     Raises ValueError for another setting.
     """
+    if scanner is not None:
+        own, drawn = (draw_acquisition(r, hard, setting) for r in (np.random.default_rng(scanner), rng))
+        return replace(own, moves=drawn.moves, first_angle=drawn.first_angle)
     if setting not in SETTINGS[1:]:
         raise ValueError(f"The setting {setting!r} has no cone beam; it must be one of {', '.join(SETTINGS[1:])}.")
     foreign = setting == "foreign"
@@ -174,13 +180,6 @@ def draw_acquisition(rng: np.random.Generator, hard: bool = False, setting: str 
         response=_draw_response(rng, grey),
         foreign=_draw_foreign(rng) if foreign else Foreign(),
     )
-
-
-def scanned_by(scanner: int, rng: np.random.Generator, hard: bool = False, setting: str = "natural") -> Acquisition:
-    """What the scanner of a seed makes of the next patient: only motion and the first angle differ between patients."""
-    own = draw_acquisition(np.random.default_rng(scanner), hard, setting)
-    drawn = draw_acquisition(rng, hard, setting)
-    return replace(own, moves=drawn.moves, first_angle=drawn.first_angle)
 
 
 def _draw_foreign(rng: np.random.Generator) -> Foreign:

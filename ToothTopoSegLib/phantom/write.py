@@ -115,7 +115,7 @@ def _acquired(
 
     Outside the cylinder that the scanner sees, the scan holds one grey value and nothing is labelled.
     """
-    from ToothTopoSegLib.phantom.acquisition import draw_acquisition, scanned_by
+    from ToothTopoSegLib.phantom.acquisition import draw_acquisition
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.arrays import numpy_library
     from ToothTopoSegLib.phantom.cone_beam import acquire
@@ -129,10 +129,7 @@ def _acquired(
     fine = (view.spacing / finer,) * 3
     tissue, labels = render(dentition, (z, y, x), fine, rng, view.pose, warp=float(rng.uniform(0.2, 1.2)), natural=True)
     labels = most_frequent(labels, finer) if finer > 1 else labels
-    if scanner is None:
-        acquisition = draw_acquisition(rng, hard, setting)
-    else:
-        acquisition = scanned_by(scanner, rng, hard, setting)
+    acquisition = draw_acquisition(rng, hard, setting, scanner)
     grey = acquire(tissue, finer, step, acquisition, view.field, numpy_library(rng))
     seen = view.field.seen(view.shape, step)
     if view.outside is not None:
