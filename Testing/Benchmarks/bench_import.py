@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 SCAN_SEED, PHANTOM_SEEDS, CALIBRATION_SEEDS = 4_100_000, (4_100_001, 4_100_002), (4_100_010, 4_100_011, 4_100_012)
 TRAINING_SEEDS = range(4_100_100, 4_100_124)
 RATE = 3e-4
