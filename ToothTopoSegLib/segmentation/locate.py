@@ -43,24 +43,25 @@ WORTH = 0.2
 FEW_TEETH, SEEN_SHARE = 4, 0.25
 """So many numbers, of so much of their volume, are worth looking at more closely."""
 MOST_AREAS = 4
+LAST_RESORT = 0.5
+"""Where the progress of a look at every tile begins."""
 
 
-def find_region(
-    scan: Volume, work: Volume, patch: Patch, network: Network, progress: Progress = silent
-) -> Box | None:
+def find_region(scan: Volume, work: Volume, patch: Patch, network: Network, progress: Progress = silent) -> Box | None:
     """The dental region (z, y, x) of ``work``, a resampled canonical ``scan``; None when there are no teeth.
 
     A scan no larger than a dentition is its own region.
     """
     if all(n * s <= limit for n, s, limit in zip(work.array.shape, work.spacing, LARGEST_MM, strict=True)):
         return _whole(work)
-    for i, ends in enumerate(_met(scan, work, patch, network, part(progress, 0.0, 0.3))):
-        region = _region_around(ends, work, patch, network, part(progress, 0.3, 0.6))
+    steps = _steps(progress)
+    for mistakes, ends in enumerate(_met(scan, work, patch, network, steps), start=1):
+        region = _region_around(ends, work, patch, network, steps)
         if region is not None:
             return region
-        if i + 1 == MOST_MISTAKES:
+        if mistakes == MOST_MISTAKES:
             break
-    return region_of_every_tile(scan, work, patch, network, part(progress, 0.6, 1.0))
+    return region_of_every_tile(scan, work, patch, network, part(progress, LAST_RESORT, 1.0))
 
 
 def region_of_every_tile(
@@ -75,16 +76,24 @@ def _whole(work: Volume) -> Box:
     return z, y, x
 
 
-def _met(scan: Volume, work: Volume, patch: Patch, network: Network, progress: Progress) -> Iterator[Array]:
+def _steps(progress: Progress) -> Iterator[Progress]:
+    """The progress of one look after the other, nobody knows how many: each takes a part of what is left."""
+    start = 0.0
+    while True:
+        end = start + (LAST_RESORT - start) / 4
+        yield part(progress, start, end)
+        start = end
+
+
+def _met(scan: Volume, work: Volume, patch: Patch, network: Network, steps: Iterator[Progress]) -> Iterator[Array]:
     """First and last position (2, 3) as (z, y, x) mm of teeth met in each place where dense tissue crowds.
 
     Positions count from the first voxel of ``work``.
     """
     coarse = resample_linear(scan, (work.spacing[0] * COARSE_RATIO,) * 3)
     shift = work.lps_to_index(np.asarray(coarse.origin)) * work.spacing
-    for i, box in enumerate(crowded_places(coarse, patch)):
-        progress(i / MOST_LOOKS, "looking for the teeth")
-        seen = quick_classes(coarse.array[box], patch, network)
+    for box in crowded_places(coarse, patch):
+        seen = quick_classes(coarse.array[box], patch, network, next(steps))
         if teeth_seen(seen, coarse.spacing[0]) >= FEW_TEETH:
             points = np.argwhere((seen >= 1) & (seen <= len(TEETH))) + [s.start for s in box]
             ends = np.percentile(points, (1, 99), axis=0)
@@ -122,18 +131,17 @@ def _around(centre: int, size: int, length: int) -> slice:
     return slice(first, min(first + size, length))
 
 
-def _region_around(ends: Array, work: Volume, patch: Patch, network: Network, progress: Progress) -> Box | None:
+def _region_around(ends: Array, work: Volume, patch: Patch, network: Network, steps: Iterator[Progress]) -> Box | None:
     """The dental region around teeth from ``ends[0]`` to ``ends[1]`` (z, y, x) mm; None when none is to be seen.
 
     Looks at the working grid's own spacing, at an area that grows for as long as the region reaches beyond it.
     """
     shape, spacing, air = np.asarray(work.array.shape), work.spacing[0], air_value(work.array)
     low, high = (ends[0] - MARGIN_MM) / spacing, (ends[1] + MARGIN_MM) / spacing + 1
-    for i in range(MOST_AREAS):
+    for _ in range(MOST_AREAS):
         area = area_around(low, high, work.array.shape, patch)
         image, first = work.array[area], np.array([s.start for s in area])
-        look = part(progress, i / MOST_AREAS, (i + 1) / MOST_AREAS)
-        box = teeth_box(quick_classes(image, patch, network, look), image, spacing, air)
+        box = teeth_box(quick_classes(image, patch, network, next(steps)), image, spacing, air)
         if box is None:
             return None
         low, high = np.maximum(box[0] + first, 0), np.minimum(box[1] + first, shape)
