@@ -211,6 +211,8 @@ def segment_to_folder(
     with output_folder(out) as folder:
         with clock.step("load model"):
             runner = Runner(bundle, device, threads)
+            if runner.note:
+                progress(0.03, runner.note)
         labels, scores, own = segmented(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
         repairs: dict[str, Any] = {}
         if repair:
