@@ -28,7 +28,7 @@ Array = NDArray[Any]
 Patch = tuple[int, int, int]
 
 CORE, BORDER = 1, 2
-OVERLAP, CONTEXT = 0.25, 4
+OVERLAP, CONTEXT = 0.25, 12
 REACH_MM = 2.0
 """Teeth of the first network are looked at with this much around them; farther away there is none."""
 MAIN_SHARE = 0.8
