@@ -1,0 +1,200 @@
+"""How time and memory of segmenting grow with the size of a scan and with threads, and beside nnU-Net's own predictor.
+
+In: a scan. Out: one row a run, each in a process of its own: the part of the scan around its teeth, the scan, and the
+scan resampled to finer grids, then the scan once more and with other numbers of threads, with the SHA-256 of the labels
+written. nnU-Net's predictor is not run to the end: a few of its tiles are timed on the same network in float, and
+multiplied by how many the scan has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.progress import Progress, part, silent
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.quantization.bundle import Bundle
+
+SIZES = (512, 768)
+THREADS = (1, 2, 4)
+USUAL_THREADS = 2
+CROP_MARGIN_MM = 15.0
+NNUNET_TILES = 2
+Segment = Callable[[Path, Path, int], dict[str, Any]]
+"""Segments a scan file into a folder with that many threads, in a process of its own; gives its report."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run cost: voxels (z, y, x), seconds in all and per step, peak memory in MB, the labels' SHA-256."""
+
+    scan: str
+    shape_zyx: tuple[int, int, int]
+    threads: int
+    seconds: float
+    steps_s: dict[str, float]
+    peak_mb: float
+    teeth: int
+    labels_sha256: str
+
+
+def measure_scaling(
+    scan: Path, folder: Path, segment: Segment, model: Path | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Rows of all runs on the scan file ``scan``, made in ``folder``; whether equal input gave equal labels."""
+    from ToothTopoSegLib.imaging.read import read_scan
+
+    first = _run("the scan", scan, folder / "first", USUAL_THREADS, segment)
+    volume = read_scan(scan)
+    rows = []
+    for i, (name, made) in enumerate(_sizes(volume, _labels(folder / "first"), folder)):
+        progress(0.1 + 0.4 * i / 3, f"measuring {name}")
+        rows.append(_run(name, made, folder / f"size{i}", USUAL_THREADS, segment))
+        made.unlink()
+    threads = []
+    for i, count in enumerate(THREADS):
+        progress(0.5 + 0.4 * i / len(THREADS), f"measuring {count} threads")
+        threads.append(_run("the scan", scan, folder / f"threads{count}", count, segment))
+    same = len({run.labels_sha256 for run in (first, *threads)}) == 1
+    result: dict[str, Any] = {
+        "sizes": [asdict(r) for r in (rows[0], first, *rows[1:])],
+        "threads": [asdict(r) for r in threads],
+    }
+    result |= {"same_labels": same, "whole_scan_over_crop": round(rows[1].seconds / rows[0].seconds, 2)}
+    return result | {"nnunet": nnunet_estimate(volume, model, part(progress, 0.9, 1.0))}
+
+
+def _run(name: str, scan: Path, out: Path, threads: int, segment: Segment) -> Run:
+    began = time.perf_counter()
+    report = segment(scan, out, threads)
+    seconds = round(time.perf_counter() - began, 2)
+    z, y, x = report["input"]["shape_zyx"]
+    digest = hashlib.sha256(_labels(out).array.tobytes()).hexdigest()
+    found = report["summary"]["teeth_found"]
+    return Run(name, (z, y, x), threads, seconds, report["timing_s"], report["peak_rss_mb"], found, digest)
+
+
+def _labels(out: Path) -> Volume:
+    from ToothTopoSegLib.imaging.read import read_label_map
+
+    return read_label_map(next(out.glob("*_teeth.nii.gz")))
+
+
+def _sizes(scan: Volume, labels: Volume, folder: Path) -> list[tuple[str, Path]]:
+    """Scans of other sizes as files, each with its name: around the teeth, then larger ones of the same extent."""
+    from ToothTopoSegLib.imaging.resample import resample_linear
+
+    made = [("jaw crop", _written(around_teeth(scan, labels), folder / "crop.nii"))]
+    for size in SIZES:
+        spacing = [n * s / size for n, s in zip(scan.array.shape, scan.spacing, strict=True)]
+        larger = resample_linear(scan, (spacing[0], spacing[1], spacing[2]))
+        made.append((f"{size} x {size} x {size}", _written(larger, folder / f"size{size}.nii")))
+    return made
+
+
+def around_teeth(scan: Volume, labels: Volume) -> Volume:
+    """The part of a scan that a scanner of the jaws would show: its teeth with a margin, or all of it without teeth."""
+    from ToothTopoSegLib.imaging.resample import crop
+    from ToothTopoSegLib.segmentation.classes import TEETH
+
+    points = np.argwhere(np.isin(labels.array, TEETH))
+    if not len(points):
+        return scan
+    margin = np.ceil(CROP_MARGIN_MM / np.asarray(scan.spacing)).astype(int)
+    low = np.maximum(points.min(0) - margin, 0).tolist()
+    high = np.minimum(points.max(0) + margin + 1, scan.array.shape).tolist()
+    return crop(scan, (low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def _written(scan: Volume, path: Path) -> Path:
+    from ToothTopoSegLib.imaging.itk import image_from_volume, import_sitk
+
+    whole = np.rint(scan.array).astype(np.int16)
+    import_sitk().WriteImage(image_from_volume(scan, np.ascontiguousarray(whole)), str(path))
+    return path
+
+
+def nnunet_estimate(scan: Volume, model: Path | None = None, progress: Progress = silent) -> dict[str, Any] | None:
+    """Seconds that nnU-Net's own predictor takes for a scan with the float twin; None where nnunetv2 is not installed.
+
+    A few tiles are timed with PyTorch at two threads and multiplied by the number of tiles that its sliding window has
+    on the working grid, with its usual half overlap and left and right mirrored.
+    """
+    try:
+        from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+    except ImportError:
+        return None
+    from ToothTopoSegLib.quantization.bundle import load_bundle
+
+    bundle = load_bundle(model)
+    extent = np.asarray(scan.array.shape) * np.asarray(scan.spacing)
+    size = np.maximum(np.rint(extent / bundle.spacing).astype(int), bundle.patch).tolist()
+    tiles = int(np.prod([len(s) for s in compute_steps_for_sliding_window(size, bundle.patch, 0.5)]))
+    progress(0.0, "timing tiles of nnU-Net's predictor")
+    seconds = _seconds_a_tile(bundle)
+    return {
+        "tiles": tiles,
+        "timed_tiles": NNUNET_TILES,
+        "seconds_a_tile": round(seconds, 2),
+        "seconds": round(tiles * seconds, 1),
+        "how": "extrapolated from its tile count",
+    }
+
+
+def _seconds_a_tile(bundle: Bundle) -> float:
+    """Median seconds of a tile of nnU-Net's predictor, PyTorch with ``USUAL_THREADS`` threads on the processor."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    from ToothTopoSegLib.quantization.export import float_weights_path
+    from ToothTopoSegLib.quantization.fold import read_weights
+    from ToothTopoSegLib.training.network import Plan, build_network
+
+    network = build_network(Plan.from_dict(bundle.card["plan"]), deep_supervision=False).eval()
+    weights = read_weights(float_weights_path(bundle.path))
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
+    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=True, perform_everything_on_device=False)
+    predictor.network, predictor.allowed_mirroring_axes = network, (2,)
+    before, tile, times = torch.get_num_threads(), torch.zeros(1, 1, *bundle.patch), []
+    torch.set_num_threads(USUAL_THREADS)
+    try:
+        with torch.no_grad():
+            for _ in range(NNUNET_TILES + 1):
+                began = time.perf_counter()
+                predictor._internal_maybe_mirror_and_predict(tile)
+                times.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(before)
+    return float(np.median(times[1:]))
+
+
+def page(report: dict[str, Any]) -> str:
+    """The figures as a Markdown page."""
+    lines = ["# Time and memory of a scan by its size and by threads", "", f"Printed by `{report['command']}`.", ""]
+    lines += ["| scan | voxels | threads | s | peak MB | teeth | steps, s |", "|---|---|---|---|---|---|---|"]
+    for run in (*report["sizes"], *report["threads"]):
+        steps = ", ".join(f"{name} {value:.1f}" for name, value in run["steps_s"].items() if name != "total")
+        voxels = " x ".join(map(str, run["shape_zyx"]))
+        lines.append(
+            f"| {run['scan']} | {voxels} | {run['threads']} | {run['seconds']:.1f} | {run['peak_mb']:.0f} | "
+            f"{run['teeth']} | {steps} |"
+        )
+    same = "the same" if report["same_labels"] else "NOT the same"
+    lines += ["", f"Labels of the scan are {same} bit for bit in every run. A 512 x 512 x 512 grid of it takes"]
+    lines += [f"{report['whole_scan_over_crop']} times as long as the jaw crop."]
+    if report["nnunet"] is not None:
+        own, theirs = report["sizes"][1]["seconds"], report["nnunet"]
+        lines += [
+            f"nnU-Net's own predictor on the same float network: {theirs['seconds']:.0f} s, {theirs['how']} "
+            f"({theirs['tiles']} tiles of {theirs['seconds_a_tile']} s, left and right mirrored, PyTorch at "
+            f"{USUAL_THREADS} threads): {theirs['seconds'] / own:.1f} times as long."
+        ]
+    return "\n".join(lines) + "\n"
