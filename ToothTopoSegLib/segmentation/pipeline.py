@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,12 +170,17 @@ def _write_all(
     from ToothTopoSegLib.imaging.segments import write_teeth
     from ToothTopoSegLib.topology.report import write_json
 
-    write_teeth(labels, folder / f"{case}_teeth.nii.gz")
-    write_teeth(labels, folder / f"{case}_teeth.seg.nrrd")
     preview = folder / f"{case}_preview.png"
     assert mouth.scan is not None
-    draw_preview(mouth.scan, mouth.labels, findings, preview, case)
-    pictures = finding_pictures(mouth.labels, mouth.scan, findings)
+    # Compressing label maps leaves the interpreter to the pictures.
+    with ThreadPoolExecutor(1) as beside:
+        written = [
+            beside.submit(write_teeth, labels, folder / f"{case}_teeth{end}") for end in (".nii.gz", ".seg.nrrd")
+        ]
+        draw_preview(mouth.scan, mouth.labels, findings, preview, case)
+        pictures = finding_pictures(mouth.labels, mouth.scan, findings)
+        for one in written:
+            one.result()
     write_html(report, preview, folder / f"{case}_report.html", pictures)
     write_json(report, folder / f"{case}_report.json")
 
