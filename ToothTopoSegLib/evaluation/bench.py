@@ -59,7 +59,7 @@ def bench_scaling(
         def segment(path: Path, out: Path, threads: int) -> dict[str, Any]:
             return segment_apart(path, out, threads, model)
 
-        report = measure_scaling(scan, folder, segment, model, progress)
+        report = measure_scaling(scan, folder, segment, progress)
     report = {"command": f"./toothtopo bench --scan {scan.name} --scaling"} | report
     if page_path is not None:
         page_path.write_text(page(report), encoding="utf-8")

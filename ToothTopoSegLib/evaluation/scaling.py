@@ -1,9 +1,8 @@
-"""How time and memory of segmenting grow with the size of a scan and with threads, and beside nnU-Net's own predictor.
+"""How time and memory of segmenting grow with the size of a scan and with threads.
 
 In: a scan. Out: one row a run, each in a process of its own: the part of the scan around its teeth, the scan, and the
 scan resampled to finer grids, then the scan once more and with other numbers of threads, with the SHA-256 of the labels
-written. nnU-Net's predictor is not run to the end: a few of its tiles are timed on the same network in float, and
-multiplied by how many the scan has.
+written.
 """
 
 from __future__ import annotations
@@ -14,21 +13,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.progress import Progress, part, silent
-
-if TYPE_CHECKING:
-    from ToothTopoSegLib.quantization.bundle import Bundle
+from ToothTopoSegLib.progress import Progress, silent
 
 SIZES = (512, 768)
 THREADS = (1, 2, 4)
 USUAL_THREADS = 2
 CROP_MARGIN_MM = 15.0
-NNUNET_TILES = 2
 Segment = Callable[[Path, Path, int], dict[str, Any]]
 """Segments a scan file into a folder with that many threads, in a process of its own; gives its report."""
 
@@ -51,9 +46,7 @@ class Run:
     labels_sha256: str
 
 
-def measure_scaling(
-    scan: Path, folder: Path, segment: Segment, model: Path | None = None, progress: Progress = silent
-) -> dict[str, Any]:
+def measure_scaling(scan: Path, folder: Path, segment: Segment, progress: Progress = silent) -> dict[str, Any]:
     """Rows of all runs on the scan file ``scan``, made in ``folder``; whether equal input gave equal labels."""
     from ToothTopoSegLib.imaging.read import read_scan
 
@@ -74,7 +67,7 @@ def measure_scaling(
         "threads": [asdict(r) for r in threads],
     }
     result |= {"same_labels": same, "larger_over_crop": round(rows[1].processor_s / max(rows[0].processor_s, 1e-9), 2)}
-    return result | {"nnunet": nnunet_estimate(volume, model, part(progress, 0.9, 1.0))}
+    return result
 
 
 def _run(name: str, scan: Path, out: Path, threads: int, segment: Segment) -> Run:
@@ -133,60 +126,6 @@ def _written(scan: Volume, path: Path) -> Path:
     return path
 
 
-def nnunet_estimate(scan: Volume, model: Path | None = None, progress: Progress = silent) -> dict[str, Any] | None:
-    """Seconds that nnU-Net's own predictor takes for a scan with the float twin; None where nnunetv2 is not installed.
-
-    A few tiles are timed with PyTorch at two threads and multiplied by the number of tiles that its sliding window has
-    on the working grid, with its usual half overlap and left and right mirrored.
-    """
-    try:
-        from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
-    except ImportError:
-        return None
-    from ToothTopoSegLib.quantization.bundle import load_bundle
-
-    bundle = load_bundle(model)
-    extent = np.asarray(scan.array.shape) * np.asarray(scan.spacing)
-    size = np.maximum(np.rint(extent / bundle.spacing).astype(int), bundle.patch).tolist()
-    tiles = int(np.prod([len(s) for s in compute_steps_for_sliding_window(size, bundle.patch, 0.5)]))
-    progress(0.0, "timing tiles of nnU-Net's predictor")
-    seconds = _seconds_a_tile(bundle)
-    return {
-        "tiles": tiles,
-        "timed_tiles": NNUNET_TILES,
-        "seconds_a_tile": round(seconds, 2),
-        "seconds": round(tiles * seconds, 1),
-        "how": "extrapolated from its tile count",
-    }
-
-
-def _seconds_a_tile(bundle: Bundle) -> float:
-    """Median seconds of a tile of nnU-Net's predictor, PyTorch with ``USUAL_THREADS`` threads on the processor."""
-    import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    from ToothTopoSegLib.quantization.export import float_weights_path
-    from ToothTopoSegLib.quantization.fold import read_weights
-    from ToothTopoSegLib.training.network import Plan, build_network
-
-    network = build_network(Plan.from_dict(bundle.card["plan"]), deep_supervision=False).eval()
-    weights = read_weights(float_weights_path(bundle.path))
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
-    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=True, perform_everything_on_device=False)
-    predictor.network, predictor.allowed_mirroring_axes = network, (2,)
-    before, tile, times = torch.get_num_threads(), torch.zeros(1, 1, *bundle.patch), []
-    torch.set_num_threads(USUAL_THREADS)
-    try:
-        with torch.no_grad():
-            for _ in range(NNUNET_TILES + 1):
-                began = time.perf_counter()
-                predictor._internal_maybe_mirror_and_predict(tile)
-                times.append(time.perf_counter() - began)
-    finally:
-        torch.set_num_threads(before)
-    return float(np.median(times[1:]))
-
-
 def page(report: dict[str, Any]) -> str:
     """The figures as a Markdown page."""
     lines = ["# Time and memory of a scan by its size and by threads", "", f"Printed by `{report['command']}`.", ""]
@@ -202,11 +141,4 @@ def page(report: dict[str, Any]) -> str:
     same = "the same" if report["same_labels"] else "NOT the same"
     lines += ["", f"Labels of the scan are {same} bit for bit in every run. The first of the larger grids takes"]
     lines += [f"{report['larger_over_crop']} times the processor seconds of the jaw crop."]
-    if report["nnunet"] is not None:
-        own, theirs = report["sizes"][1]["seconds"], report["nnunet"]
-        lines += [
-            f"nnU-Net's own predictor on the same float network: {theirs['seconds']:.0f} s, {theirs['how']} "
-            f"({theirs['tiles']} tiles of {theirs['seconds_a_tile']} s, left and right mirrored, PyTorch at "
-            f"{USUAL_THREADS} threads): {theirs['seconds'] / own:.1f} times as long."
-        ]
     return "\n".join(lines) + "\n"
