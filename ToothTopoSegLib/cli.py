@@ -292,6 +292,10 @@ def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
         from ToothTopoSegLib.evaluation.bench import bench_phantoms
 
         report = bench_phantoms(args.phantoms, args.seed, args.hard, args.model, args.card, args.setting, progress)
+    elif args.scaling:
+        from ToothTopoSegLib.evaluation.bench import bench_scaling
+
+        report = bench_scaling(args.scan, args.model, args.page, progress)
     else:
         from ToothTopoSegLib.evaluation.bench import bench_scan
 
@@ -564,6 +568,8 @@ def _add_model_commands(command: CommandMaker) -> None:
     add = command("bench", run_bench, "Measure time and memory of a scan, or accuracy on phantoms never trained on.")
     add("--scan", type=Path, metavar="SCAN", help="scan to measure with (default: a built-in one)")
     add("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    add("--scaling", action="store_true", help="also with other sizes of the scan and other numbers of threads")
+    add("--page", type=Path, metavar="PAGE", help="write what --scaling finds as a page too")
     add("--phantoms", type=positive, metavar="N", help="instead: accuracy of integer and float model on N phantoms")
     add("--seed", type=natural, metavar="S", help="seed of the first phantom (default: the held-out ones)")
     add("--hard", action="store_true", help="hard phantoms")

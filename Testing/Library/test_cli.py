@@ -291,6 +291,7 @@ def test_evaluate_compares_two_files_and_writes_the_metrics(engine, tmp_path, ca
         ("export r -o b", "quantization.export", "export_run", (Path("r"), Path("b"))),
         ("bench", "evaluation.bench", "bench_scan", (None, None, None)),
         ("bench --scan s --threads 1", "evaluation.bench", "bench_scan", (Path("s"), 1, None)),
+        ("bench --scan s --scaling", "evaluation.bench", "bench_scaling", (Path("s"), None, None)),
         ("bench --phantoms 3 --hard", "evaluation.bench", "bench_phantoms", (3, None, True, None, False, "plain")),
     ],
 )

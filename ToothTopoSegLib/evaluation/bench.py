@@ -28,26 +28,9 @@ def bench_scan(
     scan cannot be segmented.
     """
     with tempfile.TemporaryDirectory(prefix="toothtopo-") as folder:
-        if scan is None:
-            made = write_phantoms(Path(folder), 1, DEMO_SEED, progress=part(progress, 0.0, 0.4))["phantoms"][0]
-            scan = Path(folder) / made["scan"]
+        scan = scan or _made(Path(folder), part(progress, 0.0, 0.4))
         progress(0.4, f"segmenting {scan.name}")
-        command = [
-            sys.executable,
-            "-m",
-            "ToothTopoSegLib",
-            "segment",
-            str(scan),
-            "-o",
-            str(Path(folder) / "out"),
-            "--json",
-        ]
-        command += ["--threads", str(threads)] if threads else []
-        command += ["--model", str(model)] if model else []
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    if done.returncode != 0:
-        raise InputError((done.stderr.strip().splitlines() or ["the scan could not be segmented"])[-1])
-    report = json.loads(done.stdout)
+        report = segment_apart(scan, Path(folder) / "out", threads, model)
     progress(1.0, "done")
     return {
         "scan": scan.name,
@@ -58,6 +41,50 @@ def bench_scan(
         "teeth_found": report["summary"]["teeth_found"],
         "findings": report["summary"],
     }
+
+
+def bench_scaling(
+    scan: Path | None = None, model: Path | None = None, page_path: Path | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """How the cost of a scan grows with its size and with threads: see :mod:`ToothTopoSegLib.evaluation.scaling`.
+
+    ``page_path`` is where the figures go as a page. Raises as :func:`bench_scan` does.
+    """
+    from ToothTopoSegLib.evaluation.scaling import measure_scaling, page
+
+    with tempfile.TemporaryDirectory(prefix="toothtopo-") as name:
+        folder = Path(name)
+        scan = scan or _made(folder, part(progress, 0.0, 0.1))
+
+        def segment(path: Path, out: Path, threads: int) -> dict[str, Any]:
+            return segment_apart(path, out, threads, model)
+
+        report = measure_scaling(scan, folder, segment, progress)
+    report = {"command": f"./toothtopo bench --scan {scan.name} --scaling"} | report
+    if page_path is not None:
+        page_path.write_text(page(report), encoding="utf-8")
+    return report
+
+
+def _made(folder: Path, progress: Progress) -> Path:
+    """The demo's phantom as a file."""
+    made = write_phantoms(folder, 1, DEMO_SEED, progress=progress)["phantoms"][0]
+    return folder / str(made["scan"])
+
+
+def segment_apart(scan: Path, out: Path, threads: int | None = None, model: Path | None = None) -> dict[str, Any]:
+    """The report of segmenting ``scan`` into ``out`` in a process of its own, whose peak memory is nothing else's.
+
+    Raises InputError with the program's own sentence when the scan cannot be segmented.
+    """
+    command = [sys.executable, "-m", "ToothTopoSegLib", "segment", str(scan), "-o", str(out), "--json"]
+    command += ["--threads", str(threads)] if threads else []
+    command += ["--model", str(model)] if model else []
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode != 0:
+        raise InputError((done.stderr.strip().splitlines() or ["the scan could not be segmented"])[-1])
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 def bench_phantoms(

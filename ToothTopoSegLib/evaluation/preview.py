@@ -11,6 +11,7 @@ pixel is placed by us, and there is no global figure state to share between thre
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -520,6 +521,8 @@ def _shortened(text: str, size: int, room: int) -> str:
     font: Any = _font(text, size)
     if font.getlength(_drawable(text)) <= room:
         return text
+    # Measuring text is slow: what is too long even without the dots is passed over by halves.
+    text = text[: bisect_right(range(1, len(text) + 1), room, key=lambda n: font.getlength(_drawable(text[:n])))]
     while text and font.getlength(_drawable(text) + "...") > room:
         text = text[:-1]
     return text.rstrip() + "..."

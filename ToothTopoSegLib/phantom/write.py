@@ -177,6 +177,11 @@ def make_hard_view(
     return _scanned(rng, dentition, (z, y, x), spacing, Pose(centre, _tilt(rng, 6)), True, {"seed": seed, "hard": True})
 
 
+def make_natural_view(seed: int, view: View) -> Phantom:
+    """The natural head of a seed as a random scanner shows it in a given field of view."""
+    return _acquired(np.random.default_rng(seed), view, False, "natural", {"seed": seed})
+
+
 def make_small_phantom(seed: int) -> Phantom:
     """Both jaws of the head of a seed in 64 x 80 x 84 voxels of 1 mm: made and segmented in seconds."""
     from ToothTopoSegLib.phantom.arch import draw_dentition

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,9 @@ from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle, surface_bundle
 from ToothTopoSegLib.segmentation.classes import MIRRORED, TEETH, class_to_label
-from ToothTopoSegLib.segmentation.region import LARGEST_MM, dental_region
 
 if TYPE_CHECKING:
+    from ToothTopoSegLib.segmentation.locate import Locate
     from ToothTopoSegLib.segmentation.nnunet_way import OwnLabels
     from ToothTopoSegLib.segmentation.runner import Runner
     from ToothTopoSegLib.topology.mouth import Mouth
@@ -54,16 +55,6 @@ class Clock:
         return rows | {"total": round(sum(self.seconds.values()), 2)}
 
 
-def _find_region(work: Volume, runner: Runner, bundle: Bundle, progress: Progress) -> tuple[slice, slice, slice] | None:
-    """The dental region of the working grid; a scan no larger than a dentition is its own region."""
-    from ToothTopoSegLib.segmentation.tiling import quick_classes
-
-    if all(n * s <= limit for n, s, limit in zip(work.array.shape, work.spacing, LARGEST_MM, strict=True)):
-        return (slice(0, work.array.shape[0]), slice(0, work.array.shape[1]), slice(0, work.array.shape[2]))
-    classes = quick_classes(work.array, bundle.patch, runner, progress)
-    return dental_region(classes, work.array, bundle.spacing)
-
-
 class Segmented(NamedTuple):
     """A label map on the grid of its scan, and the scores it was made from; None when the scan shows no teeth."""
 
@@ -81,12 +72,18 @@ def segment_volume(
 
 
 def segmented(
-    scan: Volume, bundle: Bundle, runner: Runner, progress: Progress = silent, clock: Clock | None = None
+    scan: Volume,
+    bundle: Bundle,
+    runner: Runner,
+    progress: Progress = silent,
+    clock: Clock | None = None,
+    locate: Locate | None = None,
 ) -> Segmented:
-    """The same with its scores."""
+    """The same with its scores. ``locate`` is another way to find the dental region than the usual one."""
     from ToothTopoSegLib.imaging.resample import crop, resample_linear
     from ToothTopoSegLib.segmentation.arch_prior import follow_arch
     from ToothTopoSegLib.segmentation.decide import drop_specks, gather_teeth
+    from ToothTopoSegLib.segmentation.locate import find_region
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.occlusion import strike_out
     from ToothTopoSegLib.segmentation.tiling import blend
@@ -101,7 +98,7 @@ def segmented(
         canonical = to_canonical(scan)
         work = resample_linear(canonical, (bundle.spacing,) * 3)
     with clock.step("locate"):
-        box = _find_region(work, runner, bundle, part(progress, 0.05, 0.45))
+        box = (locate or find_region)(canonical, work, bundle.patch, runner, part(progress, 0.05, 0.25))
     if box is None:
         return Segmented(from_canonical(np.zeros(canonical.array.shape, np.uint8), scan), None)
     z, y, x = box
@@ -173,12 +170,17 @@ def _write_all(
     from ToothTopoSegLib.imaging.segments import write_teeth
     from ToothTopoSegLib.topology.report import write_json
 
-    write_teeth(labels, folder / f"{case}_teeth.nii.gz")
-    write_teeth(labels, folder / f"{case}_teeth.seg.nrrd")
     preview = folder / f"{case}_preview.png"
     assert mouth.scan is not None
-    draw_preview(mouth.scan, mouth.labels, findings, preview, case)
-    pictures = finding_pictures(mouth.labels, mouth.scan, findings)
+    # Compressing label maps leaves the interpreter to the pictures.
+    with ThreadPoolExecutor(1) as beside:
+        written = [
+            beside.submit(write_teeth, labels, folder / f"{case}_teeth{end}") for end in (".nii.gz", ".seg.nrrd")
+        ]
+        draw_preview(mouth.scan, mouth.labels, findings, preview, case)
+        pictures = finding_pictures(mouth.labels, mouth.scan, findings)
+        for one in written:
+            one.result()
     write_html(report, preview, folder / f"{case}_report.html", pictures)
     write_json(report, folder / f"{case}_report.json")
 
@@ -215,6 +217,8 @@ def segment_to_folder(
     with output_folder(out) as folder:
         with clock.step("load model"):
             runner = Runner(bundle, device, threads)
+            if runner.note:
+                progress(0.03, runner.note)
         labels, scores, own = segmented(volume, bundle, runner, part(progress, 0.03, 0.88), clock)
         repairs: dict[str, Any] = {}
         if repair:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.segmentation.classes import TEETH
 
+Box = tuple[slice, slice, slice]
+
 MARGIN_MM = 12.0
 LARGEST_MM = (100.0, 110.0, 115.0)
 SMALLEST_MM3 = 60.0
@@ -44,13 +46,19 @@ def _centre(tooth: NDArray[np.bool_], image: NDArray[Any], spacing: float) -> ND
     return np.asarray(points[(np.abs(points - peak) < half * 0.75).all(axis=1)].mean(0))
 
 
-def _any_teeth(tooth: NDArray[np.bool_], classes: NDArray[Any], image: NDArray[Any], spacing: float) -> bool:
+def air_value(image: NDArray[Any]) -> float:
+    """The grey value of air in a scan (z, y, x)."""
+    return float(np.percentile(image[::4, ::4, ::4], 1))
+
+
+def _any_teeth(
+    tooth: NDArray[np.bool_], classes: NDArray[Any], image: NDArray[Any], spacing: float, air: float
+) -> bool:
     """Whether what was taken for teeth is any: by its enamel, or by how many numbers it shows."""
     counts = np.bincount(classes[tooth], minlength=len(TEETH) + 1)[1:] * spacing**3
     if (counts >= WHOLE_SHARE * np.array([size_of(fdi).volume for fdi in TEETH])).sum() >= MANY_TEETH:
         return True
     jaw = image[classes > len(TEETH)]
-    air = float(np.percentile(image[::4, ::4, ::4], 1))
     bone = float(np.percentile(jaw, 99)) if len(jaw) else air
     enamel = (image[tooth] - air) >= ENAMEL_RATIO * (bone - air)
     return bool(enamel.sum() * spacing**3 >= SMALLEST_MM3)
@@ -72,17 +80,20 @@ def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool
     return np.asarray(tooth & keep[groups])
 
 
-def dental_region(classes: NDArray[Any], image: NDArray[Any], spacing: float) -> tuple[slice, slice, slice] | None:
-    """Box (z, y, x) around the teeth of a class map (z, y, x) with cubic voxels of ``spacing`` mm.
+def teeth_box(
+    classes: NDArray[Any], image: NDArray[Any], spacing: float, air: float
+) -> tuple[NDArray[np.int_], NDArray[np.int_]] | None:
+    """First voxel and last but one (z, y, x) around the teeth of a class map (z, y, x), voxels cubes of ``spacing`` mm.
 
-    ``image`` (z, y, x) holds the grey values, on any scale. The box is never larger than ``LARGEST_MM``; None when no
-    group of tooth voxels reaches ``SMALLEST_MM3`` or none shows enamel or many teeth.
+    ``image`` (z, y, x) holds the grey values, on any scale, on which air is ``air``. The box has its margin even where
+    that reaches beyond the map, and is never larger than ``LARGEST_MM``; None when no group of tooth voxels reaches
+    ``SMALLEST_MM3`` or none shows enamel or many teeth.
     """
     tooth = (classes >= 1) & (classes <= len(TEETH))
     if tooth.sum() * spacing**3 < SMALLEST_MM3:
         return None
     tooth = _without_crumbs(tooth, spacing)
-    if not _any_teeth(tooth, classes, image, spacing):
+    if not _any_teeth(tooth, classes, image, spacing, air):
         return None
     half = np.asarray(LARGEST_MM) / spacing / 2
     centre = _centre(tooth, image, spacing)
@@ -93,6 +104,13 @@ def dental_region(classes: NDArray[Any], image: NDArray[Any], spacing: float) ->
     margin = MARGIN_MM / spacing
     low = np.maximum(np.floor(points.min(0) - margin), np.ceil(centre - half))
     high = np.minimum(np.ceil(points.max(0) + margin) + 1, np.floor(centre + half))
-    low, high = np.maximum(low, 0).astype(int), np.minimum(high, tooth.shape).astype(int)
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return low.astype(int), high.astype(int)
+
+
+def dental_region(classes: NDArray[Any], image: NDArray[Any], spacing: float) -> Box | None:
+    """The box of :func:`teeth_box` as slices (z, y, x) within the map; None when there are no teeth."""
+    box = teeth_box(classes, image, spacing, air_value(image))
+    if box is None:
+        return None
+    z, y, x = (slice(max(int(a), 0), min(int(b), n)) for a, b, n in zip(*box, classes.shape, strict=True))
     return z, y, x

@@ -10,46 +10,53 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.quantization.bundle import Bundle
+from ToothTopoSegLib.segmentation.device import SLOWER, Attempt, attempts
 
 Array = NDArray[Any]
-
-
-def _providers(device: str) -> list[str]:
-    import onnxruntime
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"The device {device!r} is unknown; use auto, cpu or cuda.")
-    if device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise UsageError("No CUDA device can be used by the installed onnxruntime; choose the device cpu or auto.")
-    # The integer graph has kernels on the CPU only, so that "auto" means the CPU.
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
 
 
 class Runner:
     """Runs a bundle's network on patches (z, y, x); keeps one ONNX Runtime session.
 
-    ``device`` is auto, cpu or cuda; ``threads`` processor threads, by default all. ``classes`` is how many scores a
-    voxel gets, ``score_scale`` what one unit of them is worth. Raises UsageError for another device, one that is not
-    there, or fewer than one thread, ModelError when ONNX Runtime cannot load the model or it does not take and give
-    what its card says.
+    ``device`` is auto, cpu or cuda (see :mod:`ToothTopoSegLib.segmentation.device`); ``threads`` processor threads, by
+    default all. ``classes`` is how many scores a voxel gets, ``score_scale`` what one unit of them is worth, ``note`` a
+    sentence on why a GPU is not used that seemed to be there, or empty. Raises UsageError for another device, one that
+    is not there, or fewer than one thread, ModelError when ONNX Runtime cannot load the model or it does not take and
+    give what its card says.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
-        import onnxruntime
-
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads were asked for, but at least 1 is needed; leave it out to use all.")
         self._device, self._threads = device, threads
+        ways, self.note = attempts(bundle, device)
+        for attempt in ways:
+            try:
+                self._start(attempt)
+            except ModelError as error:
+                if attempt is ways[-1]:
+                    raise
+                self.note = f"The GPU did not start ({_brief(error.__cause__)}), {SLOWER}."
+            else:
+                break
+
+    def _start(self, attempt: Attempt) -> None:
+        """Load the graph; ModelError when its first provider does not run it or it is not what its card says."""
+        import onnxruntime
+
+        bundle = attempt.bundle
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        providers = _providers(device)
+        options.intra_op_num_threads = self._threads or os.cpu_count() or 1
         try:
-            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=providers)
+            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=list(attempt.providers))
+            # ONNX Runtime goes on without a provider that cannot load its libraries.
+            if attempt.providers[0] not in self._session.get_providers():
+                raise RuntimeError("ONNX Runtime cannot load CUDA's libraries")
         except Exception as error:  # onnxruntime has no common base for what it raises
-            reason = str(error).strip().partition("\n")[0]
             raise ModelError(
-                f"ONNX Runtime cannot load the model {bundle.path.name} ({reason}); update onnxruntime or give another."
+                f"ONNX Runtime cannot load the model {bundle.path.name} ({_brief(error)}); update onnxruntime or give "
+                "another."
             ) from error
         images, scores = self._session.get_inputs(), self._session.get_outputs()
         if len(images) != 1 or images[0].shape != [1, 1, *bundle.patch] or len(scores[0].shape) != 5:
@@ -80,3 +87,7 @@ class Runner:
     def _run(self, patch: Array) -> list[Array]:
         image = np.ascontiguousarray(patch, dtype=np.float32)[None, None]
         return [np.asarray(scores[0]) for scores in self._session.run(None, {self._input: image})]
+
+
+def _brief(error: BaseException | None) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -28,7 +28,7 @@ Array = NDArray[Any]
 Patch = tuple[int, int, int]
 
 CORE, BORDER = 1, 2
-OVERLAP = 0.25
+OVERLAP, CONTEXT = 0.25, 12
 REACH_MM = 2.0
 """Teeth of the first network are looked at with this much around them; farther away there is none."""
 MAIN_SHARE = 0.8
@@ -126,21 +126,19 @@ def _near(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
 def _evidence(
     image: Array, near: NDArray[np.bool_], runner: Runner, patch: Patch, progress: Progress
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Evidence for a tooth and whether a voxel is rather core than border, from tiles that hold any of ``near``."""
+    """Evidence for a tooth and whether a voxel is rather core than border, from tiles laid over ``near``."""
     from ToothTopoSegLib.segmentation.normalise import grey_scale
-    from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, corners, gaussian, padded
+    from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, corners_around, gaussian, padded
 
     grown, inside = padded(image, patch, float(image.min()))
     wanted = np.zeros(grown.shape, bool)
     wanted[inside] = near
     weight = gaussian(patch)
     total, norm = np.zeros((3, *grown.shape), np.float32), np.full(grown.shape, 1e-6, np.float32)
-    tiles = [
-        tuple(slice(c, c + p) for c, p in zip(at, patch, strict=True)) for at in corners(grown.shape, patch, OVERLAP)
-    ]
-    kept = [tile for tile in tiles if wanted[tile].any()]
-    for i, tile in enumerate(kept):
-        progress(i / len(kept), "looking at the surfaces")
+    places = corners_around(wanted, patch, OVERLAP, CONTEXT)
+    for i, place in enumerate(places):
+        progress(i / len(places), "looking at the surfaces")
+        tile = tuple(slice(c, c + p) for c, p in zip(place, patch, strict=True))
         around = tuple(slice(max(0, s.start - SURROUNDINGS), s.stop + SURROUNDINGS) for s in tile)
         scores = runner(grey_scale(grown[around], 200_000).apply(grown[tile]))
         for k in range(3):

@@ -39,6 +39,36 @@ def corners(shape: tuple[int, ...], patch: tuple[int, ...], overlap: float) -> l
     return [(a, b, c) for a in z for b in y for c in x]
 
 
+def corners_around(
+    wanted: NDArray[np.bool_], patch: tuple[int, int, int], overlap: float, context: int
+) -> list[tuple[int, int, int]]:
+    """First corner (z, y, x) of tiles that cover every true voxel of ``wanted``, of at least a patch along each axis.
+
+    Layers of tiles are laid over what is wanted, rows over what of it is in a layer, tiles over what is in a row. Where
+    as many tiles reach farther than what is wanted, they show up to ``context`` voxels more of its surroundings.
+    """
+
+    def along(mask: NDArray[np.bool_], axis: int) -> list[int]:
+        others = tuple(a for a in range(mask.ndim) if a != axis)
+        hit, size, length = np.flatnonzero(mask.any(axis=others)), patch[axis], mask.shape[axis]
+        if not len(hit):
+            return []
+        first, last = int(hit[0]), int(hit[-1]) + 1
+        count = len(starts(last - first, size, overlap))
+        most = size + int((count - 1) * size * (1 - overlap))
+        span = min(max(min(last - first + 2 * context, most), size), length)
+        low = min(max((first + last - span) // 2, 0), length - span)
+        return [low + s for s in starts(span, size, overlap)]
+
+    found = []
+    for z in along(wanted, 0):
+        layer = wanted[z : z + patch[0]]
+        for y in along(layer, 1):
+            row = layer[:, y : y + patch[1]]
+            found += [(z, y, x) for x in along(row, 2) if row[:, :, x : x + patch[2]].any()]
+    return found
+
+
 def gaussian(patch: tuple[int, ...]) -> NDArray[np.float32]:
     """Weight of each voxel of a tile: Gaussian with sigma = patch / 8, at least 1 % of its peak."""
     axes = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in patch]

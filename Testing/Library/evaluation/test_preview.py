@@ -160,3 +160,14 @@ def test_jaws_are_outlined_only() -> None:
     drawn = preview._overlaid(grey, labels, sigma=1.0)
     assert drawn[30, 30] == pytest.approx([0.2] * 3)
     assert drawn[10, 30].max() > 0.3
+
+
+@pytest.mark.parametrize("text", ["", "short", "T. A. Yo, VAV " * 12, "Zähne im Oberkiefer " * 9])
+def test_a_line_too_long_is_cut_as_late_as_it_fits(text: str) -> None:
+    font = preview._font(text, 17)
+    for room in (0, 8, 30, 77, 200, 401, 5000):
+        shown = preview._shortened(text, 17, room)
+        whole = " ".join(text.split())
+        cuts = (whole[:n] for n in range(len(whole), -1, -1))
+        fits = (c for c in cuts if not c or font.getlength(preview._drawable(c) + "...") <= room)
+        assert shown == (whole if font.getlength(preview._drawable(whole)) <= room else next(fits).rstrip() + "...")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ToothTopoSegLib.segmentation import tiling
 from ToothTopoSegLib.segmentation.normalise import GreyScale
-from ToothTopoSegLib.segmentation.tiling import blend, corners, gaussian, padded, quick_classes, starts
+from ToothTopoSegLib.segmentation.tiling import blend, corners, corners_around, gaussian, padded, quick_classes, starts
 
 PATCH = (6, 8, 10)
 
@@ -162,3 +162,27 @@ def test_where_tiles_overlap_the_one_in_whose_middle_a_voxel_lies_deeper_decides
     found = quick_classes(np.ones((6, 8, 16), np.float32), PATCH, number_of_the_call)
     assert len(calls) == 2
     np.testing.assert_array_equal(found[3, 4], [1] * 8 + [2] * 8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tiles_laid_around_voxels_cover_all_of_them_and_lie_within_the_grid(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wanted = np.zeros((30, 40, 50), bool)
+    for z, y, x in rng.integers(0, (24, 34, 44), (3, 3)):
+        wanted[z : z + 6, y : y + 6, x : x + 6] = True
+    covered = np.zeros_like(wanted)
+    for corner in corners_around(wanted, PATCH, 0.25, 2):
+        tile = tuple(slice(c, c + p) for c, p in zip(corner, PATCH, strict=True))
+        assert covered[tile].shape == PATCH and wanted[tile].any()
+        covered[tile] = True
+    assert covered[wanted].all()
+
+
+def test_a_tile_around_a_small_thing_has_it_in_its_middle() -> None:
+    wanted = np.zeros((30, 40, 50), bool)
+    wanted[10:14, 20:24, 30:34] = True
+    assert corners_around(wanted, (6, 8, 10), 0.25, 2) == [(9, 18, 27)]
+
+
+def test_where_nothing_is_wanted_no_tile_is_laid() -> None:
+    assert corners_around(np.zeros((30, 40, 50), bool), PATCH, 0.25, 2) == []
