@@ -91,7 +91,8 @@ def in_pairs(size: Size3) -> NDArray[np.int32]:
 def shuffled(of: NDArray[np.int32], factors: Size3) -> NDArray[np.int32]:
     """Row numbers after a pixel shuffle of a matrix (rows, blocks * width) seen as (rows * blocks, width)."""
     z, y, x = of.shape[:3]
-    blocks = of[..., None] * math.prod(factors) + np.arange(math.prod(factors), dtype=np.int32)
+    within = np.arange(math.prod(factors), dtype=np.int32)
+    blocks: NDArray[np.int32] = of[..., None] * np.int32(len(within)) + within
     spread = blocks.reshape(z, y, x, *factors).transpose(0, 3, 1, 4, 2, 5)
     return np.ascontiguousarray(spread).reshape(z * factors[0], y * factors[1], x * factors[2], 1)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.quantization.bundle import Bundle
+from ToothTopoSegLib.quantization.rewrite import rewritten
 
 Array = NDArray[Any]
 
@@ -45,7 +46,7 @@ class Runner:
         options.intra_op_num_threads = threads or os.cpu_count() or 1
         providers = _providers(device)
         try:
-            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=providers)
+            self._session = onnxruntime.InferenceSession(rewritten(bundle.model), options, providers=providers)
         except Exception as error:  # onnxruntime has no common base for what it raises
             reason = str(error).strip().partition("\n")[0]
             raise ModelError(
