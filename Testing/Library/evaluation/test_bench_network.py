@@ -1,4 +1,4 @@
-"""The bench of one patch: the forms compute the same network, and the page says what was measured and what is missing."""
+"""The bench of one patch: its forms compute one network; the page says what was measured and what is missing."""
 
 from __future__ import annotations
 
