@@ -199,7 +199,7 @@ def run_phantom(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Synthetic scans with exact labels."""
     from ToothTopoSegLib.phantom.write import write_phantoms
 
-    report = write_phantoms(args.output, args.count, args.seed, args.hard, args.setting, progress)
+    report = write_phantoms(args.output, args.count, args.seed, args.hard, args.setting, args.scanner, progress)
     return Outcome(report, listing(report))
 
 
@@ -537,6 +537,7 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("--seed", type=natural, default=0, metavar="S", help="seed of the first one (default: 0)")
     add("--hard", action="store_true", help="with metal, missing teeth, noise and cut fields of view")
     _add_setting(add)
+    add("--scanner", type=natural, metavar="S", help="all natural or foreign scans by the scanner of this seed")
 
 
 def _add_segment_options(add: Adder) -> None:

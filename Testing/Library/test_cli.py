@@ -273,9 +273,19 @@ def test_evaluate_compares_two_files_and_writes_the_metrics(engine, tmp_path, ca
     [
         ("demo", "evaluation.demo", "run_demo", (None,)),
         ("demo -o d", "evaluation.demo", "run_demo", (Path("d"),)),
-        ("phantom -o d", "phantom.write", "write_phantoms", (Path("d"), 1, 0, False, "plain")),
-        ("phantom -o d --count 3 --seed 7 --hard", "phantom.write", "write_phantoms", (Path("d"), 3, 7, True, "plain")),
-        ("phantom -o d --setting foreign", "phantom.write", "write_phantoms", (Path("d"), 1, 0, False, "foreign")),
+        ("phantom -o d", "phantom.write", "write_phantoms", (Path("d"), 1, 0, False, "plain", None)),
+        (
+            "phantom -o d --count 3 --seed 7 --hard",
+            "phantom.write",
+            "write_phantoms",
+            (Path("d"), 3, 7, True, "plain", None),
+        ),
+        (
+            "phantom -o d --setting foreign",
+            "phantom.write",
+            "write_phantoms",
+            (Path("d"), 1, 0, False, "foreign", None),
+        ),
         ("train -o r --config tiny --device cpu", "training.recipe", "train", (Path("r"), "tiny", "cpu")),
         ("train -o r", "training.recipe", "train", (Path("r"), "bundled", "auto")),
         ("export r -o b", "quantization.export", "export_run", (Path("r"), Path("b"))),

@@ -58,9 +58,9 @@ class ToothTopoSegParameterNode:
     minutes: Annotated[int, WithinRange(1, 10000)] = 60
     trainingDevice: Device
     basePath: str
-    learningRate: Annotated[float, WithinRange(0.000001, 0.1)] = 0.0001
+    learningRate: Annotated[float, WithinRange(0.000001, 0.1)] = 0.0002
     topologyWeight: Annotated[float, WithinRange(0.0, 10.0)] = 0.15
     heldOut: Annotated[float, WithinRange(0.05, 0.5)] = 0.2
-    patience: Annotated[int, WithinRange(1, 1000)] = 5
+    patience: Annotated[int, WithinRange(1, 1000)] = 3
     seed: Annotated[int, WithinRange(0, 999999)] = 0
     previewVolume: slicer.vtkMRMLScalarVolumeNode

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ToothTopoSegLib.errors import InputError
+from ToothTopoSegLib.errors import InputError, ModelError
 from ToothTopoSegLib.evaluation.demo import DEMO_SEED
 from ToothTopoSegLib.phantom.write import write_phantoms
 from ToothTopoSegLib.progress import Progress, part, silent
@@ -72,7 +72,7 @@ def bench_phantoms(
     """Mean tooth Dice of the integer model and of its float twin on ``count`` phantoms, by default the held-out ones.
 
     ``setting`` says how heads and scanners are drawn. ``card`` writes the means into the bundle's card. Raises
-    ModelError when a file of the bundle is missing.
+    ModelError when a file of the bundle is missing or the model is an imported one.
     """
     from ToothTopoSegLib.evaluation.held_out import HELD_OUT_SEED, measure
     from ToothTopoSegLib.quantization.bundle import load_bundle
@@ -80,6 +80,11 @@ def bench_phantoms(
     from ToothTopoSegLib.segmentation.runner import Runner
 
     bundle = load_bundle(model)
+    if bundle.card.get("pipeline") == "nnunet":
+        raise ModelError(
+            f"The model {bundle.path.name} is an imported one, which phantoms cannot measure beside a float twin; "
+            "segment labelled scans with it and evaluate the results."
+        )
     runners = {"integer": Runner(bundle), "float": Runner(float_bundle(bundle))}
     first = HELD_OUT_SEED if seed is None else seed
     measured = measure(bundle, runners, range(first, first + count), hard, setting, progress)

@@ -6,7 +6,7 @@ trained on, for honest tests of a model. What the settings do is in :mod:`ToothT
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -142,11 +142,17 @@ def _draw_response(rng: np.random.Generator, grey: np.ndarray) -> Response:
     return Response(floor, top, gamma, max(1, round(high - low)), low, high)
 
 
-def draw_acquisition(rng: np.random.Generator, hard: bool = False, setting: str = "natural") -> Acquisition:
+def draw_acquisition(
+    rng: np.random.Generator, hard: bool = False, setting: str = "natural", scanner: int | None = None
+) -> Acquisition:
     """A random scanner of a setting, "natural" or "foreign"; ``hard`` means more blur, noise, motion and metal.
 
+    It is the same one whenever ``scanner`` is the same seed, and only motion and the first angle follow from ``rng``.
     Raises ValueError for another setting.
     """
+    if scanner is not None:
+        own, drawn = (draw_acquisition(r, hard, setting) for r in (np.random.default_rng(scanner), rng))
+        return replace(own, moves=drawn.moves, first_angle=drawn.first_angle)
     if setting not in SETTINGS[1:]:
         raise ValueError(f"The setting {setting!r} has no cone beam; it must be one of {', '.join(SETTINGS[1:])}.")
     foreign = setting == "foreign"

@@ -56,21 +56,23 @@ def _view(rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], tuple[float, 
     return size, (float(centre[0]), float(centre[1]), float(centre[2])), kind
 
 
-def make_phantom(seed: int, hard: bool = False, setting: str = "plain") -> Phantom:
+def make_phantom(seed: int, hard: bool = False, setting: str = "plain", scanner: int | None = None) -> Phantom:
     """The phantom of a seed: random head, view, spacing and scanner; ``hard`` makes all of them worse.
 
-    ``setting`` is one of :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`. Raises ValueError for a negative seed,
-    UsageError for another setting.
+    ``setting`` is one of :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`. With ``scanner``, a seed of its own, all
+    heads are seen by the same scanner. Raises ValueError for a negative seed, UsageError for another setting, and for a
+    scanner where the setting has none.
     """
     from ToothTopoSegLib.phantom.arch import draw_dentition
     from ToothTopoSegLib.phantom.head import Pose
 
-    _check_setting(setting)
+    _check_setting(setting, scanner)
     if setting != "plain":
         from ToothTopoSegLib.phantom.views import draw_view
 
         rng = np.random.default_rng(seed)
-        return _acquired(rng, draw_view(rng, LARGEST_VOXELS, hard), hard, setting, {"seed": seed})
+        made = {"seed": seed} if scanner is None else {"seed": seed, "scanner": scanner}
+        return _acquired(rng, draw_view(rng, LARGEST_VOXELS, hard), hard, setting, made, scanner)
     rng = np.random.default_rng(seed)
     dentition = draw_dentition(rng, hard)
     size, centre, kind = _view(rng)
@@ -106,8 +108,10 @@ def _scanned(
     return Phantom(grid, grid.with_array(labels), made)
 
 
-def _acquired(rng: np.random.Generator, view: View, hard: bool, setting: str, made: dict[str, Any]) -> Phantom:
-    """A natural head in a field of view as a random cone-beam scanner of a setting shows it.
+def _acquired(
+    rng: np.random.Generator, view: View, hard: bool, setting: str, made: dict[str, Any], scanner: int | None = None
+) -> Phantom:
+    """A natural head in a field of view as a random cone-beam scanner of a setting, or that of a seed, shows it.
 
     Outside the cylinder that the scanner sees, the scan holds one grey value and nothing is labelled.
     """
@@ -125,7 +129,7 @@ def _acquired(rng: np.random.Generator, view: View, hard: bool, setting: str, ma
     fine = (view.spacing / finer,) * 3
     tissue, labels = render(dentition, (z, y, x), fine, rng, view.pose, warp=float(rng.uniform(0.2, 1.2)), natural=True)
     labels = most_frequent(labels, finer) if finer > 1 else labels
-    acquisition = draw_acquisition(rng, hard, setting)
+    acquisition = draw_acquisition(rng, hard, setting, scanner)
     grey = acquire(tissue, finer, step, acquisition, view.field, numpy_library(rng))
     seen = view.field.seen(view.shape, step)
     if view.outside is not None:
@@ -139,11 +143,16 @@ def _acquired(rng: np.random.Generator, view: View, hard: bool, setting: str, ma
     return Phantom(grid, grid.with_array(labels), made)
 
 
-def _check_setting(setting: str) -> None:
+def _check_setting(setting: str, scanner: int | None = None) -> None:
     from ToothTopoSegLib.phantom.acquisition import SETTINGS
 
     if setting not in SETTINGS:
         raise UsageError(f"There is no setting {setting!r} of phantoms; choose one of {', '.join(SETTINGS)}.")
+    if scanner is not None and (scanner < 0 or setting == "plain"):
+        raise UsageError(
+            f"The scanner {scanner} was asked for in the setting {setting}, but only natural and foreign phantoms have "
+            "scanners by seeds of at least 0; choose one of these with --setting."
+        )
 
 
 def make_hard_view(
@@ -199,22 +208,23 @@ def write_phantoms(
     seed: int = 0,
     hard: bool = False,
     setting: str = "plain",
+    scanner: int | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write ``count`` phantoms with seeds ``seed``, ``seed + 1``, ... into ``folder``; returns what was written.
 
-    Raises UsageError for a count below 1, a negative seed or an unknown setting, OutputError when the folder cannot be
-    written.
+    ``setting`` and ``scanner`` are as in :func:`make_phantom`. Raises UsageError for a count below 1, a negative seed,
+    an unknown setting or a scanner that it does not have, OutputError when the folder cannot be written.
     """
     from ToothTopoSegLib.imaging.write import output_folder, write_label_map
 
-    _check_setting(setting)
+    _check_setting(setting, scanner)
     if count < 1 or seed < 0:
         raise UsageError(f"Count {count} and seed {seed} were given; count must be at least 1 and seed at least 0.")
     written = []
     for number in range(seed, seed + count):
         progress((number - seed) / count, f"phantom {number - seed + 1} of {count}")
-        phantom = make_phantom(number, hard, setting)
+        phantom = make_phantom(number, hard, setting, scanner)
         name = f"phantom_{number:05d}"
         with output_folder(folder) as staged:
             _write_scan(phantom.scan, staged / f"{name}.nii.gz")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ToothTopoSegLib.training.finetune_steps import Task
     from ToothTopoSegLib.training.parallel import Group
 
-VALIDATIONS = 10
+VALIDATIONS = 5
 """How often a training is validated, evenly spread over its time."""
 POINT_EVERY, SAVE_SECONDS = 5, 60.0
 """Steps from one point of the curves to the next, and seconds from one checkpoint to the next."""
@@ -49,10 +49,10 @@ class Choices:
     so many instead of when the time is up, and is then the same each time.
     """
 
-    rate: float = 1e-4
+    rate: float = 2e-4
     topology: float = 0.15
     held_out: float = 0.2
-    patience: int = 5
+    patience: int = 3
     seed: int = 0
     batch: int = 1
     steps: int | None = None

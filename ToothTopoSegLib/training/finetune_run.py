@@ -88,7 +88,7 @@ def is_claimed(folder: Path, wanted: dict[str, Any]) -> bool:
     if note.read_text(encoding="utf-8") != _described(wanted):
         raise UsageError(
             f"The folder {folder.name} holds a fine-tuning of other cases, of another model or with other settings; "
-            "give another name with -o, or remove the folder."
+            "give the bundle another name, or remove the folder."
         )
     return True
 

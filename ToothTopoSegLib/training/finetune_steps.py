@@ -190,7 +190,7 @@ def learn(task: Task, state: State, joined: nn.Module, lesson: Lesson, part: flo
     if not bool(torch.isfinite(terms.total)) or not bool(torch.isfinite(steepness)):
         raise TrainingError(
             f"The loss was no number at step {state.step + 1}, so the training stopped; what it had learnt by step "
-            f"{state.step} is kept in the checkpoint. Look at the labels, or start anew with a smaller --rate."
+            f"{state.step} is kept in the checkpoint. Look at the labels, or start anew with a smaller learning rate."
         )
     state.optimiser.step()
     follow(state.average, network, min(AVERAGE, state.step / (state.step + 10)))

@@ -84,6 +84,11 @@ def test_the_card_names_no_scan_that_it_was_calibrated_on(folder, bundle):
     assert "scan0" not in text and str(folder) not in text
 
 
+def test_phantoms_do_not_measure_an_imported_model_and_say_what_does(bundle, capsys):
+    assert main(["bench", "--phantoms", "1", "--model", str(bundle)]) == 4
+    assert "imported.onnx is an imported one" in capsys.readouterr().err
+
+
 def test_only_integers_are_left_of_a_residual_network_with_batch_norm(folder):
     scans = [folder / f"scan{seed}.nii.gz" for seed in range(3)]
     report = import_nnunet(folder / "batch", folder / "integer.onnx", scans, precision="integer")

@@ -169,6 +169,22 @@ def test_settings_differ_and_hard_ones_too(small, one_tooth):
     assert len({phantom.scan.array.tobytes() for phantom in made}) == 4
 
 
+def test_heads_by_one_scanner_differ_in_everything_but_what_the_scanner_does(small, one_tooth):
+    first, second = (make_phantom(seed, setting="foreign", scanner=3).made for seed in (0, 1))
+    moved = {"moves", "first_angle"}
+    own, other = ({k: v for k, v in made["imaging"].items() if k not in moved} for made in (first, second))
+    assert own == other and first["scanner"] == 3
+    assert first["imaging"]["first_angle"] != second["imaging"]["first_angle"]
+    assert first["shape_zyx"] != second["shape_zyx"]
+    assert make_phantom(0, setting="foreign").made["imaging"]["grey"] != first["imaging"]["grey"]
+
+
+def test_plain_phantoms_have_no_scanners_to_choose(tmp_path):
+    with pytest.raises(UsageError, match="--setting"):
+        write_phantoms(tmp_path / "new", scanner=3)
+    assert not (tmp_path / "new").exists()
+
+
 def test_outside_the_cylinder_of_a_view_there_is_one_grey_value_and_no_label(small, one_tooth):
     made = [make_phantom(seed, setting="natural") for seed in range(12)]
     ended = [phantom for phantom in made if phantom.made["outside"]]
