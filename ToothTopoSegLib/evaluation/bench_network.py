@@ -406,6 +406,7 @@ def _peak_mb() -> float:
 def _serve(name: str, folder: Path, threads: int) -> None:
     """Run the patch once for every line that comes in, and answer with seconds and peak memory."""
     run: Callable[[], Any] | None = None
+    answer: dict[str, float | str]
     for _ in sys.stdin:
         try:
             run = run or _engine(name, folder, threads)
