@@ -289,7 +289,7 @@ def run_audit(args: argparse.Namespace, progress: Progress) -> Outcome:
 def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Time and memory of segmenting one scan or of one patch by every engine, or accuracy on held-out phantoms."""
     if args.network:
-        from ToothTopoSegLib.evaluation.bench_network import bench_network, table
+        from ToothTopoSegLib.training.bench_network import bench_network, table
 
         threads = (args.threads,) if args.threads else (1, 2)
         measured = bench_network(args.network, args.patch and tuple(args.patch), threads, progress=progress)

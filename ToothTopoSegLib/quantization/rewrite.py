@@ -19,6 +19,8 @@ an array of row numbers that exists only while the model is rewritten (:class:`R
 - the two layout changes that ONNX Runtime puts around every QLinearConv are gone.
 
 The sums of integers are the same in any order, and the factors, biases and tables are untouched: hence bit for bit.
+That holds on every processor only for weights within +-64: without VNNI pairs of products are added in 16 bits with
+saturation, which depends on the order. A model with larger weights is therefore left as it is.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ THIN = 32
 """Output channels below which a convolution computes two slices at a time: ONNX Runtime's smallest full tile."""
 SMALL_SLICE = 512
 """Voxels of a slice below which a convolution stays 3D: slice by slice, the matrix product would have too few rows."""
+LARGEST_WEIGHT = 64
+"""Two products of this with 255 still fit 16 bits."""
 BLOCK = 4
 """Voxels along x that a convolution of one channel computes at a time."""
 
@@ -291,7 +295,7 @@ def _read(node: Any, writer: _Writer) -> _Conv:
     if len(names) != 9 or any(name not in writer.constants for name in names[1:]):
         raise _Unknown
     weight, scale, zero, bias = (writer.constants[names[i]] for i in (3, 4, 5, 8))
-    if weight.ndim != 5:
+    if weight.ndim != 5 or np.abs(weight.astype(np.int16)).max() > LARGEST_WEIGHT:
         raise _Unknown
     pads, strides = attributes.get("pads", [0] * 6), attributes.get("strides", [1] * 3)
     per_channel = [np.broadcast_to(value.ravel(), (len(weight),)) for value in (scale, zero, bias)]

@@ -10,6 +10,7 @@ reaches in one large matrix product on the same threads (on a processor with VNN
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -251,7 +252,7 @@ def _timed(folder: Path, threads: int, repeats: int) -> dict[str, dict[str, Any]
 
 
 def _start(engine: str, folder: Path, threads: int) -> _Child:
-    command = [sys.executable, "-m", "ToothTopoSegLib.evaluation.bench_network", engine, str(folder), str(threads)]
+    command = [sys.executable, "-m", "ToothTopoSegLib.training.bench_network", engine, str(folder), str(threads)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     return _Child(subprocess.Popen(command, text=True, encoding="utf-8", **pipes))  # type: ignore[call-overload]
 
@@ -368,8 +369,7 @@ def _torch(folder: Path, image: Array, threads: int) -> Callable[[], Any]:
 
 
 def _openvino(model: Path, image: Array, threads: int) -> Callable[[], Any]:
-    import openvino
-
+    openvino = importlib.import_module("openvino")
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(model), "CPU", settings)
     return lambda: compiled([image])

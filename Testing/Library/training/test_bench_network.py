@@ -10,7 +10,7 @@ import pytest
 
 from Testing.Library.quantization.tiny import TINY, smooth_patches, tiny_network
 from ToothTopoSegLib.errors import UsageError
-from ToothTopoSegLib.evaluation import bench_network as bench
+from ToothTopoSegLib.training import bench_network as bench
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.export import quantized
 from ToothTopoSegLib.quantization.graph import Conv, Graph, Shuffle
