@@ -10,10 +10,10 @@ import pytest
 
 from Testing.Library.quantization.tiny import TINY, smooth_patches, tiny_network
 from ToothTopoSegLib.errors import UsageError
-from ToothTopoSegLib.training import bench_network as bench
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.export import quantized
 from ToothTopoSegLib.quantization.graph import Conv, Graph, Shuffle
+from ToothTopoSegLib.training import bench_network as bench
 
 
 def _run(model: bytes, image: np.ndarray) -> np.ndarray:
