@@ -151,7 +151,7 @@ def _quantize_statically(folder: Path, image: Array) -> None:
     """The float model as onnxruntime.quantization makes it an INT8 one: QuantizeLinear / DequantizeLinear pairs."""
     from onnxruntime import quantization
 
-    class Once(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Once(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             self.left = [{"image": image}]
 
