@@ -287,7 +287,13 @@ def run_audit(args: argparse.Namespace, progress: Progress) -> Outcome:
 
 
 def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
-    """Time and memory of segmenting one scan, or accuracy on held-out phantoms."""
+    """Time and memory of segmenting one scan or of one patch by every engine, or accuracy on held-out phantoms."""
+    if args.network:
+        from ToothTopoSegLib.training.bench_network import bench_network, table
+
+        threads = (args.threads,) if args.threads else (1, 2)
+        measured = bench_network(args.network, args.patch and tuple(args.patch), threads, progress=progress)
+        return Outcome(measured, table(measured))
     if args.phantoms:
         from ToothTopoSegLib.evaluation.bench import bench_phantoms
 
@@ -576,6 +582,9 @@ def _add_model_commands(command: CommandMaker) -> None:
     _add_setting(add)
     add("--card", action="store_true", help="write the accuracy into the model's card")
     add("--model", type=Path, metavar="BUNDLE", help="another model than the bundled one")
+    what = "instead: one patch by every engine at hand, of the bundled network or of a larger one with random weights"
+    add("--network", nargs="?", choices=("bundled", "facts"), const="bundled", help=what)
+    add("--patch", type=positive, nargs=3, metavar=("Z", "Y", "X"), help="size of that patch (default: the network's)")
 
 
 def _add_import(command: CommandMaker) -> None:

@@ -1,9 +1,10 @@
 """The proof that a model runs in 8-bit integers: ``./toothtopo audit``.
 
-ONNX Runtime optimises the graph as it would for running, writes it down, and every node of *that* graph is read:
-one QuantizeLinear at the input, only operators that take and give uint8 activations after it, and no float tensor
-between them. Anything else fails the audit by name. That is one claim; the other, that ONNX Runtime computes with that
-graph what integers alone would, is measured on whole patches against the integer reference.
+The graph is rewritten as for running (:mod:`ToothTopoSegLib.quantization.rewrite`), ONNX Runtime optimises it, writes
+it down, and every node of *that* graph is read: one QuantizeLinear at the input, only operators that take and give
+uint8 activations after it, and no float tensor between them. Anything else fails the audit by name. That is one claim;
+the other, that ONNX Runtime computes with that graph what integers alone would, is measured on whole patches against
+the integer reference.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ INTEGER_OPERATORS = {
     "QLinearLeakyRelu",
     "QLinearConcat",
     "QLinearAdd",
+    "Concat",
+    "Gather",
     "Reshape",
     "Transpose",
 }
@@ -99,10 +102,11 @@ def audit_model(
     not all integer is not compared. Raises ModelError when the bundle is missing, altered or cannot be loaded.
     """
     from ToothTopoSegLib.quantization.bundle import load_bundle
+    from ToothTopoSegLib.quantization.rewrite import rewritten
 
     bundle = load_bundle(model)
     try:
-        graph = optimised_graph(bundle.model).graph
+        graph = optimised_graph(rewritten(bundle.model)).graph
     except Exception as error:  # onnxruntime has no common base for what it raises
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(

@@ -220,10 +220,13 @@ OPERATORS: dict[str, Callable[[list[Array], dict[str, Any]], Array]] = {
 def compare_with_reference(model: bytes, patches: Iterable[Array], roundings: int = 2) -> Difference:
     """Run patches (1, 1, z, y, x) through ONNX Runtime and through the integer reference, and count differences.
 
+    ONNX Runtime runs the model rewritten, as for segmenting; where scores differ, layers are counted on the plain one.
     ``roundings`` is explained at :func:`requantized`. Raises ModelError for a graph that is not the integer graph,
     ValueError when there is no patch.
     """
-    reference, session = IntegerReference(model, roundings), _session(model)
+    from ToothTopoSegLib.quantization.rewrite import rewritten
+
+    reference, session = IntegerReference(model, roundings), _session(rewritten(model))
     counts: Counter[str] = Counter()
     largest = 0
     for patch in patches:

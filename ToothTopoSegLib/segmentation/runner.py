@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.quantization.bundle import Bundle
-from ToothTopoSegLib.segmentation.device import SLOWER, Attempt, attempts
+from ToothTopoSegLib.quantization.rewrite import rewritten
+from ToothTopoSegLib.segmentation.device import CPU, SLOWER, Attempt, attempts
 
 Array = NDArray[Any]
 
@@ -49,7 +50,9 @@ class Runner:
         options.log_severity_level = 3
         options.intra_op_num_threads = self._threads or os.cpu_count() or 1
         try:
-            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=list(attempt.providers))
+            # The forms of the integer graph are chosen for processors.
+            model = rewritten(bundle.model) if attempt.providers == (CPU,) else bundle.model
+            self._session = onnxruntime.InferenceSession(model, options, providers=list(attempt.providers))
             # ONNX Runtime goes on without a provider that cannot load its libraries.
             if attempt.providers[0] not in self._session.get_providers():
                 raise RuntimeError("ONNX Runtime cannot load CUDA's libraries")
