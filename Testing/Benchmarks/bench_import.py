@@ -342,12 +342,11 @@ the bundled model, which was taught other grey values than nnU-Net's; with insta
 
 def run_one(who: str, work: Path, threads: int) -> None:
     """One segmentation; prints its seconds and the peak memory of this process."""
+    from ToothTopoSegLib.topology.report import peak_rss_mb
+
     labels, seconds = (segment_by_us if who == "us" else segment_by_nnunet)(work, threads)
     np.save(work / f"{who}.npy", labels)
-    # Not getrusage, whose maximum a process inherits from the one that started it.
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    kilobytes = int(status.partition("VmHWM:")[2].split()[0])
-    print(json.dumps({"seconds": seconds, "megabytes": kilobytes / 1024}))
+    print(json.dumps({"seconds": seconds, "megabytes": peak_rss_mb()}))
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """What segmenting a scan will cost, told before it starts: from the number of voxels and the size in mm.
 
-The constants were measured with the bundled models on one processor core without VNNI, on a real CBCT of 43 million
-voxels (64 s, 1022 MB), its dental region (6 million voxels, 49 s, 1142 MB) and that region at half the voxel size (51
-million, 58 s, 1230 MB). Another computer is faster or slower by a factor, which whoever has seen a run can hand in.
+The constants were measured with the bundled models on two processor cores without VNNI, on a real CBCT of 43 million
+voxels (18 s, 977 MB; 22 s with one thread), its dental region (4 million voxels, 16 s, 918 MB) and the scan resampled
+to 134 and to 453 million voxels (22 and 33 s, 1334 and 2653 MB). Another computer is faster or slower by a factor,
+which whoever has seen a run can hand in.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from dataclasses import dataclass
 from ToothTopoSegLib.segmentation.region import LARGEST_MM
 
 START_S = 1.5
-NETWORK_S_PER_ML = 0.062
-LOCATE_S_PER_ML = 0.0055
-VOXEL_S_PER_MILLION = 0.06
+NETWORK_S_PER_ML = 0.028
+LOCATE_S = 2.0
+VOXEL_S_PER_MILLION = 0.04
 REGION_ML = 500.0  # the dental region that is left of a scan larger than it
-START_MB = 1020.0
-VOXEL_MB_PER_MILLION = 3.0
+START_MB = 880.0
+VOXEL_MB_PER_MILLION = 3.9
 MEASURED_VOXEL_BYTES = 2
-SPEED_UP = 0.7  # two threads are 2 ** 0.7 = 1.6 times as fast as one; more than eight help little
+SPEED_UP = 0.15  # two threads are 2 ** 0.15 = 1.1 times as fast as one: the network takes a third of the time alone
 MOST_THREADS = 8
 
 
@@ -47,7 +48,7 @@ def expected_cost(
     if all(n * s <= limit for n, s, limit in zip(shape, spacing, LARGEST_MM, strict=True)):
         seconds += NETWORK_S_PER_ML * millilitres
     else:
-        seconds += LOCATE_S_PER_ML * millilitres + NETWORK_S_PER_ML * min(millilitres, REGION_ML)
+        seconds += LOCATE_S + NETWORK_S_PER_ML * min(millilitres, REGION_ML)
     used = min(threads or os.cpu_count() or 1, MOST_THREADS)
     megabytes = START_MB + (VOXEL_MB_PER_MILLION + voxel_bytes - MEASURED_VOXEL_BYTES) * millions
     return Cost(pace * seconds / used**SPEED_UP, megabytes)

@@ -391,20 +391,10 @@ def _matrix_product(threads: int) -> Callable[[], Any]:
     return lambda: session.run(None, {"left": left})
 
 
-def _peak_mb() -> float:
-    """Most memory this process ever held; getrusage would on Linux also count the parent's before the start."""
-    from ToothTopoSegLib.topology.report import peak_rss_mb
-
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return peak_rss_mb()
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(found[0]) / 1024 if found else peak_rss_mb()
-
-
 def _serve(name: str, folder: Path, threads: int) -> None:
     """Run the patch once for every line that comes in, and answer with seconds and peak memory."""
+    from ToothTopoSegLib.topology.report import peak_rss_mb
+
     run: Callable[[], Any] | None = None
     answer: dict[str, float | str]
     for _ in sys.stdin:
@@ -412,7 +402,7 @@ def _serve(name: str, folder: Path, threads: int) -> None:
             run = run or _engine(name, folder, threads)
             start = time.perf_counter()
             run()
-            answer = {"seconds": time.perf_counter() - start, "peak_mb": _peak_mb()}
+            answer = {"seconds": time.perf_counter() - start, "peak_mb": peak_rss_mb()}
         except Exception as error:  # engines have no common base for what they raise
             answer = {"error": str(error).strip().partition("\n")[0] or type(error).__name__}
         print(json.dumps(answer), flush=True)

@@ -8,15 +8,17 @@ from ToothTopoSegLib.segmentation.cost import expected_cost
 
 
 @pytest.mark.parametrize(
-    ("shape", "spacing", "seconds", "megabytes"),
+    ("shape", "spacing", "threads", "seconds", "megabytes"),
     [
-        ((330, 360, 360), 0.5, 64.4, 1022),
-        ((160, 200, 200), 0.5, 49.2, 1142),
-        ((320, 400, 400), 0.25, 58.1, 1230),
+        ((330, 360, 360), (0.5, 0.5, 0.5), 1, 22.0, 977),
+        ((330, 360, 360), (0.5, 0.5, 0.5), 2, 18.4, 981),
+        ((160, 153, 183), (0.5, 0.5, 0.5), 2, 16.4, 918),
+        ((512, 512, 512), (0.322, 0.352, 0.352), 2, 21.8, 1334),
+        ((768, 768, 768), (0.215, 0.234, 0.234), 2, 32.8, 2653),
     ],
 )
-def test_the_measured_scans_are_expected_to_cost_what_they_did(shape, spacing, seconds, megabytes):
-    cost = expected_cost(shape, (spacing,) * 3, threads=1)
+def test_the_measured_scans_are_expected_to_cost_what_they_did(shape, spacing, threads, seconds, megabytes):
+    cost = expected_cost(shape, spacing, threads=threads)
     assert cost.seconds == pytest.approx(seconds, rel=0.2)
     assert cost.megabytes == pytest.approx(megabytes, rel=0.2)
 
