@@ -31,7 +31,7 @@ Array = NDArray[Any]
 PRECISIONS = ("auto", "integer", "qdq", "float")
 NAMES = {
     "integer": "uint8 activations, int7 weights in int8",
-    "qdq": "8-bit convolutions, float norm",
+    "qdq": "8-bit convolutions but first and last, float norm",
     "float": "float32",
 }
 LARGEST_ERROR = 1e-4

@@ -4,7 +4,8 @@ In: the graph of each fold and normalised patches, some to calibrate on and othe
 
 - ``integer``: the all-uint8 graph. Batch norms are folded exactly. Instance norms measure every patch anew; here their
   statistics are taken from the calibration patches once and for all, which is an approximation of its own.
-- ``qdq``: 8-bit convolutions; each instance norm stays in float between DequantizeLinear and QuantizeLinear.
+- ``qdq``: 8-bit convolutions but the first and the last; each instance norm stays in float, takes the 32-bit sums of
+  its convolution and ends in a QuantizeLinear.
 - ``float``: the network as it is.
 """
 
@@ -24,6 +25,8 @@ from ToothTopoSegLib.quantization.graph import Add, Concat, Conv, Graph, Instanc
 
 Array = NDArray[Any]
 SCALE_ONLY = {"scale": 1.0, "zero_point": 0}
+WIDE = QuantConfig(percentile=99.999)
+"""Ranges for networks that keep their instance norms, whose activations have long tails."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ def exported(
     from ToothTopoSegLib.quantization.calibrate import calibrate
     from ToothTopoSegLib.quantization.onnx_graph import float_model, integer_model
 
-    config = config or QuantConfig()
+    config = config or (WIDE if precision == "qdq" else QuantConfig())
     models, scores = [], []
     for graph in graphs:
         if precision == "float":
@@ -56,9 +59,10 @@ def exported(
             continue
         graph = with_fixed_norms(graph, patches) if precision == "integer" else graph
         activations = calibrate(graph, patches, config)
-        last = activations[graph.scores]
         models.append(integer_model(graph, activations, config, patch))
-        scores.append({"scale": last.scale, "zero_point": last.zero_point})
+        last = activations[graph.scores]
+        in_steps = {"scale": last.scale, "zero_point": last.zero_point}
+        scores.append(SCALE_ONLY if has_instance_norm(graph) else in_steps)
     return Exported(precision, ensemble(models), scores)
 
 

@@ -3,8 +3,11 @@
 The integer graph starts with its only QuantizeLinear; from there to the class scores every activation is uint8:
 QLinearConv (weights int8 per channel, bias int32), QLinearLeakyRelu, QLinearConcat and QLinearAdd of ONNX Runtime's
 domain, and Reshape / Transpose for the pixel shuffle. There is no DequantizeLinear: argmax and blending work on the
-uint8 scores. A graph that keeps instance norms is an exception and no integer graph: each norm (with the LeakyReLU
-after it) stands in float between a DequantizeLinear and a QuantizeLinear.
+uint8 scores.
+
+A graph that keeps instance norms is an exception and no integer graph: each norm (with the LeakyReLU after it) is in
+float, takes the 32-bit sums of its convolution (ConvInteger) unrounded, and ends in a QuantizeLinear. The first and the
+last convolution are in float too, because they are few of the products and most of the error, and so are the scores.
 """
 
 from __future__ import annotations
@@ -130,6 +133,8 @@ def integer_model(
 ) -> bytes:
     """The all-uint8 ONNX model of a folded graph for patches (z, y, x); scores come out as uint8.
 
+    With instance norms in the graph it is a mixed one and the scores are float32.
+
     ``weight_scales`` (out,) by the names of the convolutions are taken as they are, e.g. from quantization-aware
     training; otherwise they follow from the weights.
     """
@@ -142,8 +147,12 @@ def integer_model(
     builder.add("QuantizeLinear", [graph.image, *builder.affine(graph.image, scale[graph.image])], "image/uint8")
     name_of = {graph.image: "image/uint8"}
     in_float = _activations_after_norms(graph)
+    normed = {node.source for node in graph.nodes if isinstance(node, InstanceNorm)}
     for node in graph.nodes:
         if node.name in in_float:
+            continue
+        if isinstance(node, Conv) and normed and (node.name in normed or node.name == graph.scores):
+            _real_conv(builder, node, graph, scale[node.source], config)
             continue
         out = builder.affine(node.name, scale[node.name])
         if isinstance(node, Conv):
@@ -162,7 +171,8 @@ def integer_model(
             _float_norm(builder, node, _activation_after(graph, node), scale)
         else:
             _shuffle_static(builder, graph, node, patch)
-    return _model(builder, graph, TensorProto.UINT8, patch, _channels(graph, graph.scores))
+    output = TensorProto.FLOAT if normed else TensorProto.UINT8
+    return _model(builder, graph, output, patch, _channels(graph, graph.scores))
 
 
 def _activation_after(graph: Graph, norm: InstanceNorm) -> LeakyRelu | None:
@@ -177,13 +187,32 @@ def _activations_after_norms(graph: Graph) -> set[str]:
     return {node.name for node in found if node is not None}
 
 
+def _real_conv(builder: _Builder, node: Conv, graph: Graph, source: Affine, config: QuantConfig) -> None:
+    """A convolution whose result is float: in 8 bits with its 32-bit sums as they are, the first and last in float."""
+    bias = node.bias.reshape(-1, 1, 1, 1).astype(np.float32)
+    if graph.image == node.source or node.name == graph.scores:
+        image = node.source
+        if graph.image != node.source:
+            image = f"{node.name}/in"
+            builder.add("DequantizeLinear", [node.source, *builder.affine(node.source, source)], image)
+        parts = [builder.constant(f"{node.name}/w", node.weight), builder.constant(f"{node.name}/b", node.bias)]
+        builder.add("Conv", [image, *parts], node.name, **_conv_attributes(node))
+        return
+    weights = quantize_weights(node.weight, config)
+    unit = (source.scale * weights.scales).reshape(-1, 1, 1, 1).astype(np.float32)
+    inputs = [node.source, builder.constant(f"{node.name}/w", weights.values), builder.affine(node.source, source)[1]]
+    builder.add("ConvInteger", inputs, f"{node.name}/sums", **_conv_attributes(node))
+    builder.add("Cast", [f"{node.name}/sums"], f"{node.name}/float", to=1)
+    builder.add("Mul", [f"{node.name}/float", builder.constant(f"{node.name}/unit", unit)], f"{node.name}/scaled")
+    builder.add("Add", [f"{node.name}/scaled", builder.constant(f"{node.name}/b", bias)], node.name)
+
+
 def _float_norm(
     builder: _Builder, node: InstanceNorm, activation: LeakyRelu | None, scale: Mapping[str, Affine]
 ) -> None:
-    """An instance norm, and the LeakyReLU after it, in float between uint8 activations."""
+    """An instance norm, and the LeakyReLU after it, from a float convolution to uint8 activations."""
     last = activation or node
-    builder.add("DequantizeLinear", [node.source, *builder.affine(node.source, scale[node.source])], f"{node.name}/in")
-    _norm(builder, node, f"{node.name}/in", f"{node.name}/real")
+    _norm(builder, node, node.source, f"{node.name}/real")
     if activation is not None:
         builder.add("LeakyRelu", [f"{node.name}/real"], f"{last.name}/real", alpha=activation.slope)
     builder.add("QuantizeLinear", [f"{last.name}/real", *builder.affine(last.name, scale[last.name])], last.name)

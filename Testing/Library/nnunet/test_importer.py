@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import SimpleITK
 import torch
@@ -63,7 +64,7 @@ def test_an_imported_model_segments_and_says_teeth_and_its_own_labels(folder, bu
     capsys.readouterr()
     assert main(["segment", str(folder / "scan0.nii.gz"), "-o", str(out), "--model", str(bundle), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["model"]["precision"] == "8-bit convolutions, float norm"
+    assert report["model"]["precision"] == "8-bit convolutions but first and last, float norm"
     own = read_label_map(out / "scan0_labels.nii.gz").array
     teeth = read_label_map(out / "scan0_teeth.nii.gz").array
     assert (own == 1).any() and np.array_equal(teeth == 11, own == 1)
@@ -77,6 +78,16 @@ def test_the_card_says_what_was_imported_and_how_well_it_agrees(bundle):
     assert card["parity"] <= 1e-4 and card["calibrated on"] == "3 scans"
     assert card["agreement"]["qdq"]["Dice"] > 0.9
     assert [label["fdi"] for label in card["labels"]] == [11, 21, 0]
+
+
+def test_a_norm_that_stays_gets_the_sums_of_its_convolution_unrounded(bundle):
+    graph = onnx.load(str(bundle)).graph
+    operators = {node.op_type for node in graph.node}
+    assert {"ConvInteger", "InstanceNormalization", "QuantizeLinear"} <= operators
+    made_by = {node.output[0]: node.op_type for node in graph.node}
+    normed = {made_by[node.input[0]] for node in graph.node if node.op_type == "InstanceNormalization"}
+    assert normed == {"Conv", "Add"}, "the first convolution in float, then scaled sums with their bias"
+    assert made_by[graph.output[0].name] == "Conv"
 
 
 def test_the_card_names_no_scan_that_it_was_calibrated_on(folder, bundle):
