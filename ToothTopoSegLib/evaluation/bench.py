@@ -48,9 +48,11 @@ def bench_scaling(
 ) -> dict[str, Any]:
     """How the cost of a scan grows with its size and with threads: see :mod:`ToothTopoSegLib.evaluation.scaling`.
 
-    ``page_path`` is where the figures go as a page. Raises as :func:`bench_scan` does.
+    ``page_path`` is where the figures go as a page. Raises as :func:`bench_scan` does, and OutputError
+    when the page cannot be written.
     """
     from ToothTopoSegLib.evaluation.scaling import measure_scaling, page
+    from ToothTopoSegLib.imaging.write import output_folder
 
     with tempfile.TemporaryDirectory(prefix="toothtopo-") as name:
         folder = Path(name)
@@ -62,7 +64,8 @@ def bench_scaling(
         report = measure_scaling(scan, folder, segment, progress)
     report = {"command": f"./toothtopo bench --scan {scan.name} --scaling"} | report
     if page_path is not None:
-        page_path.write_text(page(report), encoding="utf-8")
+        with output_folder(page_path.parent) as staged:
+            (staged / page_path.name).write_text(page(report), encoding="utf-8")
     return report
 
 
@@ -107,7 +110,7 @@ def bench_phantoms(
     from ToothTopoSegLib.segmentation.runner import Runner
 
     bundle = load_bundle(model)
-    if bundle.card.get("pipeline") == "nnunet":
+    if bundle.is_nnunet:
         raise ModelError(
             f"The model {bundle.path.name} is an imported one, which phantoms cannot measure beside a float twin; "
             "segment labelled scans with it and evaluate the results."

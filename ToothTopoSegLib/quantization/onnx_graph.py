@@ -40,18 +40,23 @@ MICROSOFT = "com.microsoft"
 
 
 @dataclass
-class _Builder:
+class GraphWriter:
+    """The nodes and constants of an ONNX graph that is being written."""
+
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
 
     def constant(self, name: str, value: Array) -> str:
+        """Add a constant; its name."""
         self.constants[name] = value
         return name
 
-    def add(self, op: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> None:
+    def add(self, op: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node named as its output; that name."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, domain=domain, **attributes))
+        return output
 
     def affine(self, name: str, value: Affine) -> list[str]:
         """Names of the scale and zero point of an activation, added once."""
@@ -60,7 +65,7 @@ class _Builder:
         return [f"{name}/scale", f"{name}/zero"]
 
 
-def _model(builder: _Builder, graph: Graph, output_type: int, patch: tuple[int, int, int], classes: int) -> bytes:
+def _model(builder: GraphWriter, graph: Graph, output_type: int, patch: tuple[int, int, int], classes: int) -> bytes:
     from onnx import TensorProto, checker, helper, numpy_helper
 
     image = helper.make_tensor_value_info(graph.image, TensorProto.FLOAT, [1, 1, *patch])
@@ -83,7 +88,7 @@ def _conv_attributes(node: Conv) -> dict[str, Any]:
     return {"kernel_shape": list(node.kernel), "strides": list(node.strides), "pads": [*node.padding, *node.padding]}
 
 
-def _norm(builder: _Builder, node: InstanceNorm, source: str, output: str) -> None:
+def _norm(builder: GraphWriter, node: InstanceNorm, source: str, output: str) -> None:
     parts = [builder.constant(f"{node.name}/{n}", v) for n, v in (("gamma", node.scale), ("beta", node.bias))]
     builder.add("InstanceNormalization", [source, *parts], output, epsilon=node.epsilon)
 
@@ -92,7 +97,7 @@ def float_model(graph: Graph, patch: tuple[int, int, int]) -> bytes:
     """The folded network as a float32 ONNX model for patches (z, y, x)."""
     from onnx import TensorProto
 
-    builder = _Builder()
+    builder = GraphWriter()
     for node in graph.nodes:
         if isinstance(node, Conv):
             inputs = [node.source, builder.constant(f"{node.name}/w", node.weight)]
@@ -111,7 +116,7 @@ def float_model(graph: Graph, patch: tuple[int, int, int]) -> bytes:
     return _model(builder, graph, TensorProto.FLOAT, patch, _channels(graph, graph.scores))
 
 
-def _shuffle_static(builder: _Builder, graph: Graph, node: Shuffle, patch: Size3) -> None:
+def _shuffle_static(builder: GraphWriter, graph: Graph, node: Shuffle, patch: Size3) -> None:
     """Pixel shuffle with sizes known from the patch: two Reshapes around one Transpose."""
     channels = _channels(graph, node.source) // node.blocks
     later = [n for n in graph.nodes[graph.nodes.index(node) :] if isinstance(n, Shuffle)]
@@ -133,21 +138,21 @@ def integer_model(
 ) -> bytes:
     """The all-uint8 ONNX model of a folded graph for patches (z, y, x); scores come out as uint8.
 
-    With instance norms in the graph it is a mixed one and the scores are float32.
-
-    ``weight_scales`` (out,) by the names of the convolutions are taken as they are, e.g. from quantization-aware
-    training; otherwise they follow from the weights.
+    With instance norms in the graph it is a mixed one and the scores are float32. ``weight_scales`` (out,) by the names
+    of the convolutions are taken as they are, e.g. from quantization-aware training; otherwise they follow from the
+    weights.
     """
     from onnx import TensorProto
 
-    builder = _Builder()
+    builder = GraphWriter()
     # A pixel shuffle moves values and keeps their scale.
     scale = dict(activations)
     scale.update({n.name: scale[n.source] for n in graph.nodes if isinstance(n, Shuffle)})
-    builder.add("QuantizeLinear", [graph.image, *builder.affine(graph.image, scale[graph.image])], "image/uint8")
     name_of = {graph.image: "image/uint8"}
     in_float = _activations_after_norms(graph)
     normed = {node.source for node in graph.nodes if isinstance(node, InstanceNorm)}
+    if any(isinstance(n, Conv) and n.source == graph.image and n.name not in normed for n in graph.nodes):
+        builder.add("QuantizeLinear", [graph.image, *builder.affine(graph.image, scale[graph.image])], "image/uint8")
     for node in graph.nodes:
         if node.name in in_float:
             continue
@@ -187,9 +192,10 @@ def _activations_after_norms(graph: Graph) -> set[str]:
     return {node.name for node in found if node is not None}
 
 
-def _real_conv(builder: _Builder, node: Conv, graph: Graph, source: Affine, config: QuantConfig) -> None:
+def _real_conv(builder: GraphWriter, node: Conv, graph: Graph, source: Affine, config: QuantConfig) -> None:
     """A convolution whose result is float: in 8 bits with its 32-bit sums as they are, the first and last in float."""
-    bias = node.bias.reshape(-1, 1, 1, 1).astype(np.float32)
+    from onnx import TensorProto
+
     if graph.image == node.source or node.name == graph.scores:
         image = node.source
         if graph.image != node.source:
@@ -200,15 +206,16 @@ def _real_conv(builder: _Builder, node: Conv, graph: Graph, source: Affine, conf
         return
     weights = quantize_weights(node.weight, config)
     unit = (source.scale * weights.scales).reshape(-1, 1, 1, 1).astype(np.float32)
+    bias = node.bias.reshape(-1, 1, 1, 1).astype(np.float32)
     inputs = [node.source, builder.constant(f"{node.name}/w", weights.values), builder.affine(node.source, source)[1]]
     builder.add("ConvInteger", inputs, f"{node.name}/sums", **_conv_attributes(node))
-    builder.add("Cast", [f"{node.name}/sums"], f"{node.name}/float", to=1)
+    builder.add("Cast", [f"{node.name}/sums"], f"{node.name}/float", to=TensorProto.FLOAT)
     builder.add("Mul", [f"{node.name}/float", builder.constant(f"{node.name}/unit", unit)], f"{node.name}/scaled")
     builder.add("Add", [f"{node.name}/scaled", builder.constant(f"{node.name}/b", bias)], node.name)
 
 
 def _float_norm(
-    builder: _Builder, node: InstanceNorm, activation: LeakyRelu | None, scale: Mapping[str, Affine]
+    builder: GraphWriter, node: InstanceNorm, activation: LeakyRelu | None, scale: Mapping[str, Affine]
 ) -> None:
     """An instance norm, and the LeakyReLU after it, from a float convolution to uint8 activations."""
     last = activation or node
@@ -228,7 +235,7 @@ def _integer_weights(
 
 
 def _integer_conv(
-    builder: _Builder, node: Conv, source: str, source_scale: Affine, out: list[str], weights: QuantWeights
+    builder: GraphWriter, node: Conv, source: str, source_scale: Affine, out: list[str], weights: QuantWeights
 ) -> None:
     unit = source_scale.scale * weights.scales.astype(np.float64)
     bias = np.rint(node.bias / unit).astype(np.int32)

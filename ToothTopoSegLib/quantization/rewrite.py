@@ -34,9 +34,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.quantization.onnx_graph import MICROSOFT, GraphWriter
+
 Array = NDArray[Any]
 Size3 = tuple[int, int, int]
-MICROSOFT = "com.microsoft"
 THIN = 32
 """Output channels below which a convolution computes two slices at a time: ONNX Runtime's smallest full tile."""
 SMALL_SLICE = 512
@@ -150,22 +151,10 @@ class _Conv:
 
 
 @dataclass
-class _Writer:
-    """The nodes and constants of the new graph, and by their old names the tensors written so far."""
+class _Writer(GraphWriter):
+    """The new graph and, by their old names, the tensors written so far."""
 
-    constants: dict[str, Array]
-    nodes: list[Any] = field(default_factory=list)
     rows: dict[str, Rows] = field(default_factory=dict)
-
-    def constant(self, name: str, value: Array) -> str:
-        self.constants[name] = value
-        return name
-
-    def add(self, op: str, inputs: list[str], output: str, domain: str = "", **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, domain=domain, **attributes))
-        return output
 
     def reshape(self, source: str, shape: tuple[int, ...], output: str) -> str:
         name = "shape/" + "x".join(map(str, shape))
@@ -207,7 +196,7 @@ def rewritten(model: bytes) -> bytes:
     from onnx import load_from_string, numpy_helper
 
     old = load_from_string(model)
-    writer = _Writer({c.name: numpy_helper.to_array(c) for c in old.graph.initializer})
+    writer = _Writer(constants={c.name: numpy_helper.to_array(c) for c in old.graph.initializer})
     try:
         _translate(old.graph, writer)
     except _Unknown:

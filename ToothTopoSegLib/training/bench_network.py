@@ -270,7 +270,7 @@ def _with_ratios(table: dict[str, dict[str, Any]], products: int) -> dict[str, A
     """The floor made that of the network, and each engine's seconds in units of this program's."""
     found = {engine: dict(row) for engine, row in table.items()}
     if "seconds" in found.get(FLOOR, {}):
-        rate = PROBE**2 * PROBE / found[FLOOR]["seconds"]
+        rate = PROBE**3 / found[FLOOR]["seconds"]
         found[FLOOR] = {"seconds": products / rate, "products_per_second": rate}
     ours = found[OURS].get("seconds")
     for row in found.values():
