@@ -22,18 +22,24 @@ Integers = NDArray[np.intp]
 
 _THICKNESS = 0.5
 """Width in voxels of what joins two voxels that meet in an edge or a corner alone."""
+_CELL = 0.49
+"""How far, in voxels along each axis, a vertex may go from its corner of the grid: it would meet a centre at 0.5."""
+_APART = 0.01
+"""What stays, in voxels to each side, between vertices at one corner."""
 
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
     """A closed surface in voxel indices.
 
-    ``vertices`` (n, 3) are (z, y, x), ``home`` (n, 3) the corner of the voxel grid each belongs to; ``triangles``
-    (m, 3) are wound in one sense throughout; ``edges`` (k, 2) are the edges of the polygons without their diagonals.
+    ``vertices`` (n, 3) are (z, y, x), ``low`` and ``high`` (n, 3) the ends of the cell in which each may be moved
+    without passing another or the centre of a voxel; ``triangles`` (m, 3) are wound in one sense throughout; ``edges``
+    (k, 2) are the edges of the polygons without their diagonals.
     """
 
     vertices: Floats
-    home: Floats
+    low: Floats
+    high: Floats
     triangles: Integers
     edges: Integers
 
@@ -54,12 +60,13 @@ def boundary(mask: Mask) -> Boundary:
     code = np.ravel_multi_index(tuple(np.where(plain[:, None], 2 * home, corners).T), _fine_shape(padded))
     code = 2 * code + plain
     _, first, vertex = np.unique(code, return_index=True, return_inverse=True)
-    shift = np.where(plain[:, None], 0.0, _THICKNESS * (corners % 2 - 0.5))
-    place = (
-        home.astype(np.float64) - 1.5
-    )  # without the padding; the corner before a voxel lies half a voxel before its centre
+    # at others each keeps to its own eighth; the corner before a voxel lies half a voxel before its centre
+    side = np.where(plain[:, None], 0, 2 * (corners % 2) - 1)[first]
+    place = (home[first] - 1.5).astype(np.float64)  # without the padding
+    low = place + np.where(side > 0, _APART, -_CELL)
+    high = place + np.where(side < 0, -_APART, _CELL)
     triangles, edges = _cut(vertex.reshape(-1, 4))
-    return Boundary((place + shift).astype(np.float64)[first], place[first], triangles, edges)
+    return Boundary(place + _THICKNESS / 2 * side, low, high, triangles, edges)
 
 
 def _fine_shape(mask: Mask) -> tuple[int, ...]:

@@ -29,11 +29,9 @@ FEWEST_TRIANGLES = 100
 _SMOOTHINGS = 80
 _LAMBDA, _MU = 0.5, -0.505
 """Taubin's factors for a pass band of 0.02: steps are up to twenty voxels apart; what is larger stays."""
-_CELL = 0.49
-"""How far, in voxels along each axis, a vertex may go from its corner of the grid: it would meet a centre at 0.5."""
 _VOLUME_ROUNDS = 4
-_COARSER = 1.25
-"""By how much more triangles are asked for where taking away too many harmed the topology."""
+_SHARES = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 1.25, 1.5, 2.0, 3.0, 5.0)
+"""Of the wanted number, what is tried one after another where taking triangles away harmed the topology."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +98,13 @@ def simplified(mesh: TriangleMesh, triangles: int) -> TriangleMesh:
     """
     from fast_simplification import simplify
 
-    target = max(triangles, FEWEST_TRIANGLES)
-    while target < len(mesh.faces):
-        vertices, faces = simplify(mesh.vertices, mesh.faces, target_count=target)
-        found = TriangleMesh(np.asarray(vertices, np.float32), np.asarray(faces, np.int32))
-        if found.watertight and found.bodies == mesh.bodies:
-            return _with_volume(found, mesh.volume)
-        target = int(target * _COARSER)
+    wanted = max(triangles, FEWEST_TRIANGLES)
+    for target in (int(share * wanted) for share in _SHARES):
+        if target < len(mesh.faces):
+            vertices, faces = simplify(mesh.vertices, mesh.faces, target_count=target)
+            found = TriangleMesh(np.asarray(vertices, np.float32), np.asarray(faces, np.int32))
+            if found.watertight and found.bodies == mesh.bodies:
+                return _with_volume(found, mesh.volume)
     return mesh
 
 
@@ -149,8 +147,7 @@ def _volume(vertices: Floats, faces: NDArray[Any]) -> float:
 def _smoothed(found: Boundary, spacing: Floats, wanted: float) -> Floats:
     """Vertices (n, 3) in mm along (z, y, x), smoothed within their cells, enclosing ``wanted`` mm3."""
     mean = _mean_of_neighbours(found)
-    home = found.home * spacing
-    low, high = home - _CELL * spacing, home + _CELL * spacing
+    low, high = found.low * spacing, found.high * spacing
     points = found.vertices * spacing
     for _ in range(_SMOOTHINGS):
         for factor in (_LAMBDA, _MU):
