@@ -71,7 +71,7 @@ def _levels(heights: Floats, length: float) -> tuple[NDArray[np.int64], int]:
 
 
 def _middles(count: int) -> Floats:
-    return (np.arange(count) + 0.5) * _LEVEL_MM
+    return np.asarray((np.arange(count) + 0.5) * _LEVEL_MM, dtype=np.float64)
 
 
 def _threshold(grey: NDArray[Any]) -> float:
