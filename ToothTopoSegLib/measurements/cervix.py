@@ -77,6 +77,8 @@ def _middles(count: int) -> Floats:
 def _threshold(grey: NDArray[Any]) -> float:
     """The grey value that parts bright from dark best; the brightest hundredth (metal) and the darkest are cut off."""
     low, high = np.percentile(grey, (1, 99))
+    if low == high:
+        return float(high)
     counts, edges = np.histogram(np.clip(grey, low, high), _BINS)
     middles = (edges[:-1] + edges[1:]) / 2
     below, sums = np.cumsum(counts), np.cumsum(counts * middles)
