@@ -3,9 +3,9 @@
 In go the voxels of a tooth by their height over the tip of its longest root, out comes the height of the cervix in mm.
 From shape alone, it is where the tooth begins to widen towards the crown: the strongest upward bend of its equivalent
 diameter near the height that the average proportions of this tooth (:mod:`ToothTopoSegLib.anatomy.sizes`) let expect.
-With the scan, it is where enamel begins on the surface: enamel is told from dentine by its grey value (N. Otsu, IEEE
-Trans Syst Man Cybern 1979;9:62-66). Either is the height at one level across the axis; the real junction is a curve
-that rises by a few mm between neighbouring teeth.
+With the scan, it is where enamel ends beneath the surface, near there: enamel is told from dentine by its grey value
+(three classes after N. Otsu, IEEE Trans Syst Man Cybern 1979;9:62-66). Either is the height at one level across the
+axis; the real junction is a curve that rises by a few mm between neighbouring teeth.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from ToothTopoSegLib.anatomy.sizes import size_of
 
 Floats = NDArray[np.float64]
 
-_SHAPE_MM, _ENAMEL_MM = 1.8, 3.0
-"""How far from its expected height the cervix is looked for; farther down a bend may be where roots part."""
+_SHAPE_MM, _ENAMEL_MM = 1.8, 1.5
+"""How far from its expected height the cervix is looked for by shape, where farther down a bend may be where roots
+part, and how far from there by enamel."""
 _LEVEL_MM = 0.3
 _SMOOTH_MM = 0.45
 _BEGINS, _COVERS = 0.25, 0.5
 """Share of the surface at a level that is enamel where the crown begins, and in the crown if enamel is seen at all."""
-_BINS = 128
+_BINS = 64
 
 
 def expected_cervix(fdi: int, length: float) -> float:
@@ -46,23 +47,26 @@ def cervix_from_shape(fdi: int, heights: Floats, length: float, voxel_mm3: float
 
 
 def cervix_from_enamel(
-    fdi: int, heights: Floats, length: float, grey: NDArray[Any], on_surface: NDArray[np.bool_]
+    by_shape: float, heights: Floats, length: float, grey: NDArray[Any], on_surface: NDArray[np.bool_]
 ) -> float | None:
     """Height in mm of the cervix from the grey values (n,) of the voxels, of which ``on_surface`` (n,) are the outer.
 
-    None where the surface of the crown is not brighter than the rest of the tooth, as with a metal crown.
+    From the crown down, it is where enamel ends. None where the surface of the crown is not brighter than that of the
+    root, as with a metal crown, or where enamel ends nowhere near the height ``by_shape``.
     """
     bright = grey > _threshold(grey)
     level, count = _levels(heights[on_surface], length)
     all_there = np.bincount(level, minlength=count)
     share = np.bincount(level, weights=bright[on_surface], minlength=count) / np.maximum(all_there, 1)
-    middle, expected = _middles(count), expected_cervix(fdi, length)
-    crown = (middle > expected + _ENAMEL_MM) & (all_there > 0)
-    root = (middle < expected - _ENAMEL_MM) & (all_there > 0)
+    middle = _middles(count)
+    crown = (middle > by_shape + _ENAMEL_MM) & (all_there > 0)
+    root = (middle < by_shape - _ENAMEL_MM) & (all_there > 0)
     if not crown.any() or np.median(share[crown]) < _COVERS or (root.any() and np.median(share[root]) > _BEGINS):
         return None
-    begun = np.flatnonzero((share >= _BEGINS) & (np.abs(middle - expected) <= _ENAMEL_MM))
-    return float(middle[begun[0]] - _LEVEL_MM / 2) if len(begun) else None
+    bare = np.flatnonzero((share < _BEGINS) & (middle < middle[crown][0]))
+    if not len(bare) or abs(middle[bare[-1]] - by_shape) > _ENAMEL_MM:
+        return None
+    return float(middle[bare[-1]] + _LEVEL_MM / 2)
 
 
 def _levels(heights: Floats, length: float) -> tuple[NDArray[np.int64], int]:
@@ -75,14 +79,22 @@ def _middles(count: int) -> Floats:
 
 
 def _threshold(grey: NDArray[Any]) -> float:
-    """The grey value that parts bright from dark best; the brightest hundredth (metal) and the darkest are cut off."""
+    """The grey value above which the brightest of three classes (pulp or rim, dentine, enamel) lies.
+
+    The brightest hundredth (metal) and the darkest are cut off.
+    """
     low, high = np.percentile(grey, (1, 99))
     if low == high:
         return float(high)
     counts, edges = np.histogram(np.clip(grey, low, high), _BINS)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below, sums = np.cumsum(counts), np.cumsum(counts * middles)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(edges[1 + int(np.nanargmax(between[:-1]))])
+    number = np.concatenate([[0], np.cumsum(counts)])
+    total = np.concatenate([[0], np.cumsum(counts * (edges[:-1] + edges[1:]) / 2)])
+    first, second = np.triu_indices(_BINS - 1, k=1)
+    first, second = first + 1, second + 1
+
+    def spread(start: NDArray[np.int64], stop: NDArray[np.int64]) -> Floats:
+        return (total[stop] - total[start]) ** 2 / np.maximum(number[stop] - number[start], 1)
+
+    start, stop = np.zeros_like(first), np.full_like(first, _BINS)
+    best = int(np.argmax(spread(start, first) + spread(first, second) + spread(second, stop)))
+    return float(edges[second[best]])

@@ -28,8 +28,8 @@ from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
 Floats = NDArray[np.float64]
 
 _AHEAD_MM = 1.0
-_SURFACE_MM = 0.8
-"""How deep the outer voxels of a tooth reach, in which enamel is looked for."""
+_RIM_MM, _SURFACE_MM = 0.45, 1.1
+"""How deep the outer voxels of a tooth lie, in which enamel is looked for: beneath those that the gum darkens."""
 _LEAST_MM3 = 20.0
 """Of less than this of a tooth nothing but its volume is measured."""
 
@@ -169,15 +169,17 @@ def _with_shape(measures: ToothMeasures, mouth: Mouth, place: _Place) -> ToothMe
 
 def _cervix(mouth: Mouth, fdi: int, body: Body, axis: LongAxis, heights: Floats) -> tuple[float, str]:
     """Height in mm of the cervix, and what it was told by."""
+    by_shape = cervix_from_shape(fdi, heights, axis.length, mouth.labels.voxel_volume)
     if mouth.scan is not None:
         from scipy import ndimage
 
         deep = ndimage.distance_transform_edt(np.pad(body.mask, 1), sampling=mouth.labels.spacing)[1:-1, 1:-1, 1:-1]
-        grey = mouth.scan.array[body.box][body.mask]
-        found = cervix_from_enamel(fdi, heights, axis.length, grey, deep[body.mask] <= _SURFACE_MM)
+        grey, depth = mouth.scan.array[body.box][body.mask], deep[body.mask]
+        outer = (depth >= _RIM_MM) & (depth <= _SURFACE_MM)
+        found = cervix_from_enamel(by_shape, heights, axis.length, grey, outer) if outer.any() else None
         if found is not None:
             return found, "enamel"
-    return cervix_from_shape(fdi, heights, axis.length, mouth.labels.voxel_volume), "shape"
+    return by_shape, "shape"
 
 
 def _distances(mouth: Mouth, progress: Progress) -> Distances:

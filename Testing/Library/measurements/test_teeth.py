@@ -206,10 +206,10 @@ def test_with_the_scan_the_cervix_is_where_enamel_begins():
     heights, outer = column_of_voxels()
     rng = np.random.default_rng(0)
     grey = rng.normal(1500, 80, len(heights)) + 900 * ((heights > 11.5) & outer)
-    assert cervix_from_enamel(13, heights, 20.0, grey, outer) == pytest.approx(11.5, abs=0.4)
+    assert cervix_from_enamel(12.6, heights, 20.0, grey, outer) == pytest.approx(11.5, abs=0.4)
 
 
 @pytest.mark.parametrize("grey", [lambda h: np.full(len(h), 7), lambda h: np.where(h < 9, 3000, 1500)])
 def test_where_no_enamel_shows_nothing_is_told_of_it(grey):
     heights, outer = column_of_voxels()
-    assert cervix_from_enamel(13, heights, 20.0, grey(heights), outer) is None
+    assert cervix_from_enamel(12.6, heights, 20.0, grey(heights), outer) is None
