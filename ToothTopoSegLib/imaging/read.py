@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ToothTopoSegLib.errors import InputError
-from ToothTopoSegLib.imaging.dicom import has_dicom_magic, read_dicom_file, read_dicom_folder, read_dicom_zip
+from ToothTopoSegLib.imaging import dicom
 from ToothTopoSegLib.imaging.headers import check_header, damaged, not_finite, shown
 from ToothTopoSegLib.imaging.itk import import_sitk, volume_from_itk
 from ToothTopoSegLib.imaging.volume import Array, Volume
@@ -32,7 +32,7 @@ FORMATS = {
     ".gipl.gz": "GIPL",
     ".gipl": "GIPL",
 }
-_SUFFIXES = (*FORMATS, ".dcm", ".dicom", ".ima", ".zip")
+_SUFFIXES = (*FORMATS, *dicom.SUFFIXES, ".zip")
 
 
 def read_scan(path: str | Path) -> Volume:
@@ -42,18 +42,20 @@ def read_scan(path: str | Path) -> Volume:
     voxel size outside 0.01 to 4 mm, or holds NaN, infinite or only equal values.
     """
     path = _existing(Path(path))
-    if path.is_dir():
-        volume = read_dicom_folder(path)
-    elif (kind := _format(path)) is not None:
+    kind = None if path.is_dir() else _format(path)
+    if kind is not None:
         volume = volume_from_itk(_read_itk(path, kind), shown(path))
-    elif path.suffix.lower() == ".zip":
-        volume = read_dicom_zip(path)
-    elif has_dicom_magic(path) or path.suffix.lower() in _SUFFIXES:
-        volume = read_dicom_file(path)
+    elif is_dicom_scan(path):
+        volume = dicom.read_dicom(path)
     else:
         raise _unknown(path, "NIfTI, NRRD, MetaImage, GIPL or DICOM (a folder, a file or a zip)")
     _check_scan(volume, shown(path))
     return volume
+
+
+def is_dicom_scan(path: Path) -> bool:
+    """Whether an existing file or folder is read as DICOM: a folder, a zip archive, or a file by its mark or name."""
+    return path.is_dir() or (_format(path) is None and (path.suffix.lower() == ".zip" or dicom.is_dicom(path)))
 
 
 def read_label_map(path: str | Path) -> Volume:

@@ -60,7 +60,7 @@ def write_label_map(volume: Volume, path: str | Path) -> None:
     if suffix is None:
         raise UsageError(f"{shown(path)} is no name for a label map; end it in one of {', '.join(LABEL_MAP_SUFFIXES)}.")
     labels = _labels(volume.array)
-    with _replacing(path, suffix) as temporary:
+    with replacing(path, suffix) as temporary:
         if suffix.startswith(".nii"):
             _write_nifti(volume, labels, temporary)
         else:
@@ -82,7 +82,7 @@ def write_segmentation(volume: Volume, path: str | Path, segments: Sequence[Segm
     image = image_from_volume(volume, labels)
     for key, value in _segmentation_fields(volume, labels, segments).items():
         image.SetMetaData(key, value)
-    with _replacing(path, ".seg.nrrd") as temporary:
+    with replacing(path, ".seg.nrrd") as temporary:
         import_sitk().WriteImage(image, str(temporary), True)
         check_header(temporary, "NRRD")
 
@@ -178,8 +178,8 @@ def _cannot_write(place: Path, error: OSError | RuntimeError) -> OutputError:
 
 
 @contextmanager
-def _replacing(path: Path, suffix: str) -> Iterator[Path]:
-    """A temporary file name beside ``path`` that takes its place when the block ends well."""
+def replacing(path: Path, suffix: str) -> Iterator[Path]:
+    """A temporary file name beside ``path`` that takes its place when the block ends well; OutputError if it cannot."""
     temporary = path.with_name(f".toothtopo-{os.getpid()}-{os.urandom(4).hex()}{suffix}")
     try:
         yield temporary
