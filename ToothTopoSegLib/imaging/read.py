@@ -32,6 +32,7 @@ FORMATS = {
     ".gipl.gz": "GIPL",
     ".gipl": "GIPL",
 }
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _SUFFIXES = (*FORMATS, *dicom.SUFFIXES, ".zip")
 
 
@@ -58,8 +59,15 @@ def is_dicom_scan(path: Path) -> bool:
     return path.is_dir() or (_format(path) is None and (path.suffix.lower() == ".zip" or dicom.is_dicom(path)))
 
 
+def is_dicom_seg(path: Path) -> bool:
+    """Whether an existing path is a file with a DICOM segmentation."""
+    return path.is_file() and dicom.has_dicom_magic(path) and dicom.storage_class(path) in SEGMENTATIONS
+
+
 def read_label_map(path: str | Path) -> Volume:
     """The label map at ``path``: array (z, y, x) of uint8, or uint16 where a label exceeds 255.
+
+    A DICOM segmentation is read as :func:`~ToothTopoSegLib.imaging.dicom_seg.read_dicom_seg` does.
 
     Float files are accepted when every value is a whole number. Of a Slicer segmentation (.seg.nrrd, one layer) each
     voxel carries its segment's LabelValue, and values that belong to no segment become 0, as Slicer shows them.
@@ -67,8 +75,12 @@ def read_label_map(path: str | Path) -> Volume:
     """
     path = _existing(Path(path))
     kind = None if path.is_dir() else _format(path)
+    if kind is None and is_dicom_seg(path):
+        from ToothTopoSegLib.imaging.dicom_seg import read_dicom_seg
+
+        return read_dicom_seg(path).labels
     if kind is None:
-        raise _unknown(path, "a label map as NIfTI, NRRD, MetaImage, GIPL or .seg.nrrd")
+        raise _unknown(path, "a label map as NIfTI, NRRD, MetaImage, GIPL, .seg.nrrd or DICOM segmentation")
     image = _read_itk(path, kind)
     segments = _segments(image)
     volume = volume_from_itk(image, shown(path))
