@@ -68,6 +68,16 @@ def write_label_map(volume: Volume, path: str | Path) -> None:
             check_header(temporary, "NRRD" if suffix == ".nrrd" else "MetaImage")
 
 
+def write_nifti(volume: Volume, path: str | Path) -> None:
+    """Write the voxels (z, y, x) of any number type that NIfTI has as .nii.gz or .nii, with nothing but the geometry.
+
+    Raises OutputError when the file cannot be written.
+    """
+    path = Path(path)
+    with replacing(path, ".nii.gz" if path.name.endswith(".gz") else ".nii") as temporary:
+        _write_nifti(volume, volume.array, temporary)
+
+
 def write_segmentation(volume: Volume, path: str | Path, segments: Sequence[Segment]) -> None:
     """Write labels (z, y, x) as a Slicer segmentation (.seg.nrrd) of one layer with the given segments.
 

@@ -211,8 +211,8 @@ def segment_to_folder(
 ) -> dict[str, Any]:
     """Segment the scan file or folder ``scan`` and write all outputs of the contract into ``out``; returns the report.
 
-    Teeth in a DICOM scan are written as a DICOM segmentation too. With ``repair`` what can be mended safely is mended, and
-    the report tells what was done.
+    Teeth in a DICOM scan are written as a DICOM segmentation too. With ``repair`` what can be mended safely is mended,
+    and the report tells what was done.
 
     Raises InputError (scan), ModelError (bundle), OutputError (folder) or Cancelled; then nothing is left in ``out``.
     """

@@ -89,3 +89,35 @@ def series(folder: Path, voxels: np.ndarray) -> Callable[..., Path]:
         return target
 
     return write
+
+
+@pytest.fixture
+def enhanced(folder, voxels):
+    """Write an Enhanced CT or X-ray 3D file with its frames in the given order and at given heights."""
+
+    def write(kind, heights):
+        data = pydicom.Dataset()
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = kind
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.NumberOfFrames = "1.2", "1.2.8", len(heights)
+        data.Rows, data.Columns = voxels.shape[1:]
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
+        shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        measures.PixelSpacing, measures.SliceThickness = [0.5, 0.4], 9
+        plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+        data.SharedFunctionalGroupsSequence = [shared]
+        data.PerFrameFunctionalGroupsSequence = []
+        for height in heights:
+            frame, place = pydicom.Dataset(), pydicom.Dataset()
+            place.ImagePositionPatient = [-10, 20, height]
+            frame.PlanePositionSequence = [place]
+            data.PerFrameFunctionalGroupsSequence.append(frame)
+        data.PixelData = voxels.astype("<i2").tobytes()
+        data.save_as(folder / "enhanced.dcm", enforce_file_format=True)
+        return folder / "enhanced.dcm"
+
+    return write

@@ -256,38 +256,6 @@ def test_a_lone_multi_frame_file_is_read(folder, voxels, write_frames):
         assert volume.spacing == pytest.approx((0.6, 0.5, 0.4))
 
 
-@pytest.fixture
-def enhanced(folder, voxels):
-    """Write an Enhanced CT or X-ray 3D file with its frames in the given order and at given heights."""
-
-    def write(kind, heights):
-        data = pydicom.Dataset()
-        data.file_meta = pydicom.dataset.FileMetaDataset()
-        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = kind
-        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
-        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        data.StudyInstanceUID, data.SeriesInstanceUID, data.NumberOfFrames = "1.2", "1.2.8", len(heights)
-        data.Rows, data.Columns = voxels.shape[1:]
-        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
-        shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
-        measures.PixelSpacing, measures.SliceThickness = [0.5, 0.4], 9
-        plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-        data.SharedFunctionalGroupsSequence = [shared]
-        data.PerFrameFunctionalGroupsSequence = []
-        for height in heights:
-            frame, place = pydicom.Dataset(), pydicom.Dataset()
-            place.ImagePositionPatient = [-10, 20, height]
-            frame.PlanePositionSequence = [place]
-            data.PerFrameFunctionalGroupsSequence.append(frame)
-        data.PixelData = voxels.astype("<i2").tobytes()
-        data.save_as(folder / "enhanced.dcm", enforce_file_format=True)
-        return folder / "enhanced.dcm"
-
-    return write
-
-
 @pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.13.1.2"])
 def test_frames_of_an_enhanced_file_are_ordered_by_position(enhanced, voxels, kind):
     heights = np.random.default_rng(3).permutation(12)
