@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import highdicom
     from pydicom import Dataset
 
-_PRODUCT = "ToothTopoSeg"
+PRODUCT = "ToothTopoSeg"
 
 
 @dataclass(frozen=True)
 class Maker:
     """What made the labels: the name and version of an algorithm; ``corrected`` where a person went over them."""
 
-    name: str = _PRODUCT
+    name: str = PRODUCT
     version: str = __version__
     corrected: bool = False
 
@@ -92,8 +92,8 @@ def _segmentation(numbers: Array, segments: list[Segment], source: Source, maker
         series_number=300,
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
-        manufacturer=_PRODUCT,
-        manufacturer_model_name=_PRODUCT,
+        manufacturer=PRODUCT,
+        manufacturer_model_name=PRODUCT,
         software_versions=__version__,
         device_serial_number="none",
         content_label="TEETH",
@@ -172,7 +172,10 @@ def _empty_frame(like: Dataset, source: Source, k: int) -> Dataset:
         frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
     if "DerivationImageSequence" in frame:
         image = frame.DerivationImageSequence[0].SourceImageSequence[0]
-        if len(source.images) > 1:
+        if "ReferencedFrameNumber" in image:
+            heights = [_slice_index(one, source.grid) for one in source.images[0].PerFrameFunctionalGroupsSequence]
+            image.ReferencedFrameNumber = heights.index(k) + 1
+        elif len(source.images) > 1:
             image.ReferencedSOPInstanceUID = source.images[k].SOPInstanceUID
     return frame
 

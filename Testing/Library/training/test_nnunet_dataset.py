@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from multiprocessing.pool import ThreadPool
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,10 +43,12 @@ def test_the_dataset_has_the_files_and_labels_that_nnunet_expects(exported):
     }
 
 
-def test_nnunets_own_check_passes(exported):
-    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+def test_nnunets_own_check_passes(exported, monkeypatch):
+    from nnunetv2.experiment_planning import verify_dataset_integrity as own
 
-    verify_dataset_integrity(str(exported), num_processes=1)
+    # Its own processes would each load torch anew.
+    monkeypatch.setattr(own.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=ThreadPool))
+    own.verify_dataset_integrity(str(exported), num_processes=1)
 
 
 def test_the_cases_come_back_with_the_same_scans_and_labels(exported):
