@@ -122,7 +122,7 @@ def finished_report(case: Case, bundle: Bundle, repair: bool) -> dict[str, Any] 
 
 def _outputs(case: Case, report: Mapping[str, Any]) -> tuple[str, ...]:
     """The endings of the files that a finished case has: a DICOM scan in which teeth were found has one more."""
-    in_dicom = is_dicom_scan(case.scan) and report["summary"]["teeth_found"]
+    in_dicom = is_dicom_scan(case.scan) and any(tooth["present"] for tooth in report["teeth"])
     return (*_OUTPUTS, DICOM_OUTPUT) if in_dicom else _OUTPUTS
 
 
