@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import InputError, OutputError
 from ToothTopoSegLib.imaging.headers import check_spacing, damaged, shown
-from ToothTopoSegLib.imaging.itk import import_sitk, matrix3
+from ToothTopoSegLib.imaging.itk import array_of, import_sitk, matrix3
 from ToothTopoSegLib.imaging.volume import Volume
 
 ZIP_BYTES_MAX = 8 << 30
@@ -262,7 +262,7 @@ def _frame_pixels(frames: Sequence[Slice]) -> NDArray[Any]:
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(frames[0].path))
     try:
-        array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
+        array: NDArray[Any] = array_of(reader.Execute())
     except RuntimeError as error:
         raise damaged(frames[0].path, "DICOM") from error
     order = [frame.frame - 1 for frame in frames]
@@ -385,7 +385,7 @@ def _pixels(slices: Sequence[Slice], name: str) -> NDArray[Any]:
     if len({s.pixel_type for s in slices}) > 1:
         reader.SetOutputPixelType(sitk.sitkFloat32)  # the reader would squeeze all slices into the first one's type
     try:
-        array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
+        array: NDArray[Any] = array_of(reader.Execute())
     except RuntimeError as error:
         raise InputError(f"{name} has a slice that is damaged or incomplete; copy or export it again.") from error
     return array

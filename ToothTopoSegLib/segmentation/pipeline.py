@@ -182,7 +182,7 @@ def _write_all(
     # Compressing label maps leaves the interpreter to the pictures.
     with ThreadPoolExecutor(1) as beside:
         written = [
-            beside.submit(write_teeth, labels, folder / f"{case}_teeth{end}") for end in (".nii.gz", ".seg.nrrd")
+            beside.submit(write_teeth, labels, *(folder / f"{case}_teeth{end}" for end in (".nii.gz", ".seg.nrrd")))
         ]
         if dicom is not None and labels.array.any():
             written.append(beside.submit(_write_dicom, labels, dicom, folder / f"{case}_teeth.dcm", report["model"]))
