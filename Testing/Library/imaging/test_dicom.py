@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tempfile
@@ -12,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from PIL import Image
 from pydicom.uid import generate_uid
 
 from ToothTopoSegLib.errors import InputError, OutputError
@@ -349,3 +351,37 @@ def test_the_real_scan_is_the_same_from_dicom_and_from_nifti(shared_data, no_lef
     assert packed.spacing == pytest.approx(plain.spacing)
     assert packed.origin == pytest.approx(plain.origin)
     np.testing.assert_allclose(packed.direction, plain.direction)
+
+
+def as_jpeg_2000(data: pydicom.Dataset, plane: np.ndarray) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(plane.astype(np.uint16)).save(stream, "JPEG2000", irreversible=False, no_jp2=True)
+    data.PixelData = pydicom.encaps.encapsulate([stream.getvalue()])
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+
+
+def as_deflated(data: pydicom.Dataset, plane: np.ndarray) -> None:
+    data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda data, plane: data.compress(pydicom.uid.RLELossless),
+        lambda data, plane: data.compress(pydicom.uid.JPEGLSLossless),
+        as_jpeg_2000,
+        as_deflated,
+    ],
+    ids=["RLE", "JPEG-LS", "JPEG 2000", "deflated"],
+)
+def test_compressed_slices_are_read_without_loss(series, voxels, pack):
+    values = np.abs(voxels)
+    folder = series(PixelRepresentation=0)
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        plane = values[round((data.ImagePositionPatient[2] - 30) / 0.6)]
+        data.PixelData = plane.astype("<u2").tobytes()
+        pack(data, plane)
+        data.save_as(file)
+    assert np.array_equal(read_scan(folder).array, values)
