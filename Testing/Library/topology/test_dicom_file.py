@@ -105,8 +105,7 @@ def test_findings_become_a_structured_report_of_a_group_each(case):
         assert group.get_measurements()[0].value == pytest.approx(finding["size_mm3"])
         assert group.tracking_identifier.endswith(finding["evidence"][-20:]) or len(finding["evidence"]) > 190
         assert group.get_qualitative_evaluations()[0].value.value == finding["severity"]
-        (point,) = group.roi.value
-        assert point == pytest.approx([finding["position_lps_mm"]], abs=1e-3)
+        assert np.ravel(group.roi.graphic_data) == pytest.approx(finding["position_lps_mm"], abs=1e-3)
         assert group.roi.frame_of_reference_uid == source.frame_of_reference
 
 
