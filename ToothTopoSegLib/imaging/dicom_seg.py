@@ -9,6 +9,7 @@ a segmentation of any program as a label map. highdicom does both. Source: DICOM
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,8 +116,18 @@ def _description(number: int, segment: Segment, maker: Maker) -> highdicom.seg.S
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=maker.name, family=codes.cid7162.ArtificialIntelligence, version=maker.version
         ),
-        display_color=highdicom.color.CIELabColor.from_rgb(*(255 * channel for channel in segment.colour)),
+        display_color=highdicom.color.CIELabColor(*cielab(segment.colour)),
     )
+
+
+def cielab(colour: tuple[float, float, float]) -> tuple[float, float, float]:
+    """sRGB in 0..1 as CIE L*, a*, b* under the white point D65, in which DICOM states colours."""
+    rgb = np.asarray(colour)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+    share = to_xyz @ linear / (0.95047, 1.0, 1.08883)
+    x, y, z = np.where(share > 216 / 24389, np.cbrt(share), (24389 / 27 * share + 16) / 116)
+    return float(116 * y - 16), float(500 * (x - y)), float(200 * (y - z))
 
 
 def coded(code: Code) -> Any:
@@ -140,14 +151,13 @@ def _add_outer_frames(dataset: Dataset, source: Source) -> None:
     Readers make their grid from the frames that there are; without these it would end where the teeth end.
     """
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
-    last = source.grid.array.shape[0] - 1
-    heights = np.array([_slice_index(frame, source.grid) for frame in frames])
-    added = [_empty_frame(frames[0], source, k) for k in (0, last) if k not in heights]
-    frames += added
-    heights = np.array([_slice_index(frame, source.grid) for frame in frames])
-    for frame, place in zip(frames, np.unique(heights, return_inverse=True)[1], strict=True):
-        segment = frame.FrameContentSequence[0].DimensionIndexValues[0]
-        frame.FrameContentSequence[0].DimensionIndexValues = [segment, int(place) + 1]
+    places = _slice_indices(frames, source.grid)
+    added = [k for k in (0, source.grid.array.shape[0] - 1) if k not in places]
+    frames += [_empty_frame(frames[0], source, k) for k in added]
+    ranks = np.unique(np.concatenate([places, added]), return_inverse=True)[1]
+    for frame, rank in zip(frames, ranks.tolist(), strict=True):
+        content = frame.FrameContentSequence[0]
+        content.DimensionIndexValues = [content.DimensionIndexValues[0], rank + 1]
     dataset.PerFrameFunctionalGroupsSequence = frames
     dataset.NumberOfFrames = len(frames)
     voxels = int(dataset.Rows) * int(dataset.Columns)
@@ -155,9 +165,11 @@ def _add_outer_frames(dataset: Dataset, source: Source) -> None:
     dataset.PixelData = dataset.PixelData[:stored].ljust(wanted + wanted % 2, b"\0")
 
 
-def _slice_index(frame: Dataset, grid: Volume) -> int:
-    position = [float(value) for value in frame.PlanePositionSequence[0].ImagePositionPatient]
-    return int(np.rint(grid.lps_to_index(np.array(position))[0]))
+def _slice_indices(frames: Sequence[Dataset], grid: Volume) -> Array:
+    """The slice of the grid on which each frame lies."""
+    positions = [[float(v) for v in frame.PlanePositionSequence[0].ImagePositionPatient] for frame in frames]
+    indices: Array = np.rint(grid.lps_to_index(np.array(positions))[:, 0]).astype(int)
+    return indices
 
 
 def _empty_frame(like: Dataset, source: Source, k: int) -> Dataset:
@@ -173,8 +185,8 @@ def _empty_frame(like: Dataset, source: Source, k: int) -> Dataset:
     if "DerivationImageSequence" in frame:
         image = frame.DerivationImageSequence[0].SourceImageSequence[0]
         if "ReferencedFrameNumber" in image:
-            heights = [_slice_index(one, source.grid) for one in source.images[0].PerFrameFunctionalGroupsSequence]
-            image.ReferencedFrameNumber = heights.index(k) + 1
+            places = _slice_indices(source.images[0].PerFrameFunctionalGroupsSequence, source.grid)
+            image.ReferencedFrameNumber = places.tolist().index(k) + 1
         elif len(source.images) > 1:
             image.ReferencedSOPInstanceUID = source.images[k].SOPInstanceUID
     return frame

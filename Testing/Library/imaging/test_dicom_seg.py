@@ -13,9 +13,10 @@ import pytest
 import SimpleITK
 from pydicom.uid import generate_uid
 
+from ToothTopoSegLib.anatomy.colours import colour_of
 from ToothTopoSegLib.anatomy.snomed import code_of
 from ToothTopoSegLib.errors import InputError, OutputError
-from ToothTopoSegLib.imaging.dicom_seg import Maker, on_grid_of, read_dicom_seg, write_dicom_seg
+from ToothTopoSegLib.imaging.dicom_seg import Maker, cielab, on_grid_of, read_dicom_seg, write_dicom_seg
 from ToothTopoSegLib.imaging.dicom_source import read_source
 from ToothTopoSegLib.imaging.read import read_label_map, read_scan
 
@@ -116,6 +117,16 @@ def test_each_tooth_is_a_segment_with_its_code_and_the_source_is_referred_to(mad
     (referenced,) = data.ReferencedSeriesSequence
     assert referenced.SeriesInstanceUID == "1.2.3.4"
     assert len(referenced.ReferencedInstanceSequence) == 12
+
+
+def test_colours_are_those_of_the_teeth_in_cielab(made):
+    import highdicom
+
+    assert cielab((1.0, 1.0, 1.0)) == pytest.approx((100, 0, 0), abs=0.01)
+    assert cielab((1.0, 0.0, 0.0)) == pytest.approx((53.24, 80.09, 67.20), abs=0.02)
+    segment = pydicom.dcmread(made()[0]).SegmentSequence[1]
+    expected = highdicom.color.CIELabColor(*cielab(colour_of(36))).value
+    assert list(segment.RecommendedDisplayCIELabValue) == list(expected)
 
 
 def test_each_frame_refers_to_the_slice_it_lies_on(made, series):
