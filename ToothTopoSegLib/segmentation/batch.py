@@ -18,7 +18,7 @@ from typing import Any
 from ToothTopoSegLib.errors import Cancelled, InputError, OutputError, ToothTopoSegError
 from ToothTopoSegLib.imaging.dicom import has_dicom_magic
 from ToothTopoSegLib.imaging.headers import shown
-from ToothTopoSegLib.imaging.read import FORMATS, scan_name
+from ToothTopoSegLib.imaging.read import FORMATS, is_dicom_scan, scan_name
 from ToothTopoSegLib.imaging.write import output_folder
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
@@ -32,6 +32,7 @@ DONE, FAILED = "done", "failed"
 COLUMNS = ("case", "scan", "status", "teeth_found", "teeth", *SEVERITIES, *KINDS, "repairs", "seconds", "reason")
 """Columns of the summary: severities and kinds hold how many findings there are, ``teeth`` FDI numbers."""
 _OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
+DICOM_OUTPUT = "teeth.dcm"
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # Label maps lie beside scans: Slicer's, those of this program and those of its phantoms.
 _LABEL_ENDINGS = (".seg.nrrd", *(f"_{what}{suffix}" for what in ("teeth", "labels") for suffix in FORMATS))
@@ -113,10 +114,16 @@ def finished_report(case: Case, bundle: Bundle, repair: bool) -> dict[str, Any] 
         newer = case.output("report.json").stat().st_mtime >= _changed(case.scan)
         same = report["schema"] == REPORT_SCHEMA and report["input"]["name"] == case.scan.name
         same = same and report["model"]["sha256"] == bundle.card["sha256"] and ("repairs" in report) == repair
-        complete = all(case.output(ending).is_file() for ending in _OUTPUTS)
+        complete = all(case.output(ending).is_file() for ending in _outputs(case, report))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return report if newer and same and complete and not case.problem else None
+
+
+def _outputs(case: Case, report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The endings of the files that a finished case has: a DICOM scan in which teeth were found has one more."""
+    in_dicom = is_dicom_scan(case.scan) and any(tooth["present"] for tooth in report["teeth"])
+    return (*_OUTPUTS, DICOM_OUTPUT) if in_dicom else _OUTPUTS
 
 
 # ---- which scans
@@ -141,6 +148,8 @@ def _is_scan_file(path: Path) -> bool:
 
 def _is_dicom(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR":  # the table of contents of the folders beside it
+        return False
+    if path.name.lower().endswith(f"_{DICOM_OUTPUT}"):  # labels, as an earlier run wrote them
         return False
     try:
         return path.suffix.lower() in _DICOM_SUFFIXES or has_dicom_magic(path)

@@ -350,3 +350,19 @@ def test_a_batch_gives_the_very_files_that_single_runs_give(
     again = segment_batch(tmp_path / "in", tmp_path / "batch", Settings(tiny_bundle, threads=1))
     assert again["summary"] == result["summary"] | {"segmented": 0, "kept": 1}
     assert [row["teeth"] for row in again["cases"]] == [row["teeth"] for row in result["cases"]]
+
+
+def test_a_dicom_scan_with_teeth_is_finished_with_its_dicom_segmentation(tmp_path: Path, segmented: list[str]) -> None:
+    _touch(tmp_path / "in", "anna/IM1", content=MAGIC)
+    segment_batch(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out" / "anna_teeth.dcm").write_bytes(MAGIC)
+    segment_batch(tmp_path / "in", tmp_path / "out")
+    assert segmented == ["anna"]
+    (tmp_path / "out" / "anna_teeth.dcm").unlink()
+    segment_batch(tmp_path / "in", tmp_path / "out")
+    assert segmented == ["anna", "anna"]
+
+
+def test_dicom_segmentations_of_an_earlier_run_are_no_scans(cohort: Path, tmp_path: Path) -> None:
+    _touch(cohort, "earlier/anna_teeth.dcm", content=MAGIC)
+    assert [case.name for case in find_cases(cohort, tmp_path / "out")] == ["a", "b", "c"]
