@@ -1,8 +1,8 @@
 """Work on many items, spread by Dask over worker processes of this computer or of a cluster.
 
 In: a function that is called once for each item, and where its workers are. Out: what it returns, in the order it is
-done. A worker that dies is replaced and its item done again; an item whose workers die over and over comes out as
-:class:`Lost`. No more items are handed out than workers can do at once, so that none is blamed for its neighbour.
+done. A worker that dies is replaced and its item done again; an item of which three workers die comes out as
+:class:`Lost`. An item counts as the cause only where its worker had begun it: Dask blames all that a dead worker had.
 Progress of all workers comes through the one callback; when that raises, or Ctrl-C, the workers let go of their items.
 
 Dask's distributed is imported only here and only when it is asked for. Source: distributed.dask.org.
@@ -31,10 +31,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Work = Callable[[Item, Progress], Result]
 Event = tuple[str, int, Any]
-"""What happened ("told", "ended" or "over"), to which item, and what comes with it."""
+"""What happened ("begun", "told", "ended" or "over"), to which item, and what comes with it."""
 
 MOST_DEATHS = 3
-"""Workers of this computer that may die of one item; on a cluster its scheduler decides (Dask's own limit is 4)."""
+"""Workers that may die of one item."""
+MOST_BLAMES = 12
+"""Times that Dask may give an item up, begun or not: workers that cannot even begin are no workers."""
 CONNECT_S = 5.0
 TELL_EVERY_S = 0.5
 LOOK_EVERY_S = 1.0
@@ -96,7 +98,6 @@ def local_workers(count: int) -> Iterator[Any]:
     # Sampling stacks is for finding slow code; how much memory a worker may take is decided before it starts.
     settings = {"distributed.worker.profile.enabled": False}
     options = {"dashboard_address": None, "memory_limit": 0, "host": "127.0.0.1", "preload": [__name__]}
-    failures = {"allowed_failures": MOST_DEATHS - 1}
     with (
         _quiet(),
         dask.config.set(settings),
@@ -105,7 +106,7 @@ def local_workers(count: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             silence_logs=logging.CRITICAL,
-            scheduler_kwargs=failures,
+            scheduler_kwargs={"allowed_failures": 0},  # what is done again is decided here
             **options,
         ) as started,
         Client(started) as client,
@@ -165,6 +166,8 @@ class _Spread(Generic[Item, Result]):
         self._waiting = list(range(len(items)))[::-1]
         self._running: dict[int, Any] = {}
         self._fractions: dict[int, float] = {}
+        self._begun: Counter[int] = Counter()
+        self._blamed: Counter[int] = Counter()
         self._done = 0
 
     def results(self) -> Generator[tuple[int, Result | Lost], None, None]:
@@ -173,20 +176,12 @@ class _Spread(Generic[Item, Result]):
             self._hand_out()
             while self._running:
                 try:
-                    kind, index, content = self._events.get(timeout=LOOK_EVERY_S)
+                    event = self._events.get(timeout=LOOK_EVERY_S)
                 except queue.Empty:
                     self._hand_out()  # to workers that have come meanwhile
                     self._tell("" if self._fractions else "no worker has begun yet")
-                    continue
-                if kind == "told" and index in self._running:
-                    self._fractions[index] = content[0]
-                    self._tell(f"{self._names[index]}: {content[1]}")
-                elif kind == "over" and index in self._running:
-                    result = self._result(index)
-                    self._done += 1
-                    self._hand_out()
-                    yield index, result
-                    self._tell(f"{self._names[index]}: done")
+                else:
+                    yield from self._happened(*event)
         except BaseException:
             self._let_go()
             raise
@@ -194,11 +189,41 @@ class _Spread(Generic[Item, Result]):
             with contextlib.suppress(Exception):  # the scheduler may have gone
                 self._client.unsubscribe_topic(self._topic)
 
+    def _happened(self, kind: str, index: int, content: Any) -> Iterator[tuple[int, Result | Lost]]:
+        """Take note of an event; the result where an item came to its end."""
+        if index not in self._running:
+            return
+        if kind == "begun":
+            self._begun[index] += 1
+        elif kind == "told":
+            self._fractions[index] = content[0]
+            self._tell(f"{self._names[index]}: {content[1]}")
+        elif kind == "over":
+            future = self._running.pop(index)
+            self._fractions.pop(index, None)
+            if self._is_worth_another_worker(index, future):
+                self._waiting.append(index)
+                self._hand_out()
+                return
+            result = self._result(index, future)
+            self._done += 1
+            self._hand_out()
+            yield index, result
+            self._tell(f"{self._names[index]}: done")
+
+    def _is_worth_another_worker(self, index: int, future: Any) -> bool:
+        from distributed.scheduler import KilledWorker
+
+        if future.status != "error" or not isinstance(future.exception(), KilledWorker):
+            return False
+        self._blamed[index] += 1
+        return self._begun[index] < MOST_DEATHS and self._blamed[index] < MOST_BLAMES
+
     def _hand_out(self) -> None:
         """Submit as many items as workers wait for; one is out even where there are none, for clusters that grow."""
         while self._waiting and len(self._running) < max(self._capacity(), 1):
             index = self._waiting.pop()
-            key = (self._topic, index)
+            key = (self._topic, index, self._blamed[index])
             future = self._client.submit(_carried_out, self._work, self._items[index], self._topic, index, key=key)
             self._running[index] = future
             future.add_done_callback(lambda _, index=index: self._events.put(("over", index, None)))
@@ -219,16 +244,14 @@ class _Spread(Generic[Item, Result]):
         counts = f"{self._done} of {len(self._items)} scans done, {len(self._fractions)} running"
         self._progress(share, f"{counts}, {message}" if message else counts)
 
-    def _result(self, index: int) -> Result | Lost:
+    def _result(self, index: int, future: Any) -> Result | Lost:
         from distributed.scheduler import KilledWorker
 
-        future = self._running.pop(index)
-        self._fractions.pop(index, None)
         if future.status == "cancelled":
             raise self._gone()
         error = future.exception() if future.status == "error" else None
         if isinstance(error, KilledWorker):
-            return Lost(error.allowed_failures + 1)
+            return Lost(self._begun[index])
         if isinstance(error, ImportError):
             raise ClusterError(
                 f"A worker cannot load ToothTopoSeg or one of its packages ({error}); install the same version there "
@@ -260,9 +283,12 @@ class _Spread(Generic[Item, Result]):
 def _carried_out(work: Work[Item, Result], item: Item, topic: str, index: int) -> Result:
     """What a worker does with an item."""
     from distributed import get_worker
+    from distributed.utils import sync
 
     worker = get_worker()
     with _ONE_AT_A_TIME:
+        # Not by worker.log_event, which sends later: a worker may die at once.
+        sync(worker.loop, worker.scheduler.log_event, topic=topic, msg={"kind": "begun", "index": index})
         try:
             return work(item, _Teller(worker, topic, index))
         finally:

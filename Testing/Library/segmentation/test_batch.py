@@ -1,4 +1,4 @@
-"""Batches: which files are scans, where their results go, what goes on when one fails, and what is not done twice."""
+"""Batches: where results go, what goes on when a scan fails, and what is not done twice."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputErro
 from ToothTopoSegLib.evaluation import finding_pictures, preview
 from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation import pipeline
-from ToothTopoSegLib.segmentation.batch import COLUMNS, Settings, find_cases, segment_batch
+from ToothTopoSegLib.segmentation.batch import Settings, segment_batch
+from ToothTopoSegLib.segmentation.summary import COLUMNS
 
 OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
-MAGIC = bytes(128) + b"DICM"
 
 
 def _touch(folder: Path, *names: str, content: bytes = b"x") -> None:
@@ -81,64 +81,7 @@ def _summary(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-# ---- which scans
-
-
-def test_scans_are_found_in_all_folders_and_keep_their_place_in_the_results(cohort: Path, tmp_path: Path) -> None:
-    cases = find_cases(cohort, tmp_path / "out")
-    assert [(case.scan.name, case.name) for case in cases] == [("a.nii.gz", "a"), ("b.nrrd", "b"), ("c.mha", "c")]
-    assert [case.folder for case in cases] == [tmp_path / "out", tmp_path / "out", tmp_path / "out" / "deep"]
-
-
-def test_label_maps_hidden_files_and_other_files_are_no_scans(cohort: Path, tmp_path: Path) -> None:
-    _touch(cohort, "a_teeth.nii.gz", "a_labels.nrrd", "a.seg.nrrd", ".d.nii.gz", ".cache/e.nii.gz", "notes.txt")
-    assert [case.name for case in find_cases(cohort, tmp_path / "out")] == ["a", "b", "c"]
-
-
-def test_a_folder_of_dicom_files_and_a_zip_are_one_scan_each(tmp_path: Path) -> None:
-    _touch(tmp_path / "in", "anna/IM1", "anna/IM2", "berta/1.dcm", "DICOMDIR", content=MAGIC)
-    _touch(tmp_path / "in", "carl.zip")
-    cases = find_cases(tmp_path / "in", tmp_path / "out")
-    assert [(case.name, case.scan.is_dir()) for case in cases] == [("carl", False), ("anna", True), ("berta", True)]
-    assert {case.folder for case in cases} == {tmp_path / "out"}
-
-
-def test_a_folder_that_is_a_scan_itself_is_a_batch_of_one(tmp_path: Path) -> None:
-    _touch(tmp_path / "anna", "IM1", "IM2", content=MAGIC)
-    (case,) = find_cases(tmp_path / "anna", tmp_path / "out")
-    assert (case.name, case.folder) == ("anna", tmp_path / "out")
-
-
-def test_results_inside_the_folder_of_scans_are_no_scans(cohort: Path) -> None:
-    _touch(cohort / "results", "z.nii.gz")
-    assert [case.name for case in find_cases(cohort, cohort / "results")] == ["a", "b", "c"]
-
-
-def test_a_list_names_scans_relative_to_itself_and_allows_remarks(cohort: Path, tmp_path: Path) -> None:
-    lines = ["# two of three", "", f"{cohort.name}/b.nrrd", str(cohort / "deep" / "c.mha")]
-    (tmp_path / "list.txt").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
-    cases = find_cases(tmp_path / "list.txt", tmp_path / "out")
-    assert [case.scan for case in cases] == [cohort / "b.nrrd", cohort / "deep" / "c.mha"]
-    assert [case.folder for case in cases] == [tmp_path / "out", tmp_path / "out" / "deep"]
-
-
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [(b"# nothing\n", "holds no paths"), (bytes([0x1F, 0x8B, 0xFF]), "neither a folder of scans nor a text file")],
-    ids=["empty list", "a scan"],
-)
-def test_what_is_no_list_of_scans_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
-    (tmp_path / "list").write_bytes(content)
-    with pytest.raises(InputError, match=what):
-        find_cases(tmp_path / "list", tmp_path / "out")
-
-
-def test_a_folder_without_scans_and_a_place_where_nothing_is_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    with pytest.raises(InputError, match="in holds no scans"):
-        find_cases(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(InputError, match="nowhere"):
-        find_cases(tmp_path / "nowhere", tmp_path / "out")
+# ---- what goes on
 
 
 def test_of_two_scans_with_one_name_the_second_is_refused(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
@@ -153,14 +96,12 @@ def test_of_two_scans_with_one_name_the_second_is_refused(cohort: Path, tmp_path
     ]
 
 
-# ---- what goes on
-
-
 def test_every_scan_has_its_files_and_a_row_in_the_summary(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
     out = tmp_path / "out"
     result = segment_batch(cohort, out)
     assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {
         "summary.csv",
+        "summary.html",
         *(f"{case}_{ending}" for case in ("a", "b", "deep/c") for ending in OUTPUTS),
     }
     rows = _summary(out)
@@ -344,7 +285,7 @@ def test_a_batch_gives_the_very_files_that_single_runs_give(
     pipeline.segment_to_folder(tmp_path / "in" / "head.nrrd", tmp_path / "alone", tiny_bundle, threads=1)
     for alone in (tmp_path / "alone").glob("*_teeth.*"):
         assert alone.read_bytes() == (tmp_path / "batch" / alone.name).read_bytes()
-    assert {p.name for p in (tmp_path / "alone").iterdir()} | {"summary.csv"} == {
+    assert {p.name for p in (tmp_path / "alone").iterdir()} | {"summary.csv", "summary.html"} == {
         p.name for p in (tmp_path / "batch").iterdir()
     }
     again = segment_batch(tmp_path / "in", tmp_path / "batch", Settings(tiny_bundle, threads=1))
