@@ -26,7 +26,6 @@ WITH_TORCH = ("training", "quantization", "nnunet")
 WITH_DASK = ENGINE / "segmentation" / "cluster.py"
 DISTRIBUTIONS = {
     "dask": "distributed",  # which requires the one version that fits
-
     "__feature__": "PySide6-Essentials",
     "PySide6": "PySide6-Essentials",
     "slicer": "slicer-core",
