@@ -61,14 +61,14 @@ def can_start_workers() -> bool:
 
 def cores() -> int:
     """Processors that this process may use."""
-    from distributed.system import CPU_COUNT
+    from dask.system import CPU_COUNT
 
     return int(CPU_COUNT)
 
 
 def most_on_one_computer(client: Any) -> int:
     """How many workers share a computer where most do, at least 1."""
-    from distributed.comm import get_address_host
+    from distributed.comm.addressing import get_address_host
 
     return max(Counter(map(get_address_host, client.nthreads())).values(), default=1)
 
