@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,11 +15,13 @@ import SimpleITK
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputError
+from ToothTopoSegLib.errors import Cancelled, ClusterError, InputError, ModelError, OutputError
 from ToothTopoSegLib.evaluation import finding_pictures, preview
+from ToothTopoSegLib.progress import silent
 from ToothTopoSegLib.quantization.bundle import load_bundle
-from ToothTopoSegLib.segmentation import pipeline
-from ToothTopoSegLib.segmentation.batch import Settings, segment_batch
+from ToothTopoSegLib.segmentation import cluster, pipeline
+from ToothTopoSegLib.segmentation.batch import Order, Settings, carry_out, segment_batch
+from ToothTopoSegLib.segmentation.cases import find_cases
 from ToothTopoSegLib.segmentation.summary import COLUMNS
 
 OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
@@ -262,6 +266,69 @@ def test_a_summary_that_cannot_be_written_is_told_and_leaves_nothing_of_its_own(
     with pytest.raises(OutputError, match="summary"):
         segment_batch(cohort, out)
     assert {p.name for p in out.iterdir()} == {"summary.csv", *(f"a_{ending}" for ending in OUTPUTS)}
+
+
+# ---- what a worker checks
+
+
+@pytest.fixture
+def order(cohort: Path, tmp_path: Path) -> Order:
+    """The first scan of the cohort, as a worker gets it that fits."""
+    (tmp_path / "out").mkdir()
+    case = find_cases(cohort, tmp_path / "out")[0]
+    return Order(case, "a.nii.gz", Settings(), load_bundle().card["sha256"])
+
+
+def test_a_worker_that_fits_gives_the_row_of_the_summary(order: Order, segmented: list[str]) -> None:
+    row = carry_out(order, silent)
+    assert (row["scan"], row["status"], row["teeth"], segmented) == ("a.nii.gz", "done", "11 36", ["a.nii.gz"])
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"version": "0.0.7"}, "version .* of ToothTopoSeg, but 0.0.7 was expected"),
+        ({"sha256": "0" * 64}, "a model whose SHA-256 begins .*, but 000000000000 was expected"),
+        ({"settings": Settings(Path("/nowhere/m.onnx"))}, "no model that can be used: No model was found"),
+    ],
+    ids=["version", "model", "path of the model"],
+)
+def test_a_worker_that_does_not_fit_says_why_and_segments_nothing(
+    order: Order, segmented: list[str], change: dict[str, object], what: str
+) -> None:
+    with pytest.raises(ClusterError, match=f"The worker on .* has {what}"):
+        carry_out(replace(order, **change), silent)
+    assert segmented == []
+
+
+def test_a_worker_that_does_not_see_the_files_says_which(order: Order, segmented: list[str]) -> None:
+    order.case.scan.unlink()
+    with pytest.raises(ClusterError, match="no scan .*a.nii.gz; the same paths"):
+        carry_out(order, silent)
+    assert carry_out(replace(order, seen=False), silent)["status"] == "done"  # nobody sees it: no matter of this worker
+    with pytest.raises(ClusterError, match="no folder .*out"):
+        carry_out(replace(order, case=replace(order.case, folder=order.case.folder / "out")), silent)
+
+
+def test_only_as_many_workers_are_started_as_there_are_scans(
+    cohort: Path, tmp_path: Path, segmented: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def none(count: int) -> NoReturn:
+        asked.append(count)
+        raise Cancelled("enough is known")
+
+    monkeypatch.setattr(cluster, "local_workers", none)
+    monkeypatch.setattr(cluster, "cores", lambda: 16)
+    monkeypatch.setattr(cluster, "free_megabytes", lambda: 1e6)
+    for workers in (8, 2, None):
+        with pytest.raises(Cancelled):
+            segment_batch(cohort, tmp_path / "out", Settings(workers=workers))
+    assert asked == [3, 2, 3]
+    monkeypatch.setattr(cluster, "can_start_workers", lambda: False)
+    segment_batch(cohort, tmp_path / "out", Settings(workers=None))
+    assert len(segmented) == 3 and asked == [3, 2, 3]
 
 
 # ---- the real way of a scan

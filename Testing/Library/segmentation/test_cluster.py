@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK
+from scipy.ndimage import gaussian_filter
 
 from Testing.Library.segmentation.stand_ins import complain, die, double, wait_to_be_stopped, wait_until
 from ToothTopoSegLib.errors import Cancelled, ClusterError, UsageError
 from ToothTopoSegLib.progress import silent
-from ToothTopoSegLib.segmentation import cluster
+from ToothTopoSegLib.segmentation import cluster, pipeline
+from ToothTopoSegLib.segmentation.batch import Settings, segment_batch
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -70,6 +75,37 @@ def test_an_item_whose_worker_dies_is_done_again_and_one_that_kills_too_many_is_
     assert len(list(folders[1].iterdir())) == 2
 
 
+def test_a_batch_by_workers_gives_the_very_files_that_single_runs_give(
+    client: Any, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "local_workers", lambda count: nullcontext(client))
+    scans = tmp_path / "Köpfe 歯"
+    for seed, name in enumerate(("a.nrrd", "deep/b.nii.gz")):
+        grey = gaussian_filter(np.random.default_rng(seed).normal(size=(31, 18, 15)), 2.0)
+        (scans / name).parent.mkdir(parents=True, exist_ok=True)
+        image = SimpleITK.GetImageFromArray((grey / grey.std() * 500 + 400).astype(np.int16))
+        SimpleITK.WriteImage(image, str(scans / name))
+    (scans / "broken").mkdir()
+    (scans / "broken" / "c.nii").write_bytes(b"no scan")
+    batch = tmp_path / "batch"
+    result = segment_batch(scans, batch, Settings(tiny_bundle, workers=2))
+    assert [(row["scan"], row["status"]) for row in result["cases"]] == [
+        ("a.nrrd", "done"),
+        ("broken/c.nii", "failed"),
+        ("deep/b.nii.gz", "done"),
+    ]
+    for name in ("a.nrrd", "deep/b.nii.gz"):
+        alone = tmp_path / "alone" / Path(name).parent
+        pipeline.segment_to_folder(scans / name, alone, tiny_bundle)
+        files = [*alone.glob("*_teeth.*"), *alone.glob("*_preview.png")]
+        assert len(files) == 3
+        for file in files:
+            assert file.read_bytes() == (batch / file.relative_to(tmp_path / "alone")).read_bytes()
+    assert {path.name for path in batch.iterdir() if "_" not in path.name} == {"summary.csv", "summary.html", "deep"}
+    again = segment_batch(scans, batch, Settings(tiny_bundle, workers=2))
+    assert again["summary"] == result["summary"] | {"segmented": 0, "kept": 2}
+
+
 def test_a_program_that_embeds_python_starts_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster.can_start_workers()
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
@@ -106,8 +142,6 @@ def test_a_scheduler_that_goes_away_ends_the_work_with_what_to_do_and_its_worker
         _dask("worker", tmp_path, "--nthreads", "1", "--no-dashboard", "--no-nanny"),
     ):
         wait_until((tmp_path / "address").exists, "the scheduler")
-        import json
-
         address = json.loads((tmp_path / "address").read_text(encoding="utf-8"))["address"]
 
         def kill(fraction: float, message: str) -> None:
