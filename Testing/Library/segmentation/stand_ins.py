@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ToothTopoSegLib.errors import Cancelled, ClusterError
+from ToothTopoSegLib.evaluation import finding_pictures, preview
 from ToothTopoSegLib.progress import Progress
+from ToothTopoSegLib.segmentation.batch import Order, carry_out
+from ToothTopoSegLib.segmentation.summary import Row
 
 PATIENCE_S = 60.0
 
@@ -59,3 +62,10 @@ def wait_to_be_stopped(folder: Path, progress: Progress) -> None:
 def complain(item: str, progress: Progress) -> None:
     """Find that this worker does not fit."""
     raise ClusterError(item)
+
+
+def carry_out_without_pictures(order: Order, progress: Progress) -> Row:
+    """Segment a scan without the pictures, which take most of the time of a small one."""
+    preview.draw_preview = lambda scan, labels, findings, path, title: path.write_bytes(b"picture")
+    finding_pictures.finding_pictures = lambda *_: {}
+    return carry_out(order, progress)

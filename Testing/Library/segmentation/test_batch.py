@@ -303,10 +303,10 @@ def test_a_worker_that_does_not_fit_says_why_and_segments_nothing(
 
 def test_a_worker_that_does_not_see_the_files_says_which(order: Order, segmented: list[str]) -> None:
     order.case.scan.unlink()
-    with pytest.raises(ClusterError, match="no scan .*a.nii.gz; the same paths"):
+    with pytest.raises(ClusterError, match=r"no scan .*a\.nii\.gz; the same paths"):
         carry_out(order, silent)
     assert carry_out(replace(order, seen=False), silent)["status"] == "done"  # nobody sees it: no matter of this worker
-    with pytest.raises(ClusterError, match="no folder .*out"):
+    with pytest.raises(ClusterError, match=r"no folder .*out"):
         carry_out(replace(order, case=replace(order.case, folder=order.case.folder / "out")), silent)
 
 

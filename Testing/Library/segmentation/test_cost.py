@@ -61,7 +61,7 @@ def test_the_memory_of_a_scan_is_known_from_its_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("free", "cores", "workers"),
-    [(100_000, 2, 2), (100_000, 16, 4), (5_000, 16, 2), (3_000, 16, 1), (100, 1, 1)],
+    [(100_000, 2, 2), (100_000, 16, 4), (4_900, 16, 2), (3_000, 16, 1), (100, 1, 1)],
     ids=["cores", "scans", "memory", "memory for the largest", "at least one"],
 )
 def test_as_many_workers_as_cores_scans_and_memory_allow(free: float, cores: int, workers: int) -> None:
