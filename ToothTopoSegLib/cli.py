@@ -293,6 +293,8 @@ def run_audit(args: argparse.Namespace, progress: Progress) -> Outcome:
 
 def run_bench(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Time and memory of segmenting one scan or of one patch by every engine, or accuracy on held-out phantoms."""
+    if args.page and not args.scaling:
+        raise UsageError("--page writes what --scaling measures: give --scaling too.")
     if args.network:
         from ToothTopoSegLib.training.bench_network import bench_network, table
 

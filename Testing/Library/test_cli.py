@@ -92,6 +92,7 @@ def test_no_command_is_wrong_usage_with_the_help_on_stderr(capsys):
         ["phantom", "-o", "out", "--seed", "-1"],
         ["phantom", "-o", "out", "--setting", "real"],
         ["export", "run"],
+        ["bench", "--page", "page.md"],
     ],
     ids=" ".join,
 )

@@ -8,6 +8,7 @@ arrays on that grid back to the scan's own grid, bit for bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -23,7 +24,11 @@ class Reorientation:
 
 
 def to_canonical(volume: Volume) -> Volume:
-    """The volume with array axes (z, y, x) along +S, +P, +L; its array is contiguous, the same one if already so."""
+    """The volume with array axes (z, y, x) along +S, +P, +L.
+
+    Axes that are only reversed are seen through a view, which spares a large scan a copy; exchanged ones are copied,
+    because planes across the order of memory are slow to read.
+    """
     how = reorientation(volume)
     corner = [0, 0, 0]  # the voxel of the scan that becomes [0, 0, 0]
     for axis in how.flipped:
@@ -31,7 +36,7 @@ def to_canonical(volume: Volume) -> Volume:
     origin = volume.index_to_lps(np.array(corner)) if how.flipped else np.asarray(volume.origin)
     array = np.flip(volume.array.transpose(how.order), how.flipped)
     return Volume(
-        np.ascontiguousarray(array),
+        _in_order(array, how),
         spacing=_vector([volume.spacing[axis] for axis in how.order]),
         origin=_vector(origin),
         direction=_canonical_direction(volume, how),
@@ -46,21 +51,23 @@ def from_canonical(canonical: Array | Volume, like: Volume) -> Volume:
     array = canonical.array if isinstance(canonical, Volume) else canonical
     how = reorientation(like)
     back = np.flip(array, how.flipped).transpose(np.argsort(how.order))
-    return like.with_array(np.ascontiguousarray(back))
+    return like.with_array(_in_order(back, how))
+
+
+def _in_order(array: Array, how: Reorientation) -> Array:
+    return array if how.order == (0, 1, 2) else np.ascontiguousarray(array)
 
 
 def reorientation(volume: Volume) -> Reorientation:
     """The exchange and reversal of axes that brings the volume's axes closest to S, P, L.
 
-    Each patient axis gets the image axis of an optimal assignment on the cosines between them, so that a rotation of
-    45 degrees cannot give one image axis to two patient axes.
+    The exchange with the largest sum of cosines is taken as a whole, so that a rotation of 45 degrees cannot give one
+    image axis to two patient axes.
     """
-    from scipy.optimize import linear_sum_assignment
-
     cosines = np.asarray(volume.direction)[::-1, ::-1]  # rows S, P, L; columns the array axes z, y, x
-    _, order = linear_sum_assignment(-np.abs(cosines))
-    flipped = tuple(axis for axis in range(3) if cosines[axis, order[axis]] < 0)
-    return Reorientation((int(order[0]), int(order[1]), int(order[2])), flipped)
+    z, y, x = max(permutations(range(3)), key=lambda order: np.abs(cosines[range(3), order]).sum())
+    flipped = tuple(axis for axis, image_axis in enumerate((z, y, x)) if cosines[axis, image_axis] < 0)
+    return Reorientation((z, y, x), flipped)
 
 
 def _canonical_direction(volume: Volume, how: Reorientation) -> Matrix3:

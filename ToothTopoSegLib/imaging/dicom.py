@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import InputError, OutputError
 from ToothTopoSegLib.imaging.headers import check_spacing, damaged, shown
-from ToothTopoSegLib.imaging.itk import import_sitk, matrix3
+from ToothTopoSegLib.imaging.itk import array_of, import_sitk, matrix3
 from ToothTopoSegLib.imaging.volume import Volume
 
 ZIP_BYTES_MAX = 8 << 30
@@ -217,7 +217,7 @@ def _read_frames(item: Slice) -> Volume:
         raise damaged(item.path, "DICOM") from error
     frames = _frames(item)
     ordered, grid = _grid(frames, shown(item.path))
-    array = sitk.GetArrayFromImage(image)
+    array = array_of(image)
     place = {id(frame): i for i, frame in enumerate(frames)}
     order = [place[id(frame)] for frame in ordered]
     return replace(grid, array=array if order == sorted(order) else array[order])
@@ -340,7 +340,7 @@ def _pixels(slices: Sequence[Slice], name: str) -> NDArray[Any]:
     if len({s.pixel_type for s in slices}) > 1:
         reader.SetOutputPixelType(sitk.sitkFloat32)  # the reader would squeeze all slices into the first one's type
     try:
-        array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
+        array: NDArray[Any] = array_of(reader.Execute())
     except RuntimeError as error:
         raise InputError(f"{name} has a slice that is damaged or incomplete; copy or export it again.") from error
     return array

@@ -31,14 +31,30 @@ def volume_from_itk(image: Any, name: str) -> Volume:
             "overlapping segments), but one value a voxel is expected; export a single grey-value or label volume."
         )
     check_dimensions(name, image.GetSize())
-    sitk = import_sitk()
     if image.GetDimension() == 4:
         image = image[:, :, :, 0]
     check_spacing(name, image.GetSpacing())
     direction = np.reshape(image.GetDirection(), (3, 3))
     _check_placement(name, image.GetOrigin(), direction)
     x, y, z = image.GetSpacing()
-    return Volume(sitk.GetArrayFromImage(image), (z, y, x), tuple(image.GetOrigin()), matrix3(direction))
+    return Volume(array_of(image), (z, y, x), tuple(image.GetOrigin()), matrix3(direction))
+
+
+def array_of(image: Any) -> Array:
+    """The voxels (z, y, x) of a scalar image, not copied and not to be written to; they keep the image alive."""
+    return np.asarray(_Voxels(image))
+
+
+class _Voxels:
+    """Tells numpy where the voxels of an image lie: the array holds on to this object, and this to the image.
+
+    SimpleITK's own view of an image is left pointing at freed memory once the image is gone.
+    """
+
+    def __init__(self, image: Any) -> None:
+        view = import_sitk().GetArrayViewFromImage(image)
+        self._image = image
+        self.__array_interface__ = view.__array_interface__
 
 
 def _check_placement(name: str, origin: Any, direction: Array) -> None:

@@ -10,7 +10,7 @@ from ToothTopoSegLib.anatomy.colours import colour_of
 from ToothTopoSegLib.anatomy.fdi import is_tooth, label_name
 from ToothTopoSegLib.anatomy.snomed import terminology_entry
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.imaging.write import Segment, write_label_map, write_segmentation
+from ToothTopoSegLib.imaging.write import Segment, pack, write_label_map, write_segmentation
 
 
 def segment_name(value: int) -> str:
@@ -35,12 +35,14 @@ def tooth_segments(labels: Volume) -> list[Segment]:
     ]
 
 
-def write_teeth(labels: Volume, path: Path) -> None:
-    """Write an FDI label map as the file name asks: a segmentation (.seg.nrrd) or a label map.
+def write_teeth(labels: Volume, *paths: Path) -> None:
+    """Write an FDI label map as each file name asks: a segmentation (.seg.nrrd) or a label map.
 
-    Raises UsageError for another suffix, OutputError when the file cannot be written.
+    Raises UsageError for another suffix, OutputError when a file cannot be written.
     """
-    if path.name.lower().endswith(".seg.nrrd"):
-        write_segmentation(labels, path, tooth_segments(labels))
-    else:
-        write_label_map(labels, path)
+    packed = pack(labels)
+    for path in paths:
+        if path.name.lower().endswith(".seg.nrrd"):
+            write_segmentation(labels, path, tooth_segments(labels), packed)
+        else:
+            write_label_map(labels, path, packed)

@@ -10,14 +10,15 @@ the behaviour of vtkMRMLSegmentationStorageNode.
 from __future__ import annotations
 
 import errno
-import gzip
+import itertools
 import os
 import platform
 import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ from ToothTopoSegLib.imaging.volume import Array, Volume
 
 LABEL_MAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _NIFTI_DATA_OFFSET = 352
+_LEVEL = 6
+_GZIP_START = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])  # deflate, no flags, no time, unknown system
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO)
 
@@ -51,42 +54,63 @@ class Segment:
     identifier: str
 
 
-def write_label_map(volume: Volume, path: str | Path) -> None:
+@dataclass(frozen=True)
+class Packed:
+    """The voxels of a label map, compressed once for all files that hold them: a raw deflate stream (RFC 1951)."""
+
+    labels: Array
+    stream: bytes
+
+
+def pack(volume: Volume) -> Packed:
+    """The labels 0..65535 (z, y, x) of a volume as uint8 or uint16, and compressed.
+
+    Raises ValueError when the array does not hold labels.
+    """
+    labels = _labels(volume.array)
+    packer = _packer()
+    return Packed(labels, b"".join([*map(packer.compress, _planes(labels)), packer.flush()]))
+
+
+def write_label_map(volume: Volume, path: str | Path, packed: Packed | None = None) -> None:
     """Write labels 0..65535 (z, y, x) as uint8 or uint16, compressed; .nii.gz, .nii, .nrrd or .mha by the name.
 
-    A NIfTI file reads back with the very geometry of the NIfTI scan the volume came from. Raises ValueError when the
-    array does not hold labels, UsageError for another suffix, OutputError when the file cannot be written.
+    A NIfTI file reads back with the very geometry of the NIfTI scan the volume came from. ``packed`` is ``pack`` of
+    the volume where that is at hand. Raises ValueError when the array does not hold labels, UsageError for another
+    suffix, OutputError when the file cannot be written.
     """
     path = Path(path)
     suffix = next((s for s in LABEL_MAP_SUFFIXES if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise UsageError(f"{shown(path)} is no name for a label map; end it in one of {', '.join(LABEL_MAP_SUFFIXES)}.")
-    labels = _labels(volume.array)
     with _replacing(path, suffix) as temporary:
-        if suffix.startswith(".nii"):
-            _write_nifti(volume, labels, temporary)
+        if suffix == ".nii.gz":
+            packed = packed or pack(volume)
+            _write_gzip(temporary, b"", _nifti_header(volume, packed.labels), packed)
+        elif suffix == ".nii":
+            labels = _labels(volume.array)
+            _write_parts(temporary, itertools.chain([_nifti_header(volume, labels)], _planes(labels)))
         else:
-            import_sitk().WriteImage(image_from_volume(volume, labels), str(temporary), True)
+            import_sitk().WriteImage(image_from_volume(volume, _labels(volume.array)), str(temporary), True)
             check_header(temporary, "NRRD" if suffix == ".nrrd" else "MetaImage")
 
 
-def write_segmentation(volume: Volume, path: str | Path, segments: Sequence[Segment]) -> None:
+def write_segmentation(
+    volume: Volume, path: str | Path, segments: Sequence[Segment], packed: Packed | None = None
+) -> None:
     """Write labels (z, y, x) as a Slicer segmentation (.seg.nrrd) of one layer with the given segments.
 
-    Raises ValueError when a label has no segment (Slicer would drop it) or a segment cannot be stored, UsageError for
-    another suffix, OutputError when the file cannot be written.
+    ``packed`` is ``pack`` of the volume where that is at hand. Raises ValueError when a label has no segment (Slicer
+    would drop it) or a segment cannot be stored, UsageError for another suffix, OutputError when the file cannot be
+    written.
     """
     path = Path(path)
     if not path.name.lower().endswith(".seg.nrrd"):
         raise UsageError(f"{shown(path)} is no name for a segmentation; end it in .seg.nrrd.")
-    labels = _labels(volume.array)
-    _check_segments(labels, segments)
-    image = image_from_volume(volume, labels)
-    for key, value in _segmentation_fields(volume, labels, segments).items():
-        image.SetMetaData(key, value)
+    packed = packed or pack(volume)
+    _check_segments(packed.labels, segments)
     with _replacing(path, ".seg.nrrd") as temporary:
-        import_sitk().WriteImage(image, str(temporary), True)
-        check_header(temporary, "NRRD")
+        _write_gzip(temporary, _nrrd_header(volume, packed.labels, segments), b"", packed)
 
 
 @contextmanager
@@ -234,22 +258,48 @@ def _labels(array: Array) -> Array:
     return array.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
 
 
-def _write_nifti(volume: Volume, labels: Array, path: Path) -> None:
-    """Header and voxels slice by slice; ITK's own writer does not notice a full disk."""
-    header = _nifti_header(volume, labels)
-    with path.open("wb") as file:
-        if path.suffix == ".gz":
-            # No name and no time in the stream: equal label maps are equal files.
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-                _write_voxels(packed, header, labels)
-        else:
-            _write_voxels(file, header, labels)
-
-
-def _write_voxels(file: Any, header: bytes, labels: Array) -> None:
-    file.write(header)
+def _planes(labels: Array) -> Iterator[bytes]:
+    """The voxels as files hold them, slice by slice, which spares a copy of the whole."""
     for plane in labels:
-        file.write(plane.astype(plane.dtype.newbyteorder("<"), copy=False).tobytes())
+        yield plane.astype(plane.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _packer() -> Any:
+    return zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)  # a raw stream, without a frame around it
+
+
+def _write_gzip(path: Path, before: bytes, start: bytes, packed: Packed) -> None:
+    """A file of ``before`` as it is and one gzip member (RFC 1952) that holds ``start`` and the packed voxels.
+
+    A stream that was fully flushed ends at a whole byte and is not looked back on: the packed one follows as it is.
+    No name and no time in the member: equal label maps are equal files.
+    """
+    packer = _packer()
+    first = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH) if start else b""
+    check = zlib.crc32(start)
+    for plane in _planes(packed.labels):
+        check = zlib.crc32(plane, check)
+    end = struct.pack("<2L", check, (len(start) + packed.labels.nbytes) & 0xFFFFFFFF)
+    _write_parts(path, [before, _GZIP_START, first, packed.stream, end])
+
+
+def _write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """ITK's own writers do not notice a full disk; this raises OSError."""
+    with path.open("wb") as file:
+        file.writelines(parts)
+
+
+def _nrrd_header(volume: Volume, labels: Array, segments: Sequence[Segment]) -> bytes:
+    """Everything before the voxels: ITK's own header of a small image of this geometry, with the true size."""
+    image = image_from_volume(volume, np.zeros((2, 2, 2), labels.dtype))
+    for key, value in _segmentation_fields(volume, labels, segments).items():
+        image.SetMetaData(key, value)
+    with tempfile.TemporaryDirectory(prefix="toothtopo-") as folder:
+        probe = Path(folder) / "probe.nrrd"
+        import_sitk().WriteImage(image, str(probe), True)
+        header, _, _ = probe.read_bytes().partition(b"\n\n")
+    size = " ".join(map(str, reversed(labels.shape)))
+    return header.replace(b"\nsizes: 2 2 2\n", f"\nsizes: {size}\n".encode()) + b"\n\n"
 
 
 def _nifti_header(volume: Volume, labels: Array) -> bytes:

@@ -174,13 +174,12 @@ def _write_all(
     assert mouth.scan is not None
     # Compressing label maps leaves the interpreter to the pictures.
     with ThreadPoolExecutor(1) as beside:
-        written = [
-            beside.submit(write_teeth, labels, folder / f"{case}_teeth{end}") for end in (".nii.gz", ".seg.nrrd")
-        ]
+        written = beside.submit(
+            write_teeth, labels, *(folder / f"{case}_teeth{end}" for end in (".nii.gz", ".seg.nrrd"))
+        )
         draw_preview(mouth.scan, mouth.labels, findings, preview, case)
         pictures = finding_pictures(mouth.labels, mouth.scan, findings)
-        for one in written:
-            one.result()
+        written.result()
     write_html(report, preview, folder / f"{case}_report.html", pictures)
     write_json(report, folder / f"{case}_report.json")
 

@@ -128,26 +128,21 @@ def _evidence(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Evidence for a tooth and whether a voxel is rather core than border, from tiles laid over ``near``."""
     from ToothTopoSegLib.segmentation.normalise import grey_scale
-    from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, corners_around, gaussian, padded
+    from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, Blend, corners_around, padded, tile_at
 
     grown, inside = padded(image, patch, float(image.min()))
     wanted = np.zeros(grown.shape, bool)
     wanted[inside] = near
-    weight = gaussian(patch)
-    total, norm = np.zeros((3, *grown.shape), np.float32), np.full(grown.shape, 1e-6, np.float32)
+    mean = Blend(3, grown.shape, patch)
     places = corners_around(wanted, patch, OVERLAP, CONTEXT)
     for i, place in enumerate(places):
         progress(i / len(places), "looking at the surfaces")
-        tile = tuple(slice(c, c + p) for c, p in zip(place, patch, strict=True))
+        tile = tile_at(place, patch)
         around = tuple(slice(max(0, s.start - SURROUNDINGS), s.stop + SURROUNDINGS) for s in tile)
-        scores = runner(grey_scale(grown[around], 200_000).apply(grown[tile]))
-        for k in range(3):
-            total[k][tile] += weight * scores[k]
-        norm[tile] += weight
-    total = total[(slice(None), *inside)] * np.float32(runner.score_scale)
-    total /= norm[inside]
-    tooth = np.clip(np.logaddexp(total[CORE], total[BORDER]) - total[0], -SURE, SURE)
-    return tooth, total[CORE] > total[BORDER]
+        mean.add(tile, runner(grey_scale(grown[around], 200_000).apply(grown[tile])))
+    nats = mean.scores()[(slice(None), *inside)] * np.float32(runner.score_scale)
+    tooth = np.clip(np.logaddexp(nats[CORE], nats[BORDER]) - nats[0], -SURE, SURE)
+    return tooth, nats[CORE] > nats[BORDER]
 
 
 def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """Sliding windows with Gaussian blending, as nnU-Net does it (Isensee et al., Nature Methods 2021).
 
-Scores are blended as they come (uint8 scores of the integer graph are an affine image of the float ones, so that
-their weighted mean ranks classes alike). Only the dental region is ever blended, which bounds the memory.
+Scores are blended as they come: uint8 scores of the integer graph, an affine image of the float ones, in integers, so
+that the sums are exact in whatever order tiles are added. Only the dental region is ever blended, which bounds the
+memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ToothTopoSegLib.segmentation.normalise import grey_scale
 Array = NDArray[Any]
 
 QUICK_OVERLAP = 0.25
+WEIGHT_UNIT = 1 << 14
 SURROUNDINGS = 8
 """Voxels around a tile that its grey scale is measured on too, as in training."""
 
@@ -86,6 +88,46 @@ def padded(image: Array, patch: tuple[int, ...], value: float = 0.0) -> tuple[Ar
     return image, inside
 
 
+def tile_at(corner: tuple[int, ...], patch: tuple[int, ...]) -> tuple[slice, ...]:
+    """The voxels of the tile with that first corner."""
+    return tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+
+
+class Blend:
+    """The Gaussian-weighted mean of tiles of class scores (classes, z, y, x).
+
+    Integer scores are summed as 32-bit integers with weights of 14 bits: exact for uint8 scores of up to a thousand
+    tiles over one voxel, and no larger than their float32 mean.
+    """
+
+    def __init__(self, classes: int, shape: tuple[int, ...], patch: tuple[int, int, int]) -> None:
+        self._shape = (classes, *shape)
+        self._weight: Array = gaussian(patch)
+        self._total: Array | None = None
+        self._norm = np.zeros(0, np.float32)
+
+    def add(self, tile: tuple[slice, ...], *views: Sequence[Array] | Array) -> None:
+        """Add the scores of one tile, or of several views of it; all tiles have the same number type."""
+        if self._total is None:
+            if np.issubdtype(views[0][0].dtype, np.integer):
+                self._weight = np.rint(self._weight * WEIGHT_UNIT).astype(np.uint32)
+            self._total = np.zeros(self._shape, self._weight.dtype)
+            self._norm = np.zeros(self._shape[1:], self._weight.dtype)
+        # Class by class, so that what is multiplied and added stays in the processor's cache.
+        for total, *scores in zip(self._total, *views, strict=True):
+            total[tile] += self._weight * sum(scores[1:], scores[0].astype(self._weight.dtype))
+        self._norm[tile] += self._weight * self._weight.dtype.type(len(views))
+
+    def scores(self) -> NDArray[np.float32]:
+        """The mean, float32, in the scores' own scale; 0 where no tile was."""
+        if self._total is None:
+            return np.zeros(self._shape, np.float32)
+        mean: NDArray[np.float32] = self._total.view(np.float32)  # takes the place of the sums
+        for total, out in zip(self._total, mean, strict=True):
+            np.divide(total, self._norm, out=out, where=self._norm > 0, casting="unsafe")
+        return mean
+
+
 def blend(
     image: Array,
     patch: tuple[int, int, int],
@@ -99,23 +141,15 @@ def blend(
     Every tile is also seen as in a mirror, as nnU-Net does: ``mirrored`` names for each class the one that it is when
     left and right (the last axis) are exchanged.
     """
-    classes = len(mirrored)
     grown, inside = padded(image, patch)
-    weight = gaussian(patch)
-    total = np.zeros((classes, *grown.shape), np.float32)
-    norm = np.zeros(grown.shape, np.float32)
+    mean = Blend(len(mirrored), grown.shape, patch)
     places = corners(grown.shape, patch, overlap)
     for i, corner in enumerate(places):
         progress(i / len(places), "segmenting the teeth")
-        tile = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
-        scores, mirror = network(grown[tile]), network(grown[tile][..., ::-1])
-        # Class by class, so that what is multiplied and added stays in the processor's cache.
-        for k in range(classes):
-            total[k][tile] += weight * (scores[k].astype(np.float32) + mirror[mirrored[k]][..., ::-1])
-        norm[tile] += 2 * weight
-    for k in range(classes):
-        total[k] /= norm
-    return total[(slice(None), *inside)]
+        tile = tile_at(corner, patch)
+        mirror = network(grown[tile][..., ::-1])
+        mean.add(tile, network(grown[tile]), [mirror[k][..., ::-1] for k in mirrored])
+    return mean.scores()[(slice(None), *inside)]
 
 
 def quick_classes(
@@ -135,7 +169,7 @@ def quick_classes(
     level = float(np.percentile(image[::4, ::4, ::4], 90))
     for i, corner in enumerate(places):
         progress(i / len(places), "looking for the teeth")
-        tile = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        tile = tile_at(corner, patch)
         # Teeth are among the brightest tissues of any scan: a tile with nothing bright holds none.
         if np.percentile(grown[tile][::2, ::2, ::2], 99.7) < level:
             continue

@@ -278,7 +278,7 @@ def test_a_full_disk_during_a_run_is_one_sentence_and_leaves_nothing(folder, lab
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(write, "_write_nifti", full)
+    monkeypatch.setattr(write, "_write_parts", full)
     with pytest.raises(OutputError, match="disk is full") as caught, output_folder(folder / "new") as staging:
         (staging / "report.json").write_text("{}")
         write_label_map(labels, staging / "a.nii.gz")

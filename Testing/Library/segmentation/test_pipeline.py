@@ -336,7 +336,7 @@ def test_a_file_where_the_folder_should_be_is_left_alone(tiny_bundle: Path, tmp_
 @pytest.mark.parametrize(
     "module, name",
     [
-        (write, "_write_voxels"),
+        (write, "_write_parts"),
         (segments, "write_segmentation"),
         (preview, "draw_preview"),
         (html, "write_html"),

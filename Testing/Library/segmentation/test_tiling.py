@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from ToothTopoSegLib.segmentation import tiling
 from ToothTopoSegLib.segmentation.normalise import GreyScale
-from ToothTopoSegLib.segmentation.tiling import blend, corners, corners_around, gaussian, padded, quick_classes, starts
+from ToothTopoSegLib.segmentation.tiling import (
+    Blend,
+    blend,
+    corners,
+    corners_around,
+    gaussian,
+    padded,
+    quick_classes,
+    starts,
+    tile_at,
+)
 
 PATCH = (6, 8, 10)
 
@@ -113,6 +123,31 @@ def test_the_mirror_image_speaks_for_the_classes_of_the_other_side() -> None:
     image = np.zeros(PATCH, np.float32)
     np.testing.assert_allclose(blend(image, PATCH, sided, (1, 0)), sided(image))
     np.testing.assert_allclose(blend(image, PATCH, sided, (0, 1)), 0.5, atol=1e-6)
+
+
+def test_whole_scores_are_summed_exactly_in_any_order_of_tiles() -> None:
+    rng = np.random.default_rng(1)
+    places = corners((9, 11, 14), PATCH, 0.5)
+    tiles = [rng.integers(0, 256, (2, *PATCH)).astype(np.uint8) for _ in places]
+    means = []
+    for order in (range(len(places)), reversed(range(len(places)))):
+        mean = Blend(2, (9, 11, 14), PATCH)
+        for i in order:
+            mean.add(tile_at(places[i], PATCH), tiles[i])
+        means.append(mean.scores())
+    np.testing.assert_array_equal(*means)
+    inside = Blend(2, (9, 11, 14), PATCH)
+    for place, tile in zip(places, tiles, strict=True):
+        inside.add(tile_at(place, PATCH), tile.astype(np.float32))
+    np.testing.assert_allclose(means[0], inside.scores(), atol=0.1)  # weights of 14 bits
+
+
+def test_where_no_tile_was_the_mean_is_zero() -> None:
+    mean = Blend(2, (6, 8, 20), PATCH)
+    assert not mean.scores().any()
+    mean.add(tile_at((0, 0, 0), PATCH), np.full((2, *PATCH), 7, np.uint8))
+    found = mean.scores()
+    assert (found[..., : PATCH[2]] == 7).all() and not found[..., PATCH[2] :].any()
 
 
 def test_blending_tells_how_far_it_is() -> None:
