@@ -21,7 +21,7 @@ from ToothTopoSegLib.resources import resource_folder
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "ToothTopoSegLib"
 MODULE = ROOT / "ToothTopoSeg"
-WITHOUT_TORCH = ("anatomy", "imaging", "segmentation", "topology", "phantom")
+WITHOUT_TORCH = ("anatomy", "imaging", "segmentation", "topology", "surfaces", "measurements", "phantom")
 WITH_TORCH = ("training", "quantization", "nnunet")
 WITH_DASK = ENGINE / "segmentation" / "cluster.py"
 DISTRIBUTIONS = {
@@ -33,6 +33,7 @@ DISTRIBUTIONS = {
     "qt": "PySide6-Essentials",  # with Testing/Gui/harness
     "ctk": "PySide6-Essentials",
     "dynamic_network_architectures": "dynamic-network-architectures",
+    "fast_simplification": "fast-simplification",
     "PIL": "pillow",
     "skimage": "scikit-image",
 }
@@ -152,7 +153,9 @@ def test_imports_point_down_and_no_engine_file_opens_a_door():
         "quantization": ("segmentation", "topology", "evaluation"),
         "nnunet": ("segmentation", "topology", "evaluation"),
         "segmentation": ("training",),
-        "topology": ("training",),
+        "topology": ("training", "surfaces", "measurements"),
+        "surfaces": ("training", "segmentation", "phantom", "evaluation", "measurements"),
+        "measurements": ("training", "segmentation", "phantom", "evaluation"),
     }
     for path in python_files(ENGINE):
         package = path.relative_to(ENGINE).parts[0]
