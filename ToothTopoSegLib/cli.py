@@ -128,13 +128,18 @@ def run_batch(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Teeth and findings of many scans; a scan that fails does not stop the rest."""
     from ToothTopoSegLib.segmentation.batch import Settings, segment_batch
 
-    settings = Settings(args.model, args.device, args.threads, args.repair, args.again)
+    if args.workers and args.scheduler:
+        raise UsageError(
+            "--workers starts processes here and --scheduler uses those of a cluster: give one of the two."
+        )
+    chosen = args.model, args.device, args.threads, args.repair, args.again, args.workers, args.scheduler
+    settings = Settings(*chosen)
     report = segment_batch(args.source, args.output, settings, progress)
     counts = report["summary"]
     failed = [row for row in report["cases"] if row["reason"]]
     lines = [f"failed    {row['scan']}: {row['reason']}" for row in failed]
     lines.append(f"scans     {counts['segmented']} segmented, {counts['kept']} kept, {counts['failed']} failed")
-    lines.append(f"summary   {report['summary_csv']}")
+    lines += [f"summary   {report[name]}" for name in ("summary_csv", "summary_html")]
     if failed:
         complaint = f"{len(failed)} of {counts['scans']} scans could not be segmented; the summary says why."
         return Outcome(report, "\n".join(lines), UNUSABLE, complaint)
@@ -556,8 +561,11 @@ def _add_scan_commands(command: CommandMaker) -> None:
 
     add = command("batch", run_batch, "Segment many scans, go on where an earlier run stopped, and sum all of them up.")
     add("source", type=Path, metavar="DIR_OR_LIST", help="folder of scans, or a text file with one path a line")
-    add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the results and summary.csv")
+    add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the results and the summary")
     add("--again", action="store_true", help="segment finished scans anew")
+    what = "processes of this computer, a scan each (default: as many as memory and processors allow)"
+    add("--workers", type=positive, metavar="N", help=what)
+    add("--scheduler", metavar="ADDRESS", help="instead: the workers of the Dask scheduler there, tcp://HOST:8786")
     _add_segment_options(add)
 
     add = command("check", run_check, "Report what is anatomically wrong in a label map of teeth.")
@@ -789,7 +797,14 @@ def explain(error: BaseException, command: str) -> tuple[int, str]:
         place = f"'{error.filename}' cannot be used" if error.filename else "a file cannot be written"
         return UNUSABLE, f"{place} ({error.strerror}): make room or permission there, or choose another place with -o."
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("ToothTopoSegLib"):
-        extras = {"audit": "export", "train": "train", "export": "train", "finetune": "train", "import-nnunet": "train"}
+        extras = {
+            "audit": "export",
+            "batch": "cluster",
+            "train": "train",
+            "export": "train",
+            "finetune": "train",
+            "import-nnunet": "train",
+        }
         extra = f"[{extras[command]}]" if command in extras else ""
         fix = f'pip install "toothtoposeg{extra}", or ./toothtopo {command} in a source checkout'
         return UNUSABLE, f"'{command}' needs the Python package {error.name}, which is not installed: {fix}."

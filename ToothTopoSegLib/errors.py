@@ -34,6 +34,10 @@ class OutputError(ToothTopoSegError):
     """A result cannot be written (folder not writable, disk full)."""
 
 
+class ClusterError(ToothTopoSegError):
+    """A cluster is not there, goes away or has workers that do not fit; what it finished before is kept."""
+
+
 class Cancelled(ToothTopoSegError):
     """The user cancelled; nothing half-written is left."""
 

@@ -161,6 +161,7 @@ BATCH = {
     "cases": [{"scan": "a.nii.gz", "reason": ""}, {"scan": "deep/b.nrrd", "reason": ""}],
     "summary": {"scans": 2, "segmented": 1, "kept": 1, "failed": 0, "with_errors": 1},
     "summary_csv": "out/summary.csv",
+    "summary_html": "out/summary.html",
 }
 
 
@@ -184,11 +185,21 @@ def test_batch_hands_its_arguments_on_and_sums_the_scans_up(batch, capsys):
     calls = batch(BATCH)
     words = ["batch", "scans", "-o", "out", "--model", "m.onnx", "--device", "cpu", "--threads", "2"]
     assert cli.main([*words, "--repair", "--again"]) == 0
-    assert calls[0][:3] == (Path("scans"), Path("out"), Settings(Path("m.onnx"), "cpu", 2, True, True))
+    assert calls[0][:3] == (Path("scans"), Path("out"), Settings(Path("m.onnx"), "cpu", 2, True, True, None))
     assert capsys.readouterr().out.splitlines() == [
         "scans     1 segmented, 1 kept, 0 failed",
         "summary   out/summary.csv",
+        "summary   out/summary.html",
     ]
+
+
+def test_batch_takes_its_workers_from_here_or_from_a_cluster(batch, capsys):
+    calls = batch(BATCH)
+    assert cli.main(["batch", "scans", "-o", "out", "--workers", "3"]) == 0
+    assert cli.main(["batch", "scans", "-o", "out", "--scheduler", "tcp://there:8786"]) == 0
+    assert [(call[2].workers, call[2].scheduler) for call in calls] == [(3, None), (None, "tcp://there:8786")]
+    assert cli.main(["batch", "scans", "-o", "out", "--workers", "3", "--scheduler", "tcp://there:8786"]) == 2
+    assert "give one of the two" in capsys.readouterr().err
 
 
 def test_batch_ends_with_4_when_a_scan_failed_and_with_3_when_strict_met_an_error(batch, capsys):

@@ -78,6 +78,7 @@ def test_the_first_use_installs_and_the_second_does_not(checkout, shell):
     ("command", "group"),
     [
         *((name, "base") for name in BASE_COMMANDS),
+        ("batch", "cluster"),
         ("audit", "export"),
         ("train", "train"),
         ("export", "train"),
@@ -174,16 +175,17 @@ def test_a_path_with_a_colon_is_refused_because_python_cannot_stand_it(checkout)
 
 
 def test_segmenting_and_auditing_never_install_torch():
-    for group in ("base", "export"):
+    for group in ("base", "cluster", "export"):
         names = " ".join(environment.requirements(PYPROJECT, group)).lower()
         assert "torch" not in names and "dynamic" not in names
     assert any(line.startswith("torch") for line in environment.requirements(PYPROJECT, "train"))
 
 
 def test_richer_groups_hold_the_poorer_ones():
-    groups = [set(environment.requirements(PYPROJECT, name)) for name in ("base", "export", "train", "test")]
-    assert all(poor < rich for poor, rich in itertools.pairwise(groups))
-    assert not any(line.startswith("toothtoposeg") for line in groups[-1])
+    for names in (("base", "export", "train", "test"), ("base", "cluster", "test")):
+        groups = [set(environment.requirements(PYPROJECT, name)) for name in names]
+        assert all(poor < rich for poor, rich in itertools.pairwise(groups))
+        assert not any(line.startswith("toothtoposeg") for line in groups[-1])
 
 
 def test_users_get_lower_bounds_and_no_pins():

@@ -23,7 +23,9 @@ ENGINE = ROOT / "ToothTopoSegLib"
 MODULE = ROOT / "ToothTopoSeg"
 WITHOUT_TORCH = ("anatomy", "imaging", "segmentation", "topology", "surfaces", "measurements", "phantom")
 WITH_TORCH = ("training", "quantization", "nnunet")
+WITH_DASK = ENGINE / "segmentation" / "cluster.py"
 DISTRIBUTIONS = {
+    "dask": "distributed",  # which requires the one version that fits
     "__feature__": "PySide6-Essentials",
     "PySide6": "PySide6-Essentials",
     "slicer": "slicer-core",
@@ -96,13 +98,15 @@ def declared(group: str) -> set[str]:
 
 @pytest.mark.parametrize("package", WITHOUT_TORCH)
 def test_what_segmenting_needs_never_imports_torch(package):
-    offenders = [path for path in python_files(ENGINE / package) if third_party(path) - declared("base")]
+    files = [path for path in python_files(ENGINE / package) if path != WITH_DASK]
+    offenders = [path for path in files if third_party(path) - declared("base")]
     assert not offenders, {path.name: third_party(path) - declared("base") for path in offenders}
 
 
 def test_the_engine_imports_only_packages_its_group_declares():
     for path in python_files(ENGINE):
         group = "train" if path.relative_to(ENGINE).parts[0] in WITH_TORCH else "base"
+        group = "cluster" if path == WITH_DASK else group
         assert not third_party(path) - declared(group), f"{path}: {third_party(path) - declared(group)}"
 
 
@@ -116,7 +120,7 @@ def test_everything_but_training_can_be_imported_where_torch_is_not_installed():
     packages = (*WITHOUT_TORCH, "evaluation")
     files = [path for package in packages for path in python_files(ENGINE / package)]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
-    blocked = ("torch", "onnx", "dynamic_network_architectures", "slicer", "qt")
+    blocked = ("torch", "onnx", "distributed", "dynamic_network_architectures", "slicer", "qt")
     code = "import importlib, sys\n"
     code += f"sys.modules.update(dict.fromkeys({blocked}))\n"
     code += f"for name in {[*names, 'ToothTopoSegLib.cli', 'ToothTopoSegLib.resources']}: importlib.import_module(name)"

@@ -72,6 +72,7 @@ def test_all_scans_are_segmented_and_slicer_exits_with_the_code_of_the_command_l
     endings = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "summary.csv",
+        "summary.html",
         *(f"{case}_{ending}" for case in "ab" for ending in endings),
     }
     (scans / "broken.nii").unlink()

@@ -3,9 +3,10 @@
     Slicer --no-main-window --python-script PATH_OF_THIS_FILE -- DIR_OR_LIST -o DIR [--repair] [--strict] ...
 
 In: the arguments of ``toothtopo batch``. Out: what that command writes, and its exit codes. No widget, dialog or node
-of the scene is touched, because nobody sees a question that is asked here. The file lies in this folder because Slicer
-takes every Python file directly in a folder of modules for a module, and has no letter beyond ASCII because Slicer
-reads scripts in the encoding of the system.
+of the scene is touched, because nobody sees a question that is asked here. Slicer itself does one scan after the other,
+unless --scheduler names a Dask cluster that does them. The file lies in this folder because Slicer takes every Python
+file directly in a folder of modules for a module, and has no letter beyond ASCII because Slicer reads scripts in the
+encoding of the system.
 """
 
 import sys
@@ -33,7 +34,13 @@ def run(arguments) -> int:
         return UNUSABLE
     from ToothTopoSegLib import cli
 
-    return cli.main(["batch", *arguments])
+    return cli.main(["batch", *arguments, *alone_unless_told(arguments)])
+
+
+def alone_unless_told(arguments) -> list[str]:
+    """What makes Slicer do all scans itself: it is no Python that could be started again as a worker of its own."""
+    words = {word.partition("=")[0] for word in arguments}
+    return [] if words & {"--workers", "--scheduler"} else ["--workers", "1"]
 
 
 def find_engine() -> None:

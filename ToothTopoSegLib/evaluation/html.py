@@ -155,6 +155,25 @@ def write_check_page(
         write_html(report, preview, path, finding_pictures(labels, scan, findings))
 
 
+def page_of(title: str, body: str, style: str = "") -> str:
+    """A whole page in the looks of the report; ``title`` is plain text, ``body`` markup, ``style`` further rules."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<title>{escape(title)}</title>
+<style>{_STYLE}{style}</style>
+</head>
+<body>
+{body}
+<footer><p><b>{_NOTICE}</b></p></footer>
+</body>
+</html>
+"""
+
+
 def _teeth_alone(labels: Volume) -> Volume:
     """A scan in which only teeth are bright and jaws are dim, in place of one that is not there."""
     import numpy as np

@@ -7,6 +7,8 @@ geometry in LPS mm as ITK defines it. Whatever is no usable 3D scan raises Input
 
 from __future__ import annotations
 
+import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,27 @@ def scan_name(path: str | Path) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix) and not place.is_dir():
             return name[: -len(suffix)]
     return name or "scan"
+
+
+def expected_voxels(path: Path) -> tuple[int, int]:
+    """How many voxels a scan has and how many bytes each takes, from headers and sizes of files; (0, 2) if unreadable.
+
+    DICOM is taken as 16-bit voxels that are stored as they are; compressed files hold more than that.
+    """
+    try:
+        if path.is_dir():
+            return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) // 2, 2
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return sum(member.file_size for member in archive.infolist()) // 2, 2
+        kind = _format(path)
+        if kind is None:
+            return path.stat().st_size // 2, 2
+        reader = _reader(path, kind)
+        reader.ReadImageInformation()
+        return math.prod(reader.GetSize()), import_sitk().Image([1] * 3, reader.GetPixelID()).GetSizeOfPixelComponent()
+    except (OSError, RuntimeError, zipfile.BadZipFile):  # what is wrong is told when the scan is read
+        return 0, 2
 
 
 def _existing(path: Path) -> Path:

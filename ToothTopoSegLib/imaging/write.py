@@ -13,6 +13,8 @@ import errno
 import gzip
 import itertools
 import os
+import platform
+import re
 import shutil
 import struct
 import tempfile
@@ -138,7 +140,7 @@ def output_folder(path: str | Path) -> Iterator[Path]:
     created: list[Path] = []
     try:
         _make_folders(target, created)
-        work = Path(tempfile.mkdtemp(prefix=".toothtopo-", dir=target))
+        work = Path(tempfile.mkdtemp(prefix=_staging_prefix(os.getpid()), dir=target))
         staging, replaced = work / "new", work / "old"
         staging.mkdir()
         replaced.mkdir()
@@ -157,6 +159,35 @@ def output_folder(path: str | Path) -> Iterator[Path]:
     shutil.rmtree(work, ignore_errors=True)
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Remove what :func:`output_folder` staged in ``folder`` for processes of this computer that have died since.
+
+    Windows does not tell simply whether a process lives: there nothing is removed.
+    """
+    if os.name == "nt":
+        return
+    for staged in folder.glob(_staging_prefix("*") + "*"):
+        number = staged.name.split("-")[-2]
+        if number.isdigit() and staged.name.startswith(_staging_prefix(number)) and not _is_running(int(number)):
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _staging_prefix(process: int | str) -> str:
+    """Names of staging folders tell computer and process, because results may lie where several computers write."""
+    computer = re.sub(r"[^A-Za-z0-9]", "_", platform.node())
+    return f".toothtopo-{computer}-{process}-"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
 def _make_folders(target: Path, created: list[Path]) -> None:
     """Make ``target`` and its missing parents, noting each one made, innermost last."""
     missing = []
@@ -165,8 +196,9 @@ def _make_folders(target: Path, created: list[Path]) -> None:
         missing.append(place)
         place = place.parent
     for folder in reversed(missing):
-        folder.mkdir()
-        created.append(folder)
+        with suppress(FileExistsError):  # another process needs it too
+            folder.mkdir()
+            created.append(folder)
     if not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
 

@@ -1,117 +1,106 @@
-"""Many scans one after the other, each as ``segment`` does it: cohorts, from the shell or from Slicer without a window.
+"""Many scans, each as ``segment`` does it: cohorts, from the shell or from Slicer without a window.
 
 In: a folder of scans, or a text file that lists them. Out: the files of each scan, in a folder that mirrors where the
-scans lie, and ``summary.csv`` with one row for each scan, complete after every one of them. A scan that fails is a row
-with its reason and the rest go on; scans that an earlier run finished with the same model are left as they are.
+scans lie, and ``summary.csv`` and ``summary.html`` with one row for each scan, complete after every one of them. Scans
+are done one after the other, or several at once by worker processes of this computer or of a Dask cluster; what comes
+out is the same. A scan that fails is a row with its reason and the rest go on; scans that an earlier run finished with
+the same model are left as they are.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import platform
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ToothTopoSegLib.errors import Cancelled, InputError, OutputError, ToothTopoSegError
-from ToothTopoSegLib.imaging.dicom import has_dicom_magic
-from ToothTopoSegLib.imaging.headers import shown
-from ToothTopoSegLib.imaging.read import FORMATS, is_dicom_scan, scan_name
-from ToothTopoSegLib.imaging.write import output_folder
+from ToothTopoSegLib import __version__
+from ToothTopoSegLib.errors import Cancelled, ClusterError, ToothTopoSegError
+from ToothTopoSegLib.imaging.read import is_dicom_scan
+from ToothTopoSegLib.imaging.write import output_folder, remove_abandoned
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
-from ToothTopoSegLib.segmentation import pipeline
-from ToothTopoSegLib.topology.findings import KINDS, SEVERITIES
+from ToothTopoSegLib.segmentation import cluster, pipeline
+from ToothTopoSegLib.segmentation.cases import DICOM_OUTPUT, Case, find_cases, last_changed
+from ToothTopoSegLib.segmentation.cost import megabytes_of, workers_that_fit
+from ToothTopoSegLib.segmentation.summary import FAILED, PAGE, SUMMARY, Row, row_of, write_csv
 from ToothTopoSegLib.topology.report import SCHEMA as REPORT_SCHEMA
 
 SCHEMA = "toothtoposeg.batch/1"
-SUMMARY = "summary.csv"
-DONE, FAILED = "done", "failed"
-COLUMNS = ("case", "scan", "status", "teeth_found", "teeth", *SEVERITIES, *KINDS, "repairs", "seconds", "reason")
-"""Columns of the summary: severities and kinds hold how many findings there are, ``teeth`` FDI numbers."""
 _OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
-DICOM_OUTPUT = "teeth.dcm"
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-# Label maps lie beside scans: Slicer's, those of this program and those of its phantoms.
-_LABEL_ENDINGS = (".seg.nrrd", *(f"_{what}{suffix}" for what in ("teeth", "labels") for suffix in FORMATS))
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One scan of a batch: where it lies, the folder and the name of its results, and what keeps it from being done."""
-
-    scan: Path
-    folder: Path
-    name: str
-    problem: str = ""
-
-    def output(self, ending: str) -> Path:
-        """The path of one of its results."""
-        return self.folder / f"{self.name}_{ending}"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all scans of a batch; ``again`` segments those anew that are finished."""
+    """What is the same for all scans of a batch; ``again`` segments those anew that are finished.
+
+    ``workers`` processes work at once: 1 is this one alone, None as many as memory and processors allow. Where
+    ``scheduler`` is the address of a Dask scheduler, its workers do the work instead. ``threads`` are those of
+    one scan; unless given, all processors are shared out among the workers.
+    """
 
     model: Path | None = None
     device: str = "auto"
     threads: int | None = None
     repair: bool = False
     again: bool = False
+    workers: int | None = 1
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One scan as a worker gets it, with what must be the same there as here."""
+
+    case: Case
+    scan: str
+    """The scan's path as the summary tells it."""
+    settings: Settings
+    sha256: str
+    """SHA-256 of the model."""
+    version: str = __version__
+    seen: bool = True
+    """Whether the scan exists where the order was given."""
+    sharing: int = 1
+    """How many workers share a computer and its processors."""
 
 
 def segment_batch(
     source: Path, out: Path, settings: Settings | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Segment the scans of a folder or list into ``out``, write ``summary.csv`` there; returns rows and counts as JSON.
+    """Segment the scans of a folder or list into ``out``, write the summary there; returns rows and counts as JSON.
 
     Raises InputError where there are no scans, ModelError, OutputError where ``out`` or the summary cannot be written,
-    ImportError where a package is missing, or Cancelled; what was finished until then stays and is not done again.
+    ClusterError where a scheduler is not there, goes away or has workers that do not fit, ImportError where a package
+    is missing, UsageError for settings that do not fit together, or Cancelled; what was finished until then stays and
+    is not done again.
     """
     settings = settings or Settings()
     bundle = load_bundle(settings.model)
     cases = find_cases(source, out)
     with output_folder(out):
         pass  # whether it can be written is told before the first scan, not after it
-    rows: list[Row] = []
-    kept = 0
-    for number, case in enumerate(cases):
-        share = part(progress, number / len(cases), (number + 1) / len(cases))
-        report = None if settings.again else finished_report(case, bundle, settings.repair)
-        kept += report is not None
-        rows.append(_row(case, source, report or _segmented(case, settings, _named(share, case, number, len(cases)))))
-        _write_summary(rows, out / SUMMARY)
-        share(1.0, f"{case.name}: {rows[-1]['status']}")
-    return _batch_report(rows, kept, bundle, out)
-
-
-def find_cases(source: Path, out: Path) -> list[Case]:
-    """The scans of a folder (with the folders in it) or of a list, in order; InputError where there are none.
-
-    A folder that holds DICOM files is one scan. Hidden files, label maps by name (``.seg.nrrd``, ``_teeth``,
-    ``_labels``) and everything in ``out`` are left out. A list has one path a line, relative to the list; empty lines
-    and those that begin with ``#`` are skipped.
-    """
-    scans = _scans_in(source, out.resolve()) if source.is_dir() else _listed(source)
-    if not scans:
-        what = "no scans" if source.is_dir() else "no paths"
-        raise InputError(
-            f"{shown(source)} holds {what}; give a folder with NIfTI, NRRD, MetaImage, GIPL or DICOM scans, or a text "
-            "file with one path a line."
-        )
-    root = source.resolve() if source.is_dir() else _common_folder(scans)
-    return list(_without_clashes([Case(scan, out / _below(root, scan.parent), scan_name(scan)) for scan in scans]))
+    orders = [_order(case, source, settings, bundle) for case in cases]
+    rows = {number: row for number, order in enumerate(orders) if (row := _known(order, bundle)) is not None}
+    kept = sum(row["status"] != FAILED for row in rows.values())
+    waiting = {number: order for number, order in enumerate(orders) if number not in rows}
+    if rows:
+        _write_summary(rows, cases, out)
+    with closing(_rows_of(waiting, len(cases), settings, progress)) as done:
+        for number, row in done:
+            rows[number] = row
+            _write_summary(rows, cases, out)
+    return _batch_report([rows[number] for number in range(len(cases))], kept, bundle, out)
 
 
 def finished_report(case: Case, bundle: Bundle, repair: bool) -> dict[str, Any] | None:
     """The report of an earlier run that has all its files, is newer than the scan and names scan and model; or None."""
     try:
         report: dict[str, Any] = json.loads(case.output("report.json").read_text(encoding="utf-8"))
-        newer = case.output("report.json").stat().st_mtime >= _changed(case.scan)
+        newer = case.output("report.json").stat().st_mtime >= last_changed(case.scan)
         same = report["schema"] == REPORT_SCHEMA and report["input"]["name"] == case.scan.name
         same = same and report["model"]["sha256"] == bundle.card["sha256"] and ("repairs" in report) == repair
         complete = all(case.output(ending).is_file() for ending in _outputs(case, report))
@@ -126,87 +115,127 @@ def _outputs(case: Case, report: Mapping[str, Any]) -> tuple[str, ...]:
     return (*_OUTPUTS, DICOM_OUTPUT) if in_dicom else _OUTPUTS
 
 
-# ---- which scans
+def carry_out(order: Order, progress: Progress) -> Row:
+    """The row of a scan after it was segmented on this worker, or has failed.
 
-
-def _scans_in(folder: Path, out: Path) -> list[Path]:
-    scans: list[Path] = []
-    for place, folders, names in os.walk(folder.resolve()):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and here / name != out)
-        files = [here / name for name in sorted(names) if not name.startswith(".")]
-        if any(map(_is_dicom, files)):
-            scans.append(here)
-        scans += filter(_is_scan_file, files)
-    return scans
-
-
-def _is_scan_file(path: Path) -> bool:
-    name = path.name.lower()
-    return name.endswith((*FORMATS, ".zip")) and not name.endswith(_LABEL_ENDINGS)
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.name.upper() == "DICOMDIR":  # the table of contents of the folders beside it
-        return False
-    if path.name.lower().endswith(f"_{DICOM_OUTPUT}"):  # labels, as an earlier run wrote them
-        return False
+    Raises ClusterError where this worker has another version or model, or does not see the files; Cancelled.
+    """
+    case = order.case
+    if order.version != __version__:
+        raise _unfit(f"version {__version__} of ToothTopoSeg, but {order.version} was expected; install the same there")
+    if not case.folder.is_dir():
+        raise _unfit(f"no folder {case.folder}; the same paths must lead to the same files on all computers")
+    if order.seen and not case.scan.exists():
+        raise _unfit(f"no scan {case.scan}; the same paths must lead to the same files on all computers")
     try:
-        return path.suffix.lower() in _DICOM_SUFFIXES or has_dicom_magic(path)
-    except OSError:
-        return False
+        sha256 = str(load_bundle(order.settings.model).card["sha256"])
+    except ToothTopoSegError as error:
+        raise _unfit(f"no model that can be used: {error}") from error
+    if sha256 != order.sha256:
+        raise _unfit(f"a model whose SHA-256 begins {sha256[:12]}, but {order.sha256[:12]} was expected; copy it there")
+    remove_abandoned(case.folder)  # by a worker that died on this very scan
+    threads = order.settings.threads or max(cluster.cores() // order.sharing, 1)
+    return row_of(case.name, order.scan, _report_of(case, replace(order.settings, threads=threads), progress))
 
 
-def _listed(path: Path) -> list[Path]:
+def _unfit(what: str) -> ClusterError:
+    return ClusterError(f"The worker on {platform.node() or 'a computer without a name'} has {what}.")
+
+
+# ---- before the first scan
+
+
+def _order(case: Case, source: Path, settings: Settings, bundle: Bundle) -> Order:
+    sha256 = str(bundle.card["sha256"])
+    return Order(case, _relative(case.scan, source), settings, sha256, seen=case.scan.exists())
+
+
+def _known(order: Order, bundle: Bundle) -> Row | None:
+    """The row of a scan that need not be segmented, because it is finished or cannot be done; or None."""
+    if order.case.problem:
+        return row_of(order.case.name, order.scan, {"reason": order.case.problem})
+    report = None if order.settings.again else finished_report(order.case, bundle, order.settings.repair)
+    return report and row_of(order.case.name, order.scan, report)
+
+
+def _relative(scan: Path, source: Path) -> str:
+    """The scan's path from the folder or list it was found by, for a summary that moves along with both."""
+    base = source.resolve() if source.is_dir() else source.resolve().parent
+    return scan.relative_to(base).as_posix() if scan.is_relative_to(base) else str(scan)
+
+
+# ---- the scans
+
+Orders = Mapping[int, Order]
+"""What is to be done, by the scan's number among all scans of the batch."""
+
+
+def _rows_of(
+    orders: Orders, count: int, settings: Settings, progress: Progress
+) -> Generator[tuple[int, Row], None, None]:
+    """The rows of scans in the order they are done, each with its number among all ``count``."""
+    workers = _worker_count(orders, settings)
+    if settings.scheduler is None and workers <= 1:
+        return _one_after_the_other(orders, count, progress)
+    return _several_at_once(orders, workers, settings, progress)
+
+
+def _worker_count(orders: Orders, settings: Settings) -> int:
+    """How many processes of this computer shall work."""
+    if settings.workers is None and len(orders) > 1 and cluster.can_start_workers():
+        needs = [megabytes_of(order.case.scan) for order in orders.values()]
+        return workers_that_fit(needs, cluster.free_megabytes(), cluster.cores())
+    return min(settings.workers or 1, len(orders))
+
+
+def _one_after_the_other(orders: Orders, count: int, progress: Progress) -> Generator[tuple[int, Row], None, None]:
+    for place, (number, order) in enumerate(orders.items()):
+        share = part(progress, place / len(orders), (place + 1) / len(orders))
+        name = order.case.name
+        remove_abandoned(order.case.folder)
+        report = _report_of(order.case, order.settings, _named(share, f"scan {number + 1} of {count}, {name}"))
+        row = row_of(name, order.scan, report)
+        yield number, row
+        share(1.0, f"{name}: {row['status']}")
+
+
+def _several_at_once(
+    orders: Orders, workers: int, settings: Settings, progress: Progress
+) -> Generator[tuple[int, Row], None, None]:
+    numbers, names = list(orders), [order.case.name for order in orders.values()]
+    place = cluster.local_workers(workers) if settings.scheduler is None else cluster.scheduler_at(settings.scheduler)
+    with _result_folders(order.case.folder for order in orders.values()), place as client:
+        sharing = workers if settings.scheduler is None else cluster.most_on_one_computer(client)
+        given = [replace(order, sharing=sharing) for order in orders.values()]
+        with closing(cluster.spread(client, carry_out, given, names, progress)) as results:
+            for index, result in results:
+                yield numbers[index], _lost(given[index], result) if isinstance(result, cluster.Lost) else result
+
+
+def _lost(order: Order, lost: cluster.Lost) -> Row:
+    reason = f"This scan ended its worker process {lost.deaths} times, most likely by lack of memory; segment it alone."
+    return row_of(order.case.name, order.scan, {"reason": reason})
+
+
+@contextmanager
+def _result_folders(folders: Iterable[Path]) -> Iterator[None]:
+    """Folders that are there while the block runs, where workers look for them; then those that stayed empty go."""
+    wanted = sorted(set(folders))
+    made = [place for folder in wanted for place in (folder, *folder.parents) if not place.exists()]
+    for folder in wanted:
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except OSError as error:
-        raise InputError(
-            f"There is no folder or list {shown(path)} that can be read ({error.strerror}); check the path."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{shown(path)} is neither a folder of scans nor a text file that lists them; for one scan use segment."
-        ) from error
-    base = path.resolve().parent
-    # Not resolved: a link keeps its own name.
-    return [Path(os.path.abspath(base / line)) for line in lines if line and not line.startswith("#")]
+        yield
+    finally:
+        for folder in wanted:
+            remove_abandoned(folder)  # by workers that were ended
+        for folder in sorted(set(made), reverse=True):
+            with suppress(OSError):  # it holds results
+                folder.rmdir()
 
 
-def _common_folder(scans: Sequence[Path]) -> Path:
-    try:
-        return Path(os.path.commonpath([scan.parent for scan in scans]))
-    except ValueError:  # several drives have no folder in common
-        return scans[0].parent
-
-
-def _below(root: Path, folder: Path) -> Path:
-    """The way from ``root`` down to a folder; no way at all where it lies elsewhere."""
-    return folder.relative_to(root) if folder.is_relative_to(root) else Path()
-
-
-def _without_clashes(cases: Iterable[Case]) -> Iterator[Case]:
-    """The cases; one whose results would replace those of an earlier one says so as its problem."""
-    first: dict[str, Path] = {}
-    for case in cases:
-        other = first.setdefault(str(case.output("")).casefold(), case.scan)
-        clash = f"The results would replace those of {shown(other)}, which has the same name; rename one of the two."
-        yield case if other is case.scan else replace(case, problem=clash)
-
-
-def _changed(scan: Path) -> float:
-    """When a scan file, or the youngest file of a scan folder, was last changed."""
-    files = [p for p in scan.rglob("*") if p.is_file()] if scan.is_dir() else [scan]
-    return max((p.stat().st_mtime for p in files), default=0.0)
-
-
-# ---- one scan
-
-
-def _segmented(case: Case, settings: Settings, progress: Progress) -> dict[str, Any]:
-    """The report of a scan, or what kept it from having one as {"reason": a sentence}."""
-    if case.problem:
-        return {"reason": case.problem}
+def _report_of(case: Case, settings: Settings, progress: Progress) -> Mapping[str, Any]:
+    """The report of a scan that is segmented now, or what kept it from having one as {"reason": a sentence}."""
     chosen = settings.model, settings.device, settings.threads
     try:
         return pipeline.segment_to_folder(case.scan, case.folder, *chosen, progress, settings.repair)
@@ -220,46 +249,22 @@ def _segmented(case: Case, settings: Settings, progress: Progress) -> dict[str, 
         return {"reason": f"Internal error ({type(error).__name__}: {str(error)[:200]}); please report it."}
 
 
-def _named(progress: Progress, case: Case, number: int, count: int) -> Progress:
+def _named(progress: Progress, name: str) -> Progress:
     """The progress of one scan, with its place in the batch in front of each message."""
-    return lambda fraction, message: progress(fraction, f"scan {number + 1} of {count}, {case.name}: {message}")
+    return lambda fraction, message: progress(fraction, f"{name}: {message}")
 
 
-# ---- the summary
+# ---- the end
 
 
-def _row(case: Case, source: Path, report: Mapping[str, Any]) -> Row:
-    row: Row = dict.fromkeys(COLUMNS, "")
-    row |= {"case": case.name, "scan": _relative(case.scan, source), "status": FAILED if "reason" in report else DONE}
-    if "reason" in report:
-        return row | {"reason": " ".join(report["reason"].split())}
-    teeth = [tooth["fdi"] for tooth in report["teeth"] if tooth["present"]]
-    row |= {"teeth_found": len(teeth), "teeth": " ".join(map(str, teeth)), "seconds": report["timing_s"]["total"]}
-    row |= {name: sum(f["severity"] == name for f in report["findings"]) for name in SEVERITIES}
-    row |= {name: sum(f["kind"] == name for f in report["findings"]) for name in KINDS}
-    return row | {"repairs": len(report.get("repairs", []))}
+def _write_summary(rows: Mapping[int, Row], cases: Sequence[Case], out: Path) -> None:
+    """Write table and page of the scans done so far, in the order of the list."""
+    from ToothTopoSegLib.evaluation.cohort_page import write_cohort_page
 
-
-def _relative(scan: Path, source: Path) -> str:
-    """The scan's path from the folder or list it was found by, for a summary that moves along with both."""
-    base = source.resolve() if source.is_dir() else source.resolve().parent
-    return scan.relative_to(base).as_posix() if scan.is_relative_to(base) else str(scan)
-
-
-def _write_summary(rows: Sequence[Row], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"The summary {shown(path)} cannot be written ({error.strerror}); close it where it is open, or free space."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    listed = [rows[number] for number in sorted(rows)]
+    pages = [cases[number].output("report.html").relative_to(out).as_posix() for number in sorted(rows)]
+    write_csv(listed, out / SUMMARY)
+    write_cohort_page(listed, pages, len(cases), out / PAGE)
 
 
 def _batch_report(rows: Sequence[Row], kept: int, bundle: Bundle, out: Path) -> dict[str, Any]:
@@ -272,4 +277,5 @@ def _batch_report(rows: Sequence[Row], kept: int, bundle: Bundle, out: Path) -> 
         "summary": counts,
         "model": bundle.identity,
         "summary_csv": str(out / SUMMARY),
+        "summary_html": str(out / PAGE),
     }

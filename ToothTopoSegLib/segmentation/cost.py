@@ -12,7 +12,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from ToothTopoSegLib.imaging.read import expected_voxels
 from ToothTopoSegLib.segmentation.region import LARGEST_MM
 
 START_S = 1.5
@@ -25,6 +27,10 @@ VOXEL_MB_PER_MILLION = 3.9
 MEASURED_VOXEL_BYTES = 2
 SPEED_UP = 0.15  # two threads are 2 ** 0.15 = 1.1 times as fast as one: the network takes a third of the time alone
 MOST_THREADS = 8
+
+
+WORKER_MB = 150.0  # of a worker process besides
+SHARE_OF_FREE = 0.85  # of the free memory, the rest is for what else goes on
 
 
 @dataclass(frozen=True)
@@ -52,3 +58,21 @@ def expected_cost(
     used = min(threads or os.cpu_count() or 1, MOST_THREADS)
     megabytes = START_MB + (VOXEL_MB_PER_MILLION + voxel_bytes - MEASURED_VOXEL_BYTES) * millions
     return Cost(pace * seconds / used**SPEED_UP, megabytes)
+
+
+def megabytes_of(scan: Path) -> float:
+    """Expected peak memory in MB of the process that segments the scan file or folder, from its header alone."""
+    voxels, voxel_bytes = expected_voxels(scan)
+    return expected_cost((1, 1, voxels), (1.0, 1.0, 1.0), voxel_bytes).megabytes
+
+
+def workers_that_fit(megabytes: Sequence[float], free: float, cores: int) -> int:
+    """How many scans can be segmented at once: at least 1, at most a scan a core, the largest ones fitting together.
+
+    ``megabytes`` are the peaks of all scans, ``free`` is the free memory in MB.
+    """
+    room, count = SHARE_OF_FREE * free, 0
+    for need in sorted(megabytes, reverse=True)[:cores]:
+        room -= need + WORKER_MB
+        count += room >= 0
+    return max(count, 1)

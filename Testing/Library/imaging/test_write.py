@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,13 @@ from ToothTopoSegLib.errors import Cancelled, OutputError, UsageError
 from ToothTopoSegLib.imaging import write
 from ToothTopoSegLib.imaging.read import read_label_map, read_scan, read_segments
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.imaging.write import Segment, output_folder, write_label_map, write_segmentation
+from ToothTopoSegLib.imaging.write import (
+    Segment,
+    output_folder,
+    remove_abandoned,
+    write_label_map,
+    write_segmentation,
+)
 
 TOOTH = Segment(11, "Zahn ö", (1.0, 0.5, 0.0), "List~SCT^123037004^Anatomical Structure~", "tooth_11")
 OTHER = Segment(48, "wisdom tooth", (0.0, 0.25, 1.0), "", "tooth_48")
@@ -305,3 +313,21 @@ def test_results_moved_halfway_are_taken_back_when_the_rest_cannot_follow(folder
         for name in ("a", "b", "c"):
             (staging / f"{name}.txt").write_text(f"new {name}")
     assert {p.name: p.read_text() for p in target.iterdir()} == {"a.txt": "old a", "b.txt": "old b"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell simply whether a process lives")
+def test_what_a_dead_process_staged_is_removed_and_what_a_living_one_stages_is_not(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys\n"
+        "from ToothTopoSegLib.imaging.write import output_folder\n"
+        "with output_folder(sys.argv[1]) as staged:\n"
+        "    (staged / 'half').write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    with output_folder(tmp_path) as staged:
+        remove_abandoned(tmp_path)
+        assert list(tmp_path.iterdir()) == [staged.parent]
+    remove_abandoned(tmp_path / "none")

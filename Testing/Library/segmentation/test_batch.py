@@ -1,11 +1,13 @@
-"""Batches: which files are scans, where their results go, what goes on when one fails, and what is not done twice."""
+"""Batches: where results go, what goes on when a scan fails, and what is not done twice."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,14 +15,16 @@ import SimpleITK
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputError
+from ToothTopoSegLib.errors import Cancelled, ClusterError, InputError, ModelError, OutputError
 from ToothTopoSegLib.evaluation import finding_pictures, preview
+from ToothTopoSegLib.progress import silent
 from ToothTopoSegLib.quantization.bundle import load_bundle
-from ToothTopoSegLib.segmentation import pipeline
-from ToothTopoSegLib.segmentation.batch import COLUMNS, Settings, find_cases, segment_batch
+from ToothTopoSegLib.segmentation import cluster, pipeline
+from ToothTopoSegLib.segmentation.batch import Order, Settings, carry_out, segment_batch
+from ToothTopoSegLib.segmentation.cases import find_cases
+from ToothTopoSegLib.segmentation.summary import COLUMNS
 
 OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
-MAGIC = bytes(128) + b"DICM"
 
 
 def _touch(folder: Path, *names: str, content: bytes = b"x") -> None:
@@ -81,64 +85,7 @@ def _summary(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-# ---- which scans
-
-
-def test_scans_are_found_in_all_folders_and_keep_their_place_in_the_results(cohort: Path, tmp_path: Path) -> None:
-    cases = find_cases(cohort, tmp_path / "out")
-    assert [(case.scan.name, case.name) for case in cases] == [("a.nii.gz", "a"), ("b.nrrd", "b"), ("c.mha", "c")]
-    assert [case.folder for case in cases] == [tmp_path / "out", tmp_path / "out", tmp_path / "out" / "deep"]
-
-
-def test_label_maps_hidden_files_and_other_files_are_no_scans(cohort: Path, tmp_path: Path) -> None:
-    _touch(cohort, "a_teeth.nii.gz", "a_labels.nrrd", "a.seg.nrrd", ".d.nii.gz", ".cache/e.nii.gz", "notes.txt")
-    assert [case.name for case in find_cases(cohort, tmp_path / "out")] == ["a", "b", "c"]
-
-
-def test_a_folder_of_dicom_files_and_a_zip_are_one_scan_each(tmp_path: Path) -> None:
-    _touch(tmp_path / "in", "anna/IM1", "anna/IM2", "berta/1.dcm", "DICOMDIR", content=MAGIC)
-    _touch(tmp_path / "in", "carl.zip")
-    cases = find_cases(tmp_path / "in", tmp_path / "out")
-    assert [(case.name, case.scan.is_dir()) for case in cases] == [("carl", False), ("anna", True), ("berta", True)]
-    assert {case.folder for case in cases} == {tmp_path / "out"}
-
-
-def test_a_folder_that_is_a_scan_itself_is_a_batch_of_one(tmp_path: Path) -> None:
-    _touch(tmp_path / "anna", "IM1", "IM2", content=MAGIC)
-    (case,) = find_cases(tmp_path / "anna", tmp_path / "out")
-    assert (case.name, case.folder) == ("anna", tmp_path / "out")
-
-
-def test_results_inside_the_folder_of_scans_are_no_scans(cohort: Path) -> None:
-    _touch(cohort / "results", "z.nii.gz")
-    assert [case.name for case in find_cases(cohort, cohort / "results")] == ["a", "b", "c"]
-
-
-def test_a_list_names_scans_relative_to_itself_and_allows_remarks(cohort: Path, tmp_path: Path) -> None:
-    lines = ["# two of three", "", f"{cohort.name}/b.nrrd", str(cohort / "deep" / "c.mha")]
-    (tmp_path / "list.txt").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
-    cases = find_cases(tmp_path / "list.txt", tmp_path / "out")
-    assert [case.scan for case in cases] == [cohort / "b.nrrd", cohort / "deep" / "c.mha"]
-    assert [case.folder for case in cases] == [tmp_path / "out", tmp_path / "out" / "deep"]
-
-
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [(b"# nothing\n", "holds no paths"), (bytes([0x1F, 0x8B, 0xFF]), "neither a folder of scans nor a text file")],
-    ids=["empty list", "a scan"],
-)
-def test_what_is_no_list_of_scans_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
-    (tmp_path / "list").write_bytes(content)
-    with pytest.raises(InputError, match=what):
-        find_cases(tmp_path / "list", tmp_path / "out")
-
-
-def test_a_folder_without_scans_and_a_place_where_nothing_is_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    with pytest.raises(InputError, match="in holds no scans"):
-        find_cases(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(InputError, match="nowhere"):
-        find_cases(tmp_path / "nowhere", tmp_path / "out")
+# ---- what goes on
 
 
 def test_of_two_scans_with_one_name_the_second_is_refused(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
@@ -153,14 +100,12 @@ def test_of_two_scans_with_one_name_the_second_is_refused(cohort: Path, tmp_path
     ]
 
 
-# ---- what goes on
-
-
 def test_every_scan_has_its_files_and_a_row_in_the_summary(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
     out = tmp_path / "out"
     result = segment_batch(cohort, out)
     assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {
         "summary.csv",
+        "summary.html",
         *(f"{case}_{ending}" for case in ("a", "b", "deep/c") for ending in OUTPUTS),
     }
     rows = _summary(out)
@@ -323,6 +268,69 @@ def test_a_summary_that_cannot_be_written_is_told_and_leaves_nothing_of_its_own(
     assert {p.name for p in out.iterdir()} == {"summary.csv", *(f"a_{ending}" for ending in OUTPUTS)}
 
 
+# ---- what a worker checks
+
+
+@pytest.fixture
+def order(cohort: Path, tmp_path: Path) -> Order:
+    """The first scan of the cohort, as a worker gets it that fits."""
+    (tmp_path / "out").mkdir()
+    case = find_cases(cohort, tmp_path / "out")[0]
+    return Order(case, "a.nii.gz", Settings(), load_bundle().card["sha256"])
+
+
+def test_a_worker_that_fits_gives_the_row_of_the_summary(order: Order, segmented: list[str]) -> None:
+    row = carry_out(order, silent)
+    assert (row["scan"], row["status"], row["teeth"], segmented) == ("a.nii.gz", "done", "11 36", ["a.nii.gz"])
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"version": "0.0.7"}, "version .* of ToothTopoSeg, but 0.0.7 was expected"),
+        ({"sha256": "0" * 64}, "a model whose SHA-256 begins .*, but 000000000000 was expected"),
+        ({"settings": Settings(Path("/nowhere/m.onnx"))}, "no model that can be used: No model was found"),
+    ],
+    ids=["version", "model", "path of the model"],
+)
+def test_a_worker_that_does_not_fit_says_why_and_segments_nothing(
+    order: Order, segmented: list[str], change: dict[str, object], what: str
+) -> None:
+    with pytest.raises(ClusterError, match=f"The worker on .* has {what}"):
+        carry_out(replace(order, **change), silent)
+    assert segmented == []
+
+
+def test_a_worker_that_does_not_see_the_files_says_which(order: Order, segmented: list[str]) -> None:
+    order.case.scan.unlink()
+    with pytest.raises(ClusterError, match=r"no scan .*a\.nii\.gz; the same paths"):
+        carry_out(order, silent)
+    assert carry_out(replace(order, seen=False), silent)["status"] == "done"  # nobody sees it: no matter of this worker
+    with pytest.raises(ClusterError, match=r"no folder .*out"):
+        carry_out(replace(order, case=replace(order.case, folder=order.case.folder / "out")), silent)
+
+
+def test_only_as_many_workers_are_started_as_there_are_scans(
+    cohort: Path, tmp_path: Path, segmented: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def none(count: int) -> NoReturn:
+        asked.append(count)
+        raise Cancelled("enough is known")
+
+    monkeypatch.setattr(cluster, "local_workers", none)
+    monkeypatch.setattr(cluster, "cores", lambda: 16)
+    monkeypatch.setattr(cluster, "free_megabytes", lambda: 1e6)
+    for workers in (8, 2, None):
+        with pytest.raises(Cancelled):
+            segment_batch(cohort, tmp_path / "out", Settings(workers=workers))
+    assert asked == [3, 2, 3]
+    monkeypatch.setattr(cluster, "can_start_workers", lambda: False)
+    segment_batch(cohort, tmp_path / "out", Settings(workers=None))
+    assert len(segmented) == 3 and asked == [3, 2, 3]
+
+
 # ---- the real way of a scan
 
 
@@ -344,7 +352,7 @@ def test_a_batch_gives_the_very_files_that_single_runs_give(
     pipeline.segment_to_folder(tmp_path / "in" / "head.nrrd", tmp_path / "alone", tiny_bundle, threads=1)
     for alone in (tmp_path / "alone").glob("*_teeth.*"):
         assert alone.read_bytes() == (tmp_path / "batch" / alone.name).read_bytes()
-    assert {p.name for p in (tmp_path / "alone").iterdir()} | {"summary.csv"} == {
+    assert {p.name for p in (tmp_path / "alone").iterdir()} | {"summary.csv", "summary.html"} == {
         p.name for p in (tmp_path / "batch").iterdir()
     }
     again = segment_batch(tmp_path / "in", tmp_path / "batch", Settings(tiny_bundle, threads=1))
