@@ -181,6 +181,21 @@ def repair_line(entry: Mapping[str, Any]) -> str:
     return f"repaired  {finding['kind']:<9}  tooth {tooth}: {entry['repair']}, {entry['volume_mm3']:.1f} mm3"
 
 
+def run_mesh(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Teeth of a label map as closed surfaces."""
+    from ToothTopoSegLib.surfaces.write import mesh_file
+
+    choices = args.format, args.space, args.per, args.teeth, args.triangles, args.scheme
+    report = mesh_file(args.labels, args.output, *choices, progress)
+    lines = [
+        f"tooth     {entry['fdi']}: {entry['triangles']} triangles, {entry['volume_mm3']:.1f} mm3"
+        f" ({entry['volume_error_percent']:+.2f} % of the label), {'' if entry['watertight'] else 'not '}watertight"
+        for entry in report["teeth"]
+    ]
+    lines += [f"file      {args.output / entry['file']}" for entry in report["files"]]
+    return Outcome(report, "\n".join(lines))
+
+
 def run_evaluate(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Agreement of two label maps."""
     from ToothTopoSegLib.evaluation.evaluate import evaluate_files, table
@@ -526,6 +541,16 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("-o", "--output", type=Path, metavar="FIXED", required=True, help="the mended label map, in FDI numbers")
     add("--report", type=Path, metavar="report.json", help="file for the report with every changed voxel")
     add("--image", type=Path, metavar="SCAN", help="the scan the labels belong to")
+    add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI")
+
+    add = command("mesh", run_mesh, "Write the teeth of a label map as closed surfaces for printing and planning.")
+    add("labels", type=Path, metavar="LABELS", help="label map with FDI numbers, or a .seg.nrrd")
+    add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the files")
+    add("--format", choices=("stl", "obj", "ply", "glb"), default="stl", help="of the files (default: stl)")
+    add("--space", choices=("lps", "ras"), default="lps", help="axes of the coordinates, in mm (default: lps)")
+    add("--per", choices=("tooth", "jaw", "all"), default="tooth", help="what a file holds (default: tooth)")
+    add("--teeth", type=positive, nargs="+", metavar="FDI", help="only these teeth")
+    add("--triangles", type=positive, metavar="N", help="at most so many a tooth (default: all there are)")
     add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI")
 
     add = command("evaluate", run_evaluate, "Compare a label map with a reference.")

@@ -20,7 +20,11 @@ import slicer.util
 from slicer.i18n import tr as _
 
 TORCH = "torch>=2.6"
-_MODULES = {"pillow": "PIL", "dynamic-network-architectures": "dynamic_network_architectures"}
+_MODULES = {
+    "pillow": "PIL",
+    "dynamic-network-architectures": "dynamic_network_architectures",
+    "fast-simplification": "fast_simplification",
+}
 """Packages whose module has another name."""
 
 
