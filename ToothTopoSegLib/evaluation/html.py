@@ -1,9 +1,9 @@
 """The report as one web page that needs nothing else: it opens anywhere, offline, on a phone, a desktop or paper.
 
-In go the report as the JSON contract has it (schema ``toothtoposeg.report/1``), the preview picture and a small picture
-of each finding's place; out comes a single HTML file with the verdict, the tooth chart, the findings, the measurements
-and the model's limits. What a person chose to ignore is listed, but not counted. There is no script, no network access
-and no markup from the data: every text is escaped.
+In go the report as the JSON contract has it (schema ``toothtoposeg.report/1``), the preview picture, a small picture
+of each finding's place and the teeth as meshes; out comes a single HTML file with the verdict, the tooth chart, a 3D
+view, the findings, the measurements and the model's limits. What a person chose to ignore is listed, but not counted.
+There is no network access, no script but that of the 3D view, and no markup from the data: every text is escaped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.errors import InputError, OutputError
-from ToothTopoSegLib.evaluation import tooth_chart
+from ToothTopoSegLib.evaluation import teeth_3d, tooth_chart
+from ToothTopoSegLib.evaluation.teeth_3d import View3d, show_link
 from ToothTopoSegLib.evaluation.tooth_chart import SEVERITIES, anchor, badge, rank
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
+    from ToothTopoSegLib.surfaces.mesh import TriangleMesh
     from ToothTopoSegLib.topology.findings import Finding
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _NOTICE = (
     "ToothTopoSeg is research software and not a medical device. It must not be the sole basis of a diagnosis or "
     "treatment; a dentist has to check every tooth."
@@ -80,6 +82,7 @@ tr:target { background: #fff6d6; }
 footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; color: var(--dim); }
 """
     + tooth_chart.STYLE
+    + teeth_3d.STYLE
     + """
 @media (max-width: 860px) {
   .findings thead { display: none; }
@@ -109,14 +112,16 @@ def write_html(
     preview_png: Path | bytes | None,
     path: str | Path,
     pictures: Mapping[int, bytes] | None = None,
+    meshes: Mapping[int, TriangleMesh] | None = None,
 ) -> None:
     """Write the page of ``report`` to ``path``, with the preview (a PNG file or its bytes, if any) inside.
 
     ``pictures`` are PNGs of the findings' places by finding id, from
-    :func:`ToothTopoSegLib.evaluation.finding_pictures.finding_pictures`. Raises InputError if the preview cannot be
-    read and OutputError if the page cannot be written.
+    :func:`ToothTopoSegLib.evaluation.finding_pictures.finding_pictures`; ``meshes`` are the teeth by FDI number in LPS
+    mm, from :func:`ToothTopoSegLib.surfaces.display.display_surfaces`; without any there is no 3D view. Raises
+    InputError if the preview cannot be read and OutputError if the page cannot be written.
     """
-    page = _page(report, None if preview_png is None else _png(preview_png), pictures or {})
+    page = _page(report, None if preview_png is None else _png(preview_png), pictures or {}, meshes or {})
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -144,6 +149,7 @@ def write_check_page(
     from ToothTopoSegLib.evaluation.finding_pictures import finding_pictures
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.canonical import to_canonical
+    from ToothTopoSegLib.surfaces.display import display_surfaces
 
     with suppress(OSError):  # a folder that cannot be made is told when the page is written
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +158,7 @@ def write_check_page(
     with tempfile.TemporaryDirectory() as folder:
         preview = Path(folder) / "preview.png"
         draw_preview(tissue, teeth, findings, preview, _title(report.get("input")))
-        write_html(report, preview, path, finding_pictures(labels, scan, findings))
+        write_html(report, preview, path, finding_pictures(labels, scan, findings), display_surfaces(teeth))
 
 
 def _teeth_alone(labels: Volume) -> Volume:
@@ -178,18 +184,21 @@ def _png(preview: Path | bytes) -> bytes:
         ) from error
 
 
-def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, bytes]) -> str:
+def _page(
+    report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, bytes], meshes: Mapping[int, TriangleMesh]
+) -> str:
     """The whole page."""
     title = _title(report.get("input"))
     findings = sorted(report.get("findings") or [], key=lambda f: rank(f.get("severity")))
     standing = [finding for finding in findings if finding.get("verdict") != "ignored"]
     teeth = list(report.get("teeth") or [])
+    view = teeth_3d.view_3d(meshes, teeth, findings) if meshes else None
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{_policy(view)}">
 <title>{escape(title)}: teeth</title>
 <style>{_STYLE}</style>
 </head>
@@ -199,6 +208,7 @@ def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, b
 {_numbers(teeth, standing)}
 <h2>Tooth chart</h2>
 {tooth_chart.tooth_chart(teeth, findings)}
+{_in_3d(view)}
 {_overview(png)}
 <h2>Findings</h2>
 {_findings_table(findings, pictures)}
@@ -211,9 +221,19 @@ def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, b
 <h2>Model and limits</h2>
 {_facts(_flat(report, ("model",)))}
 <footer><p><b>{_NOTICE}</b></p><p>{escape(str(report.get("schema", "")))}</p></footer>
+{view.scripts if view else ""}
 </body>
 </html>
 """
+
+
+def _policy(view: View3d | None) -> str:
+    """What a browser may do with the page: scripts are named by their digest."""
+    return f"{_POLICY}; script-src {view.allowed}" if view else _POLICY
+
+
+def _in_3d(view: View3d | None) -> str:
+    return f"<h2>Teeth in 3D</h2>\n{view.html}" if view else ""
 
 
 def _overview(png: bytes | None) -> str:
@@ -320,7 +340,7 @@ def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Map
         "No.": ("short", _text(number)),
         "Severity": ("severity short", f"{badge(severity)} {_text(finding.get('severity'))}"),
         "Kind": ("", f"{_text(finding.get('kind'))}{meaning}"),
-        "Teeth": ("short", _text(finding.get("teeth") or [])),
+        "Teeth": ("short", f"{_text(finding.get('teeth') or [])} {_shown(finding)}"),
         "Evidence": ("evidence", _text(finding.get("evidence")) + ignored),
         "Size": ("name short", f"{_number(size)} mm³" if size else ""),
         "Place (LPS mm)": ("place", _position(finding.get("position_lps_mm"))),
@@ -329,6 +349,13 @@ def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Map
     }
     row = "".join(f'<td class="{cells[n][0]}" data-name="{n}">{cells[n][1]}</td>' for n in names)
     return f'<tr id="{escape(anchor(finding))}" class="{severity if severity in SEVERITIES else ""}">{row}</tr>'
+
+
+def _shown(finding: Mapping[str, Any]) -> str:
+    """The link from a finding to its teeth and place in the 3D view."""
+    place = finding.get("position_lps_mm")
+    named = f"Finding {finding.get('id')}: {_plain(finding.get('kind'))} {_plain(finding.get('teeth') or [])}"
+    return show_link([int(tooth) for tooth in finding.get("teeth") or []], named, list(place) if place else None)
 
 
 def _teeth_table(teeth: Sequence[Mapping[str, Any]]) -> str:

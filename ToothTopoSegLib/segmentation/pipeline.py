@@ -168,6 +168,7 @@ def _write_all(
     from ToothTopoSegLib.evaluation.html import write_html
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.segments import write_teeth
+    from ToothTopoSegLib.surfaces.display import display_surfaces
     from ToothTopoSegLib.topology.report import write_json
 
     preview = folder / f"{case}_preview.png"
@@ -179,8 +180,9 @@ def _write_all(
         )
         draw_preview(mouth.scan, mouth.labels, findings, preview, case)
         pictures = finding_pictures(mouth.labels, mouth.scan, findings)
+        meshes = display_surfaces(mouth.labels)
         written.result()
-    write_html(report, preview, folder / f"{case}_report.html", pictures)
+    write_html(report, preview, folder / f"{case}_report.html", pictures, meshes)
     write_json(report, folder / f"{case}_report.json")
 
 
