@@ -12,6 +12,7 @@
   const FOV = 28;
   const CLICK_PIXELS = 6; // a pointer that moved farther turned the view
   const CHOSEN = 0x1f7ae0;
+  const FADED = 0xc9ced6;
   let renderer;
   try {
     // What has been drawn is kept, so that the view is on paper, too.
@@ -46,14 +47,29 @@
   scene.add(...meshes);
   const camera = new THREE.PerspectiveCamera(FOV, 1, 1, 2000);
   camera.up.set(0, 0, 1);
-  const lamp = new THREE.DirectionalLight(0xffffff, 0.75);
-  scene.add(new THREE.HemisphereLight(0xffffff, 0x9aa4b2, 0.5), lamp);
+  const lamp = new THREE.DirectionalLight(0xffffff, 0.7);
+  scene.add(new THREE.HemisphereLight(0xffffff, 0xb9b4aa, 0.6), lamp);
   const marker = new THREE.Mesh(
     new THREE.SphereGeometry(0.9, 20, 14),
     new THREE.MeshBasicMaterial({ color: 0xff8a00, transparent: true, opacity: 0.75, depthTest: false }),
   );
   marker.renderOrder = 1;
   scene.add(marker);
+  const whole = new THREE.Box3();
+  meshes.forEach((mesh) => whole.expandByObject(mesh));
+  const centre = whole.getCenter(new THREE.Vector3());
+
+  function letter(text, x) {
+    const drawing = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+    const pen = drawing.getContext("2d");
+    Object.assign(pen, { font: "600 52px sans-serif", textAlign: "center", textBaseline: "middle", fillStyle: "#4a5260" });
+    pen.fillText(text, 32, 34);
+    const sprite = new THREE.Sprite(new THREE.SpriteMaterial({ map: new THREE.CanvasTexture(drawing) }));
+    sprite.position.set(x, centre.y, centre.z);
+    sprite.scale.setScalar(5);
+    return sprite;
+  }
+  scene.add(letter("R", whole.min.x - 5), letter("L", whole.max.x + 5)); // the patient's sides
 
   const state = { yaw: 0, pitch: 0, distance: 100, target: new THREE.Vector3(), jaw: "both", chosen: [] };
 
@@ -76,7 +92,8 @@
     const ball = box.getBoundingSphere(new THREE.Sphere());
     const half = Math.atan(Math.tan((FOV * Math.PI) / 360) * Math.min(1, camera.aspect));
     state.target.copy(ball.center);
-    state.distance = (0.9 * Math.max(ball.radius, 12)) / Math.sin(half);
+    // The arch is far from filling its ball.
+    state.distance = (0.8 * Math.max(ball.radius, 12)) / Math.sin(half);
   }
 
   const visible = () => meshes.filter((mesh) => mesh.visible);
@@ -98,8 +115,8 @@
       const named = teeth.includes(mesh.userData.fdi);
       const faded = (teeth.length > 0 || place) && !named;
       mesh.visible = named || state.jaw === "both" || state.jaw === mesh.userData.jaw;
-      mesh.material.color.set(named ? CHOSEN : mesh.userData.colour);
-      Object.assign(mesh.material, { transparent: faded, opacity: faded ? 0.22 : 1, depthWrite: !faded });
+      mesh.material.color.set(named ? CHOSEN : faded ? FADED : mesh.userData.colour);
+      Object.assign(mesh.material, { transparent: faded, opacity: faded ? 0.28 : 1, depthWrite: !faded });
       mesh.material.needsUpdate = true;
     }
     marker.visible = Boolean(place);
@@ -108,12 +125,17 @@
       drawn.classList.toggle("chosen", teeth.includes(Number(drawn.dataset.tooth)));
     });
     const named = meshes.filter((mesh) => teeth.includes(mesh.userData.fdi));
-    if (named.length) frame(named);
+    frame(named.length ? named : visible());
+    if (named.length) state.distance *= 2; // the neighbours belong into the picture
     else if (place) state.target.set(...place);
-    else frame(visible());
-    if (named.length) state.distance *= 2.2; // the neighbours belong into the picture
+    if (teeth.length || place) fromOutside(state.target);
     tell(teeth, words);
     draw();
+  }
+
+  function fromOutside(place) {
+    if (Math.abs(state.pitch) > 60) return; // who looks at the biting surfaces goes on doing so
+    state.yaw = (Math.atan2(centre.x - place.x, centre.y - place.y) * 180) / Math.PI;
   }
 
   function tell(teeth, words) {

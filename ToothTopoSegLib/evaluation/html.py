@@ -84,7 +84,7 @@ footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; c
     + tooth_chart.STYLE
     + teeth_3d.STYLE
     + """
-@media (max-width: 860px) {
+@media print, (max-width: 860px) {
   .findings thead { display: none; }
   .findings tbody, .findings table, .findings caption { display: block; }
   .findings tr { display: block; border-bottom: 1px solid var(--line); padding: 10px 0; }
@@ -97,11 +97,19 @@ footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; c
   .findings small::before { content: " ("; } .findings small::after { content: ")"; }
   .findings img { width: 100%; max-width: 420px; margin: 4px 0; }
 }
+@media (max-width: 640px) { .overview { width: 900px; max-width: none; } }
 @media print {
+  @page { margin: 12mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  tr, .chart, .numbers, dl div { break-inside: avoid; } h2 { break-after: avoid; }
-  .findings img { width: 56mm; } a { color: inherit; text-decoration: none; }
+  .scroll { overflow: visible; }
+  tr, .chart, .numbers, .overview, dl div { break-inside: avoid; } h2 { break-after: avoid; }
+  thead { display: table-header-group; }
+  h2 { margin-top: 1.2em; } th, td { padding-top: 3px; padding-bottom: 3px; }
+  .overview { width: 100%; }
+  .illustrated tr { position: relative; padding-right: 62mm; min-height: 31mm; }
+  .illustrated td.picture { position: absolute; top: 2mm; right: 0; }
+  .findings img { width: 56mm; margin: 0; } a { color: inherit; text-decoration: none; }
 }
 """
 )
@@ -240,7 +248,7 @@ def _overview(png: bytes | None) -> str:
     if png is None:
         return ""
     picture = _image(png, "Panoramic view, three slices, tooth chart and list of findings", "overview")
-    return f"<h2>Overview</h2>\n{picture}"
+    return f'<h2>Overview</h2>\n<div class="scroll">{picture}</div>'
 
 
 def _image(png: bytes, words: str, style: str = "") -> str:
@@ -315,7 +323,7 @@ def _findings_table(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int
         names.append("Picture")
     body = "".join(_finding_row(finding, names, pictures) for finding in findings)
     caption = f"<caption>{_about_pictures(findings, pictures)}</caption>" if pictures else ""
-    return _table([f"<th>{name}</th>" for name in names], body, style="findings", caption=caption)
+    return _table([f"<th>{name}</th>" for name in names], body, style="findings illustrated" if pictures else "findings", caption=caption)
 
 
 def _about_pictures(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> str:

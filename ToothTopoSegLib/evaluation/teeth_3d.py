@@ -44,7 +44,7 @@ _BUTTONS = (
 _NAMES = {"jaw": "Jaws", "view": "Looking from", "zoom": "Zoom"}
 
 STYLE = """
-.view3d .stage { position: relative; height: min(560px, 62vh); border: 1px solid var(--line); border-radius: 8px;
+.view3d .stage { position: relative; height: min(560px, 62vh, 85vw); border: 1px solid var(--line); border-radius: 8px;
                  overflow: hidden; background: #eef1f5; }
 .view3d canvas { display: block; width: 100%; height: 100%; touch-action: none; cursor: grab; }
 .view3d canvas:focus-visible { outline: 2px solid #0057b8; outline-offset: -2px; }
@@ -62,8 +62,10 @@ STYLE = """
 .view3d .chosen { margin: 6px 0 0; min-height: 1.5em; }
 .show3d { display: none; font-size: .85rem; } .with-3d .show3d { display: inline-block; }
 .chart .chosen .body { stroke: #0057b8; stroke-width: 1.2; }
-@media print { .view3d .tools, .view3d .tip, .view3d .chosen, .with-3d .show3d { display: none; }
-               .view3d { break-inside: avoid; } .view3d .stage { height: 90mm; } }
+@media print {
+  .view3d.ready .tools, .view3d .tip, .view3d .chosen, .with-3d .show3d { display: none; }
+  .view3d { break-inside: avoid; } .view3d.ready .stage { height: 84mm; } .view3d canvas { object-fit: contain; }
+}
 """
 
 
@@ -134,7 +136,8 @@ def _html(count: int) -> str:
         for kind, entries in _BUTTONS
     )
     return f"""<section id="teeth-3d" class="view3d">
-<div class="stage"><canvas tabindex="0" role="img" aria-label="3D view of {count} teeth"></canvas><p class="tip" hidden></p>
+<div class="stage"><canvas tabindex="0" role="img" aria-label="3D view of {count} teeth"></canvas>
+<p class="tip" hidden></p>
 <p class="absent">The 3D view needs WebGL, which this browser does not offer or has switched off. The rest of this page
 works without it.</p>
 <noscript><p class="dim">The 3D view needs scripts, which are switched off here. The rest of this page works without
