@@ -64,9 +64,10 @@
     const pen = drawing.getContext("2d");
     Object.assign(pen, { font: "600 52px sans-serif", textAlign: "center", textBaseline: "middle", fillStyle: "#4a5260" });
     pen.fillText(text, 32, 34);
-    const sprite = new THREE.Sprite(new THREE.SpriteMaterial({ map: new THREE.CanvasTexture(drawing) }));
+    const map = new THREE.CanvasTexture(drawing);
+    const sprite = new THREE.Sprite(new THREE.SpriteMaterial({ map, sizeAttenuation: false, depthWrite: false }));
     sprite.position.set(x, centre.y, centre.z);
-    sprite.scale.setScalar(5);
+    sprite.scale.setScalar(0.035);
     return sprite;
   }
   scene.add(letter("R", whole.min.x - 5), letter("L", whole.max.x + 5)); // the patient's sides

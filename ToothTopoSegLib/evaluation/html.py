@@ -107,6 +107,7 @@ footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; c
   thead { display: table-header-group; }
   h2 { margin-top: 1.2em; } th, td { padding-top: 3px; padding-bottom: 3px; }
   .overview { width: 100%; }
+  .findings td:not(.evidence, .picture, :empty) { display: inline-block; margin-right: 12px; }
   .illustrated tr { position: relative; padding-right: 62mm; min-height: 31mm; }
   .illustrated td.picture { position: absolute; top: 2mm; right: 0; }
   .findings img { width: 56mm; margin: 0; } a { color: inherit; text-decoration: none; }
@@ -323,7 +324,12 @@ def _findings_table(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int
         names.append("Picture")
     body = "".join(_finding_row(finding, names, pictures) for finding in findings)
     caption = f"<caption>{_about_pictures(findings, pictures)}</caption>" if pictures else ""
-    return _table([f"<th>{name}</th>" for name in names], body, style="findings illustrated" if pictures else "findings", caption=caption)
+    return _table(
+        [f"<th>{name}</th>" for name in names],
+        body,
+        style="findings illustrated" if pictures else "findings",
+        caption=caption,
+    )
 
 
 def _about_pictures(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> str:
