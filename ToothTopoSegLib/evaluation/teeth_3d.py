@@ -44,9 +44,13 @@ _BUTTONS = (
 _NAMES = {"jaw": "Jaws", "view": "Looking from", "zoom": "Zoom"}
 
 STYLE = """
-.view3d .stage { position: relative; height: min(560px, 62vh, 85vw); border: 1px solid var(--line); border-radius: 8px;
-                 overflow: hidden; background: #eef1f5; }
-.view3d canvas { display: block; width: 100%; height: 100%; touch-action: none; cursor: grab; }
+.view3d .stage { position: relative; border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
+                 background: #eef1f5; }
+.view3d.ready .stage { height: min(560px, 62vh, 85vw); }
+.view3d .stage > .absent, .view3d noscript p { margin: 0; padding: 14px; }
+.view3d canvas, .view3d .absent { display: none; }
+.view3d.ready canvas { display: block; width: 100%; height: 100%; touch-action: none; cursor: grab; }
+.view3d.without .absent { display: block; }
 .view3d canvas:focus-visible { outline: 2px solid #0057b8; outline-offset: -2px; }
 .view3d .tip { position: absolute; margin: 0; padding: 3px 8px; border-radius: 4px; background: #1a1d22; color: #fff;
                font-size: .85rem; pointer-events: none; max-width: 90%; }
@@ -56,9 +60,6 @@ STYLE = """
 .view3d button { font: inherit; font-size: .9rem; padding: 5px 12px; border: 1px solid #b4bbc6; border-radius: 6px;
                  background: #fff; color: inherit; cursor: pointer; }
 .view3d button[aria-pressed=true] { background: #0057b8; border-color: #0057b8; color: #fff; }
-.view3d .absent { display: none; margin: 0; padding: 14px; }
-.view3d.without .absent { display: block; }
-.view3d.without .stage { height: auto; } .view3d.without canvas, .view3d.without .chosen { display: none; }
 .view3d .chosen { margin: 6px 0 0; min-height: 1.5em; }
 .show3d { display: none; font-size: .85rem; } .with-3d .show3d { display: inline-block; }
 .chart .chosen .body { stroke: #0057b8; stroke-width: 1.2; }
@@ -140,7 +141,7 @@ def _html(count: int) -> str:
 <p class="tip" hidden></p>
 <p class="absent">The 3D view needs WebGL, which this browser does not offer or has switched off. The rest of this page
 works without it.</p>
-<noscript><p class="dim">The 3D view needs scripts, which are switched off here. The rest of this page works without
+<noscript><p>The 3D view needs scripts, which are switched off here. The rest of this page works without
 them.</p></noscript></div>
 <div class="tools">{groups}<button type="button" data-all="">Show all</button></div>
 <p class="chosen dim" aria-live="polite" data-hint="{escape(_HINT)}"></p>

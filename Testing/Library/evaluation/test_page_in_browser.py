@@ -121,6 +121,7 @@ def test_it_fits_the_window_and_shows_every_picture(opened, size) -> None:
 
 def test_dragging_turns_the_teeth_and_a_button_brings_them_back(opened) -> None:
     chrome = opened()
+    chrome.execute_script("document.querySelector('#teeth-3d').scrollIntoView()")
     before = drawn(chrome)
     ActionChains(chrome).drag_and_drop_by_offset(part(chrome, "#teeth-3d canvas"), 180, 60).perform()
     assert (np.abs(drawn(chrome) - before) > 30).any(axis=-1).mean() > 0.05
