@@ -196,6 +196,21 @@ def run_mesh(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(report, "\n".join(lines))
 
 
+def run_measure(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Lengths, angles and distances of the teeth of a label map."""
+    from ToothTopoSegLib.measurements.table import check_suffix, csv_text, measure_file, write_csv
+
+    suffix = check_suffix(args.output) if args.output is not None else None
+    report = measure_file(args.labels, args.image, args.scheme, progress)
+    if suffix is None:
+        return Outcome(report, csv_text(report["teeth"]).rstrip())
+    if suffix == ".csv":
+        write_csv(args.output, report["teeth"])
+    else:
+        write_json(args.output, report)
+    return Outcome(report, f"teeth     {len(report['teeth'])} measured\nfile      {args.output}")
+
+
 def run_evaluate(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Agreement of two label maps."""
     from ToothTopoSegLib.evaluation.evaluate import evaluate_files, table
@@ -552,6 +567,13 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("--teeth", type=positive, nargs="+", metavar="FDI", help="only these teeth")
     add("--triangles", type=positive, metavar="N", help="at most so many a tooth (default: all there are)")
     add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI")
+
+    add = command("measure", run_measure, "Measure teeth: volume, length, crown and root, inclination, distances.")
+    add("labels", type=Path, metavar="LABELS", help="label map with FDI numbers, or a .seg.nrrd")
+    add("--image", type=Path, metavar="SCAN", help="the scan the labels belong to, in which enamel is seen")
+    what = "file for the table, ending in .csv or .json (default: CSV on the terminal)"
+    add("-o", "--output", type=Path, metavar="FILE", help=what)
+    add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI; toothfairy2 has the canal")
 
     add = command("evaluate", run_evaluate, "Compare a label map with a reference.")
     add("prediction", type=Path, metavar="PREDICTION", help="label map to be judged")

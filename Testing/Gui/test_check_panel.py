@@ -440,3 +440,19 @@ def test_another_segmentation_brings_its_own_findings(panel, checked, choose, ma
 def test_the_panel_looks_as_it_should(panel, checked, widget, screenshot):
     panel.view.choose(1)
     assert screenshot(widget.parent, "check panel").stat().st_size > 10_000
+
+
+# ---- measures
+
+
+def test_measuring_needs_no_check_and_tells_where_the_table_is(
+    panel, choose, make_teeth, faulty_array, finish, widget, scene
+):
+    assert not panel.ui.measureButton.enabled
+    choose(make_teeth(faulty_array))
+    panel.ui.measureButton.click()
+    assert panel.running and not panel.ui.measureButton.enabled
+    finish()
+    table = scene.GetFirstNodeByName("Teeth measures")
+    assert table.GetNumberOfRows() == 2
+    assert status(widget) == "2 teeth were measured; the table Teeth measures is in the module Tables."

@@ -270,21 +270,6 @@ def test_a_case_that_cannot_be_used_is_left_out_only_when_the_user_says_so(check
     assert not checked.ui.startButton.enabled and "At least two" in checked.ui.stateLabel.text
 
 
-def test_no_case_is_left_out_of_an_nnunet_dataset_which_is_trained_on_as_a_whole(panel, tmp_path, process_events):
-    images = tmp_path / "imagesTr"
-    images.mkdir()
-    for name in "abc":
-        (images / f"{name}.nii.gz").touch()
-        (images / f"{name}_labels.nii.gz").touch()
-    panel.ui.casesEdit.currentPath = str(images)
-    assert process_events(lambda: cells(panel, 0) == ["a", "b", "c"], 30)
-    panel.ui.checkCasesButton.click()
-    assert process_events(lambda: not panel.set.checking, 30)
-    assert panel.ui.startButton.enabled and panel.set.sources == [str(images)]
-    tick(panel, 0, False)
-    assert not panel.ui.startButton.enabled and "can be left out here" in panel.ui.stateLabel.text
-
-
 def test_a_check_can_be_cancelled_and_repeated(panel, process_events):
     panel.ui.checkCasesButton.click()
     panel.ui.checkCasesButton.click()

@@ -21,7 +21,7 @@ from ToothTopoSegLib.resources import resource_folder
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "ToothTopoSegLib"
 MODULE = ROOT / "ToothTopoSeg"
-WITHOUT_TORCH = ("anatomy", "imaging", "segmentation", "topology", "surfaces", "phantom")
+WITHOUT_TORCH = ("anatomy", "imaging", "segmentation", "topology", "surfaces", "measurements", "phantom")
 WITH_TORCH = ("training", "quantization", "nnunet")
 DISTRIBUTIONS = {
     "__feature__": "PySide6-Essentials",
@@ -149,8 +149,9 @@ def test_imports_point_down_and_no_engine_file_opens_a_door():
         "quantization": ("segmentation", "topology", "evaluation"),
         "nnunet": ("segmentation", "topology", "evaluation"),
         "segmentation": ("training",),
-        "topology": ("training", "surfaces"),
-        "surfaces": ("training", "segmentation", "phantom", "evaluation"),
+        "topology": ("training", "surfaces", "measurements"),
+        "surfaces": ("training", "segmentation", "phantom", "evaluation", "measurements"),
+        "measurements": ("training", "segmentation", "phantom", "evaluation"),
     }
     for path in python_files(ENGINE):
         package = path.relative_to(ENGINE).parts[0]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from ToothTopoSegGui import finding_nodes, highlight, nodes
+from ToothTopoSegGui import finding_nodes, highlight, measure_nodes, nodes
 from ToothTopoSegGui.steps import Progress, Steps, at_once
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class CheckLogic:
         logic.setVerdict(segmentationNode, 2, "ignored", "an old root filling")
         mended = logic.repair(segmentationNode)
         logic.exportReport(segmentationNode, folder / "report.html")
+        measures = logic.measure(segmentationNode)
         logic.undoRepair(segmentationNode)
     """
 
@@ -94,13 +95,7 @@ class CheckLogic:
 
     def findingsTable(self, segmentationNode: Any) -> Any:
         """The table node of a segmentation's findings; None where it has not been checked."""
-        scene = segmentationNode.GetScene() if segmentationNode is not None else None
-        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLTableNode") if scene else 0):
-            table = scene.GetNthNodeByClass(number, "vtkMRMLTableNode")
-            ours = table.GetAttribute(finding_nodes.TABLE_ATTRIBUTE)
-            if ours and table.GetNodeReference(_SEGMENTATION) is segmentationNode:
-                return table
-        return None
+        return _tied_table(segmentationNode, finding_nodes.TABLE_ATTRIBUTE)
 
     def findingsMarkups(self, segmentationNode: Any) -> Any:
         """The markups node with the places of a segmentation's findings; None where there is none."""
@@ -260,6 +255,30 @@ class CheckLogic:
         yield partial(_write, checkup, _reviewed(table), names, path)
         return path
 
+    # ---- measures
+
+    def measure(self, segmentationNode: Any, volumeNode: Any = None, scheme: str | None = None) -> Any:
+        """Measure every tooth of a segmentation; returns the table node, which a second call fills anew.
+
+        ``volumeNode`` is the scan the segmentation belongs to, in which enamel shows where crowns end; it needs no
+        check before. Raises InputError where the segmentation cannot be used.
+        """
+        return at_once(self.measureSteps(segmentationNode, volumeNode, scheme))
+
+    def measureSteps(self, segmentationNode: Any, volumeNode: Any = None, scheme: str | None = None) -> Steps[Any]:
+        """:meth:`measure` in steps."""
+        self._session(segmentationNode)
+        self.showBefore(segmentationNode, False)
+        view = yield from nodes.view_steps(nodes.straightened(segmentationNode), scheme)
+        scan = (yield from nodes.volume_steps(volumeNode)) if volumeNode is not None else None
+        rows = yield partial(_measured, view, scan)
+        _check_there(segmentationNode)
+        known = _tied_table(segmentationNode, measure_nodes.TABLE_ATTRIBUTE)
+        name = f"{segmentationNode.GetName()} measures"
+        table = measure_nodes.measures_table(rows, name, segmentationNode.GetScene(), known)
+        table.SetNodeReferenceID(_SEGMENTATION, segmentationNode.GetID())
+        return table
+
     # ---- what is remembered
 
     def forget(self) -> None:
@@ -351,6 +370,16 @@ class CheckLogic:
         return (table.GetAttribute(attribute) or "") if table is not None else ""
 
 
+def _tied_table(node: Any, attribute: str) -> Any:
+    """The table node of a segmentation that bears an attribute; None where there is none."""
+    scene = node.GetScene() if node is not None else None
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLTableNode") if scene else 0):
+        table = scene.GetNthNodeByClass(number, "vtkMRMLTableNode")
+        if table.GetAttribute(attribute) and table.GetNodeReference(_SEGMENTATION) is node:
+            return table
+    return None
+
+
 def _reviewed(table: Any) -> list[Reviewed]:
     from ToothTopoSegLib.topology.review import Reviewed
 
@@ -387,6 +416,14 @@ def _examine(view: nodes.SegmentationView, scan: Volume | None, progress: Progre
     findings, mouth = check_volume(teeth.labels, scan, progress)
     seconds = time.perf_counter() - began
     return Checkup(teeth.labels, mouth, findings, (*teeth.notes, *notes), teeth.scheme, seconds)
+
+
+def _measured(view: nodes.SegmentationView, scan: Volume | None, progress: Progress) -> list[dict[str, Any]]:
+    from ToothTopoSegLib.measurements.table import rows_of
+    from ToothTopoSegLib.measurements.teeth import measured
+
+    labels = nodes.teeth_of(view).labels
+    return rows_of(measured(labels, _fitting(labels, scan)[0], None, progress))
 
 
 def _fitting(labels: Volume, scan: Volume | None) -> tuple[Volume | None, tuple[str, ...]]:

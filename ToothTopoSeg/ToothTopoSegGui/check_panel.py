@@ -139,6 +139,12 @@ class CheckPanel:
             return
         self._start(lambda: self.logic.exportReportSteps(self._segmentation(), path), self._tellExported)
 
+    def measure(self) -> None:
+        """Measure the teeth of the chosen segmentation, checked or not."""
+        node, scheme = self._segmentation(), self.ui.schemeComboBox.itemData(self.ui.schemeComboBox.currentIndex)
+        volume = self._parameterNode.checkedVolume if self._parameterNode is not None else None
+        self._start(lambda: self.logic.measureSteps(node, volume, scheme or None), self._tellMeasured)
+
     def chooseTooth(self, fdi: int) -> None:
         """Choose the first listed finding of a tooth; where there is none, show the tooth alone."""
         listed = self.view.listedIds()
@@ -212,6 +218,10 @@ class CheckPanel:
 
     def _tellExported(self, path: Any) -> None:
         self.services.showStatus(_("The report was written to {path}.").format(path=path))
+
+    def _tellMeasured(self, table: Any) -> None:
+        told = _("{count} teeth were measured; the table {name} is in the module Tables.")
+        self.services.showStatus(told.format(count=table.GetNumberOfRows(), name=table.GetName()))
 
     # ---- what is shown
 
@@ -320,6 +330,7 @@ class CheckPanel:
         ignored = row is not None and row.verdict == "ignored"
         open_one = row is not None and row.verdict == "open"
         self.ui.checkButton.enabled = idle and node is not None
+        self.ui.measureButton.enabled = idle and node is not None
         self.ui.repairButton.enabled = checked and open_one and row.finding.repair is not None
         self.ui.repairAllButton.enabled = checked and any(r.finding.repair and r.verdict == "open" for r in self._rows)
         self.ui.undoButton.enabled = can_undo
@@ -363,7 +374,7 @@ class CheckPanel:
             self.ui.schemeComboBox.addItem(schemes.scheme(name).title, name)
 
     def _connect(self) -> None:
-        for name in ("check", "cancel", "repair", "undo", "ignore", "export"):
+        for name in ("check", "cancel", "repair", "undo", "ignore", "measure", "export"):
             getattr(self.ui, f"{name}Button").connect("clicked()", getattr(self, name))
         self.ui.repairAllButton.connect("clicked()", self.repairAll)
         self.ui.previousButton.connect("clicked()", lambda: self.view.step(-1))

@@ -481,10 +481,6 @@ class FineTunePanel:
             (any(case.changed for case in used), _("Cases have changed since the check; check them again.")),
             (unusable == 1, _("One case cannot be used: correct it and check again, or untick it.")),
             (unusable > 1, _("{n} cases cannot be used: correct them or untick them.").format(n=unusable)),
-            (
-                self.set.inseparable,
-                _("No case of an nnU-Net dataset can be left out here; remove it from the dataset."),
-            ),
             (len(used) < FEWEST_CASES, _("At least two usable cases are needed: one of them is held out for testing.")),
         )
         return next((told for holds, told in reasons if holds), "") or self._whyNotThere()

@@ -94,11 +94,6 @@ class TrainingSet:
         wanted = self.used
         return [self._folder] if self._folder and len(wanted) == len(self.cases) else [case.scan for case in wanted]
 
-    @property
-    def inseparable(self) -> bool:
-        """Whether cases are left out of an nnU-Net dataset, which the engine takes as a whole."""
-        return self.sources != [self._folder] and any(Path(case.scan).parent.name == "imagesTr" for case in self.used)
-
     def clear(self) -> None:
         """No cases, and nothing being done with them."""
         self.cancel()

@@ -38,7 +38,7 @@ LARGEST_ERROR = 1e-4
 """Largest difference from nnU-Net's own network, relative to its largest score, with which a model is imported."""
 WANTED_DICE = 0.99
 """What an 8-bit form must agree with the float network for ``auto`` to take it."""
-PATCHES = 6
+PATCHES = 16
 PHANTOM_SEED = 3_000_000
 LIMITS = (
     "Trained by others: what is known of its data and limits is in its own documentation. Like nnU-Net it takes the "
@@ -212,9 +212,10 @@ def _best(
         progress(i / len(wanted), f"quantizing ({NAMES[name]})")
         if name == "float":
             return float_form, measured
-        # Every other patch calibrates, the rest judges.
-        chosen = exported(graphs, name, patches[::2], model.how.patch)
-        judged = patches[1::2] or patches
+        # Ranges come from most of the patches; every fourth one judges.
+        judged = patches[1::4] or patches
+        seen = [patch for i, patch in enumerate(patches) if i % 4 != 1]
+        chosen = exported(graphs, name, seen, model.how.patch)
         found, expected = (_labels(form_, judged, model.how.regions) for form_ in (chosen, float_form))
         measured[name] = agreement(found, expected) | {"patches": len(judged)}
         if measured[name]["Dice"] >= WANTED_DICE:

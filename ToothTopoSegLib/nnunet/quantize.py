@@ -1,6 +1,7 @@
 """The 8-bit forms of an imported network, and how far each agrees with the network in floating point.
 
-In: the graph of each fold and normalised patches, some to calibrate on and others to compare on. Out: ONNX models.
+In: the graph of each fold and normalised patches, some to calibrate on and others to compare on. Out: ONNX models,
+those in 8 bits with equalised channels.
 
 - ``integer``: the all-uint8 graph. Batch norms are folded exactly. Instance norms measure every patch anew; here their
   statistics are taken from the calibration patches once and for all, which is an approximation of its own.
@@ -25,8 +26,11 @@ from ToothTopoSegLib.quantization.graph import Add, Concat, Conv, Graph, Instanc
 
 Array = NDArray[Any]
 SCALE_ONLY = {"scale": 1.0, "zero_point": 0}
-WIDE = QuantConfig(percentile=99.999)
-"""Ranges for networks that keep their instance norms, whose activations have long tails."""
+CONFIGS = {
+    "integer": QuantConfig(percentile=99.999),
+    "qdq": QuantConfig(percentile=99.999, weight_bits=8),  # its sums are exact with all bits of its weights
+}
+"""Wide ranges: the activations of equalised networks have long tails."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +47,12 @@ def has_instance_norm(graph: Graph) -> bool:
     return any(isinstance(node, InstanceNorm) for node in graph.nodes)
 
 
-def exported(
-    graphs: Sequence[Graph], precision: str, patches: Sequence[Array], patch: Size3, config: QuantConfig | None = None
-) -> Exported:
+def exported(graphs: Sequence[Graph], precision: str, patches: Sequence[Array], patch: Size3) -> Exported:
     """One ONNX model of all folds in a precision; ``patches`` (1, 1, z, y, x) calibrate the 8-bit ones."""
     from ToothTopoSegLib.quantization.calibrate import calibrate
+    from ToothTopoSegLib.quantization.equalise import equalised
     from ToothTopoSegLib.quantization.onnx_graph import float_model, integer_model
 
-    config = config or (WIDE if precision == "qdq" else QuantConfig())
     models, scores = [], []
     for graph in graphs:
         if precision == "float":
@@ -58,8 +60,9 @@ def exported(
             scores.append(SCALE_ONLY)
             continue
         graph = with_fixed_norms(graph, patches) if precision == "integer" else graph
-        activations = calibrate(graph, patches, config)
-        models.append(integer_model(graph, activations, config, patch))
+        graph = equalised(graph, patches)
+        activations = calibrate(graph, patches, CONFIGS[precision])
+        models.append(integer_model(graph, activations, CONFIGS[precision], patch))
         last = activations[graph.scores]
         in_steps = {"scale": last.scale, "zero_point": last.zero_point}
         scores.append(SCALE_ONLY if has_instance_norm(graph) else in_steps)

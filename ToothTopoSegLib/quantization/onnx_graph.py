@@ -37,6 +37,8 @@ from ToothTopoSegLib.quantization.graph import (
 Array = NDArray[Any]
 OPSET, MICROSOFT_OPSET = 17, 1
 MICROSOFT = "com.microsoft"
+MIDDLE = 128
+"""The unsigned weight that stands for 0."""
 
 
 @dataclass
@@ -159,6 +161,9 @@ def integer_model(
         if isinstance(node, Conv) and normed and (node.name in normed or node.name == graph.scores):
             _real_conv(builder, node, graph, scale[node.source], config)
             continue
+        if isinstance(node, InstanceNorm):
+            _float_norm(builder, node, _activation_after(graph, node), scale)
+            continue
         out = builder.affine(node.name, scale[node.name])
         if isinstance(node, Conv):
             weights = _integer_weights(node, scale[node.source], config, weight_scales)
@@ -172,8 +177,6 @@ def integer_model(
         elif isinstance(node, Add):
             parts = [part for s in node.sources for part in (s, *builder.affine(s, scale[s]))]
             builder.add("QLinearAdd", [*parts, *out], node.name, MICROSOFT)
-        elif isinstance(node, InstanceNorm):
-            _float_norm(builder, node, _activation_after(graph, node), scale)
         else:
             _shuffle_static(builder, graph, node, patch)
     output = TensorProto.FLOAT if normed else TensorProto.UINT8
@@ -207,7 +210,10 @@ def _real_conv(builder: GraphWriter, node: Conv, graph: Graph, source: Affine, c
     weights = quantize_weights(node.weight, config)
     unit = (source.scale * weights.scales).reshape(-1, 1, 1, 1).astype(np.float32)
     bias = node.bias.reshape(-1, 1, 1, 1).astype(np.float32)
-    inputs = [node.source, builder.constant(f"{node.name}/w", weights.values), builder.affine(node.source, source)[1]]
+    # Unsigned weights: ConvInteger of ONNX Runtime is four times as fast with them, and exact with all their 8 bits.
+    values = (weights.values.astype(np.int16) + MIDDLE).astype(np.uint8)
+    inputs = [node.source, builder.constant(f"{node.name}/w", values), builder.affine(node.source, source)[1]]
+    inputs.append(builder.constant(f"{node.name}/w/zero", np.asarray(MIDDLE, np.uint8)))
     builder.add("ConvInteger", inputs, f"{node.name}/sums", **_conv_attributes(node))
     builder.add("Cast", [f"{node.name}/sums"], f"{node.name}/float", to=TensorProto.FLOAT)
     builder.add("Mul", [f"{node.name}/float", builder.constant(f"{node.name}/unit", unit)], f"{node.name}/scaled")

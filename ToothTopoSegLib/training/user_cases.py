@@ -79,7 +79,9 @@ class CheckedCase:
 
 
 def find_cases(sources: Sequence[Path]) -> list[UserCase]:
-    """The cases in the sources, each once: folders of pairs, nnU-Net raw datasets, or scans with labels beside them.
+    """The cases in the sources, each once: folders of pairs, nnU-Net raw datasets, or scans with labels.
+
+    The labels of a scan lie beside it or, for an image of an nnU-Net dataset, in that dataset.
 
     Raises InputError for a source that does not exist or holds no pair, and for a dataset.json that does not fit.
     """
@@ -93,8 +95,10 @@ def find_cases(sources: Sequence[Path]) -> list[UserCase]:
 def _cases_of(source: Path) -> list[UserCase]:
     if not source.exists():
         raise InputError(f"There is no file or folder {shown(source)} at the given place; check the path.")
-    if (source / "dataset.json").is_file() and (source / "labelsTr").is_dir():
+    if _is_dataset(source):
         return list(_dataset_cases(source))
+    if source.is_file() and source.parent.name == "imagesTr" and _is_dataset(source.parent.parent):
+        return [case for case in _dataset_cases(source.parent.parent) if case.scan.name == source.name]
     pairs = list(_pairs_in(source)) if source.is_dir() else []
     beside = _labels_of(source) if not pairs else None
     if beside is not None:
@@ -102,6 +106,10 @@ def _cases_of(source: Path) -> list[UserCase]:
     if not pairs:
         raise InputError(f"{shown(source)} has no labels that belong to a scan; {PAIRS}.")
     return pairs
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / "dataset.json").is_file() and (folder / "labelsTr").is_dir()
 
 
 def _labels_of(scan: Path) -> Path | None:

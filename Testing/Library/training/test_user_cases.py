@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,15 @@ def test_a_dataset_with_several_channels_is_refused(tmp_path):
     write_scan(scan_and_labels(0)[0], folder / "imagesTr" / "c_0001.nii.gz")
     with pytest.raises(InputError, match="2 images"):
         find_cases([folder])
+
+
+def test_one_image_of_a_dataset_is_a_case_with_the_labels_of_the_dataset(tmp_path):
+    folder = dataset(tmp_path / "d", {"background": 0, "tooth_16": 1}, {16: 1})
+    for name in ("imagesTr/{}_0000.nii.gz", "labelsTr/{}.nii.gz"):
+        shutil.copy(folder / name.format("c"), folder / name.format("d"))
+    (case,) = find_cases([folder / "imagesTr" / "d_0000.nii.gz"])
+    assert (case.name, case.meanings) == ("d", ((1, 16),))
+    assert case in find_cases([folder]) and len(find_cases([folder])) == 2
 
 
 # ---- checking

@@ -1,0 +1,204 @@
+"""What a dentist measures on a tooth: volume, length, crown and root, long axis, inclination, distances.
+
+In goes a label map of FDI numbers, with the scan where there is one and the mandibular canal where it is labelled, out
+comes one :class:`ToothMeasures` a tooth. Angles are those of the whole tooth against the arch it stands in (Tong et
+al. 2012, see :mod:`ToothTopoSegLib.measurements.axis`): the occlusal plane and the arch curve are fitted to the teeth
+of the scan themselves (:mod:`ToothTopoSegLib.topology.arch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.measurements.axis import LongAxis, long_axis_of
+from ToothTopoSegLib.measurements.cervix import cervix_from_enamel, cervix_from_shape
+from ToothTopoSegLib.measurements.distances import Distances, side_neighbours, touching
+from ToothTopoSegLib.progress import Progress, part, silent
+from ToothTopoSegLib.surfaces.mesh import tooth_surface
+from ToothTopoSegLib.topology.arch import Arch, fit_arches
+from ToothTopoSegLib.topology.betti import Body, label_boxes
+from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
+
+Floats = NDArray[np.float64]
+
+_AHEAD_MM = 1.0
+_SURFACE_MM = 0.8
+"""How deep the outer voxels of a tooth reach, in which enamel is looked for."""
+_LEAST_MM3 = 20.0
+"""Of less than this of a tooth nothing but its volume is measured."""
+
+
+@dataclass(frozen=True)
+class Inclination:
+    """Angles in degrees of a long axis against the arch at its place.
+
+    ``tip`` (mesiodistal) is positive where the crown leans to mesial, ``torque`` (buccolingual) where it leans to the
+    lips or the cheek.
+    """
+
+    tip: float
+    torque: float
+
+
+@dataclass(frozen=True)
+class ToothMeasures:
+    """Measures of one tooth in mm, mm3 and degrees; None where a thing cannot be measured.
+
+    ``cut`` tells that the border of the scan cuts the tooth: then nothing is measured that needs all of it.
+    ``cervix_from`` is "enamel" or "shape" (see :mod:`ToothTopoSegLib.measurements.cervix`), ``axis`` the unit vector
+    (LPS) from the root to the crown. Neighbours are FDI numbers of the next teeth that are there.
+    """
+
+    fdi: int
+    volume: float
+    cut: bool
+    length: float | None = None
+    crown_length: float | None = None
+    root_length: float | None = None
+    cervix_from: str | None = None
+    axis: tuple[float, float, float] | None = None
+    tip: float | None = None
+    torque: float | None = None
+    mesial: int | None = None
+    mesial_distance: float | None = None
+    distal: int | None = None
+    distal_distance: float | None = None
+    canal_distance: float | None = None
+
+    @property
+    def crown_root_ratio(self) -> float | None:
+        """Length of the crown by that of the root."""
+        return None if not self.root_length or self.crown_length is None else self.crown_length / self.root_length
+
+
+def measured(
+    labels: Volume, scan: Volume | None = None, canal: Volume | None = None, progress: Progress = silent
+) -> tuple[ToothMeasures, ...]:
+    """The measures of every tooth of a label map (FDI numbers), ascending.
+
+    ``scan`` and ``canal`` (boolean, True in the mandibular canals) lie on the grid of the labels. The shape is that of
+    the largest body of a number, the volume that of all its voxels.
+    """
+    progress(0.0, "Measuring the teeth")
+    mouth = mouth_of(labels, scan)
+    distances = _distances(mouth, part(progress, 0.0, 0.6))
+    nerve = None if canal is None or not canal.array.any() else _surface_points(canal)
+    places = _places(mouth)
+    found = []
+    for step, fdi in enumerate(mouth.teeth):
+        progress(0.6 + 0.4 * step / len(mouth.teeth), f"Measuring tooth {fdi}")
+        tooth = mouth.teeth[fdi]
+        cut = tooth.bodies[0].reaches_border(mouth.labels.array.shape)
+        measures = _with_neighbours(ToothMeasures(fdi, tooth.voxels * mouth.labels.voxel_volume, cut), mouth, distances)
+        if nerve is not None and not teeth.is_upper(fdi):
+            measures = replace(measures, canal_distance=distances.to_points(fdi, nerve))
+        if not cut and measures.volume >= _LEAST_MM3:
+            measures = _with_shape(measures, mouth, places[fdi])
+        found.append(measures)
+    progress(1.0, "Measured")
+    return tuple(found)
+
+
+def inclination(axis: Floats, mesial: Floats, buccal: Floats, occlusal: Floats) -> Inclination:
+    """Tip and torque of a long axis towards the crown against the unit vectors of the arch at its place (all LPS)."""
+    out = axis @ occlusal
+    tip, torque = (float(np.degrees(np.arctan2(axis @ way, out))) for way in (mesial, buccal))
+    return Inclination(tip, torque)
+
+
+def arch_frame(arch: Arch, point: Floats, up: Floats, upper: bool) -> tuple[Floats, Floats, Floats]:
+    """Unit vectors (LPS) mesial, buccal and occlusal of an arch beside a point (3,) LPS mm."""
+    occlusal = -up if upper else up
+    along = float(arch.place(point[None])[0][0])
+    at = float(np.clip(along, arch.along[0] + _AHEAD_MM, arch.along[-1] - _AHEAD_MM))
+    behind, ahead = arch.points(np.array([at - _AHEAD_MM, at + _AHEAD_MM]), np.zeros(2))
+    left = (ahead - behind) / np.linalg.norm(ahead - behind)
+    return left * (-1 if along > 0 else 1), np.cross(left, up), occlusal
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a tooth stands: crownward direction, and the frame of its arch where there is one."""
+
+    crownwards: Floats
+    arch: Arch | None
+    up: Floats
+    upper: bool
+
+
+def _places(mouth: Mouth) -> dict[int, _Place]:
+    """The place of each tooth by FDI number, of its largest body; from the axes of the scan where no arch shows."""
+    arches = fit_arches(mouth)
+    up = np.array([0.0, 0.0, 1.0]) if arches is None else arches.axes[2]
+    standing: Mapping[Body, bool] = {} if arches is None else {s.tooth.body: s.upper for s in arches.standing}
+    found = {}
+    for fdi, tooth in mouth.teeth.items():
+        upper = standing.get(tooth.bodies[0], teeth.is_upper(fdi))
+        arch = None if arches is None else arches.upper if upper else arches.lower
+        found[fdi] = _Place(-up if upper else up, arch, up, upper)
+    return found
+
+
+def _with_shape(measures: ToothMeasures, mouth: Mouth, place: _Place) -> ToothMeasures:
+    """The measures with length, cervix, axis and inclination of the largest body of the tooth."""
+    labels, body = mouth.labels, mouth.teeth[measures.fdi].bodies[0]
+    index = body.indices
+    points = labels.index_to_lps(index)
+    axis = long_axis_of(index, points, float(np.mean(labels.spacing)), place.crownwards)
+    cervix, source = _cervix(mouth, measures.fdi, body, axis, axis.heights(points))
+    x, y, z = axis.direction.tolist()
+    measures = replace(
+        measures,
+        length=axis.length,
+        crown_length=axis.length - cervix,
+        root_length=cervix,
+        cervix_from=source,
+        axis=(x, y, z),
+    )
+    if place.arch is None:
+        return measures
+    turned = inclination(axis.direction, *arch_frame(place.arch, axis.crown, place.up, place.upper))
+    return replace(measures, tip=turned.tip, torque=turned.torque)
+
+
+def _cervix(mouth: Mouth, fdi: int, body: Body, axis: LongAxis, heights: Floats) -> tuple[float, str]:
+    """Height in mm of the cervix, and what it was told by."""
+    if mouth.scan is not None:
+        from scipy import ndimage
+
+        deep = ndimage.distance_transform_edt(np.pad(body.mask, 1), sampling=mouth.labels.spacing)[1:-1, 1:-1, 1:-1]
+        grey = mouth.scan.array[body.box][body.mask]
+        found = cervix_from_enamel(fdi, heights, axis.length, grey, deep[body.mask] <= _SURFACE_MM)
+        if found is not None:
+            return found, "enamel"
+    return cervix_from_shape(fdi, heights, axis.length, mouth.labels.voxel_volume), "shape"
+
+
+def _distances(mouth: Mouth, progress: Progress) -> Distances:
+    boxes = label_boxes(mouth.labels.array)
+    meshes = {}
+    for step, fdi in enumerate(mouth.teeth):
+        progress(step / len(mouth.teeth), f"Surface of tooth {fdi}")
+        meshes[fdi] = tooth_surface(mouth.labels, fdi, boxes=boxes)
+    return Distances(meshes, touching(mouth.labels.array))
+
+
+def _with_neighbours(measures: ToothMeasures, mouth: Mouth, distances: Distances) -> ToothMeasures:
+    """The measures with the next teeth to both sides and how far they are."""
+    mesial, distal = (distances.nearest(measures.fdi, s) for s in side_neighbours(measures.fdi, mouth.teeth))
+    if mesial is not None:
+        measures = replace(measures, mesial=mesial[0], mesial_distance=mesial[1])
+    if distal is not None:
+        measures = replace(measures, distal=distal[0], distal_distance=distal[1])
+    return measures
+
+
+def _surface_points(mask: Volume) -> Floats:
+    """Points (n, 3) LPS mm on the surface of a boolean volume."""
+    return tooth_surface(mask.with_array(mask.array.astype(np.uint8)), 1).vertices.astype(float)
