@@ -33,8 +33,8 @@ _NOTICE = (
 _MEASURES = ("length_mm", "crown_length_mm", "root_length_mm", "crown_root_ratio", "tip_deg", "torque_deg")
 _ABOUT_MEASURES = (
     "Length: from the longest root’s tip to the highest point, along the long axis; crown and root meet at the "
-    "estimated neck. Tip: crown to mesial is positive; torque: crown to the lips or cheek is positive. A dash: the border of the "
-    "scan cuts the tooth, or too little of it is there. Distances to the neighbours: ./toothtopo measure."
+    "estimated neck. Tip: crown to mesial is positive; torque: crown to the lips or cheek is positive. A dash: the "
+    "border of the scan cuts the tooth, or too little of it is there. Distances to the neighbours: ./toothtopo measure."
 )
 _MEANING = {
     "cavity": "hole enclosed in a tooth",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.surfaces.display import display_surfaces, surface_net
 from ToothTopoSegLib.surfaces.mesh import TriangleMesh
@@ -18,7 +19,7 @@ STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 def a_ball(spacing: tuple[float, float, float], direction=STRAIGHT) -> tuple[Volume, np.ndarray]:
     """Tooth 11 as a ball, a jaw around it, and the LPS place of its centre."""
     shape = tuple(round(14 / step) for step in spacing)
-    labels = Volume(np.full(shape, 51, np.uint8), spacing, (5.0, -7.0, 9.0), direction)
+    labels = Volume(np.full(shape, fdi.LOWER_JAW, np.uint8), spacing, (5.0, -7.0, 9.0), direction)
     index = np.moveaxis(np.indices(shape), 0, -1)
     middle = (np.array(shape) - 1) / 2
     labels.array[(((index - middle) * spacing) ** 2).sum(axis=-1) <= RADIUS_MM**2] = 11
@@ -39,7 +40,7 @@ def test_a_ball_is_where_it_is_as_large_as_it_is_and_seen_from_outside(spacing, 
 def test_only_teeth_are_drawn_and_a_speck_is_left_out_or_small() -> None:
     labels, _ = a_ball((0.5, 0.5, 0.5))
     labels.array[1, 1, 1] = 12
-    assert 11 in (found := display_surfaces(labels)) and 51 not in found
+    assert 11 in (found := display_surfaces(labels)) and fdi.LOWER_JAW not in found
     assert 12 not in found or found[12].volume < 1
 
 
