@@ -112,7 +112,7 @@ footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; c
   tr, .chart, .numbers, .overview, dl div { break-inside: avoid; } h2 { break-after: avoid; }
   thead { display: table-header-group; }
   h2 { margin-top: 1.2em; } th, td, td.n, th.n { padding: 3px 6px 3px 0; }
-  table { font-size: 8.5pt; } th { white-space: normal; } td.name { white-space: normal; }
+  table, td.place { font-size: 8.5pt; } th { white-space: normal; }
   .overview { width: 100%; }
   .findings td:not(.evidence, .picture, :empty) { display: inline-block; margin-right: 12px; }
   .illustrated tr { position: relative; padding-right: 62mm; min-height: 31mm; }
