@@ -84,16 +84,18 @@ def _root_tips(index: Integers, along: Floats) -> list[Integers]:
     """Which voxels (rows) make the tip of each root: where the tooth, filled from the tips, has most separate parts."""
     from scipy import ndimage
 
-    start = index.min(axis=0)
-    row = np.full(index.max(axis=0) - start + 1, -1)
-    row[tuple((index - start).T)] = np.arange(len(index))
-    height = np.where(row >= 0, np.append(along, np.inf)[row], np.inf)
     low = float(along.min())
+    below = np.flatnonzero(along < low + _ROOTS_UP_TO * float(np.ptp(along)))
+    place = tuple((index[below] - index[below].min(axis=0)).T)
+    height = np.full([int(axis.max()) + 1 for axis in place], np.inf)
+    height[place] = along[below]
     best: list[Integers] = [np.flatnonzero(along <= low + _TIP_MM)]
-    for level in np.arange(low + _ROOT_MM, low + _ROOTS_UP_TO * float(np.ptp(along)), _STEP_MM):
+    for level in np.arange(low + _ROOT_MM, float(along[below].max()), _STEP_MM):
         numbered, count = ndimage.label(height < level, np.ones((3, 3, 3)))
-        ends = np.asarray(ndimage.minimum(height, numbered, np.arange(1, count + 1)))
-        roots = [number for number, end in enumerate(ends, start=1) if level - end >= _ROOT_MM]
+        part = numbered[place]
+        ends = np.full(count + 1, np.inf)
+        np.minimum.at(ends, part, along[below])
+        roots = np.flatnonzero(level - ends[1:] >= _ROOT_MM) + 1
         if len(roots) > len(best):
-            best = [row[(numbered == n) & (height <= ends[n - 1] + _TIP_MM)].astype(np.int64) for n in roots]
+            best = [below[(part == root) & (along[below] <= ends[root] + _TIP_MM)] for root in roots]
     return best

@@ -74,9 +74,11 @@ def drawn_labels(dentition: Dentition, spacing: float, margin_mm: float = 2.0) -
     for tooth, ends in zip(dentition.teeth, boxes, strict=True):
         first, last = (np.floor((end - low) / spacing).astype(int)[::-1] for end in ends)
         box = tuple(slice(int(a), int(b) + 2) for a, b in zip(first, last, strict=True))
-        index = np.moveaxis(np.indices(label[box].shape), 0, -1) + first
-        local = (volume.index_to_lps(index) - tooth.cervix) @ tooth.axes.T
-        distance = tooth_distance(tooth.shape, *np.moveaxis(local.astype(np.float32), -1, 0))[0]
+        # along x, y and z for themselves: adding three lines up is faster than turning every voxel
+        sides = [low[i] + spacing * np.arange(s.start, s.stop) - tooth.cervix[i] for i, s in enumerate(box[::-1])]
+        lines = [[(axis[i] * sides[i]).astype(np.float32) for i in range(3)] for axis in tooth.axes]
+        local = [x + y[:, None] + z[:, None, None] for x, y, z in lines]
+        distance = tooth_distance(tooth.shape, *local)[0]
         own = distance < nearest[box]
         label[box][own], nearest[box][own] = tooth.fdi, distance[own]
     return volume

@@ -18,16 +18,16 @@ from ToothTopoSegLib.phantom.arch import draw_dentition
 from ToothTopoSegLib.phantom.measures import drawn_labels, root_tips, true_measures
 from ToothTopoSegLib.topology.arch import Arch
 
-SEED = 50_000
+SEED = 50_005
 SPACING = 0.4
 
 
 @pytest.fixture(scope="module")
 def dentition():
-    """One tooth of each type of both jaws, now of the right side, now of the left."""
+    """Of each type of tooth the right upper and the left lower one, in turn, and two that show where the midline is."""
     whole = draw_dentition(np.random.default_rng(SEED))
-    chosen = {(t.fdi // 10 < 3, t.fdi % 10): t for t in sorted(whole.teeth, key=lambda t: (t.fdi + t.fdi // 10) % 2)}
-    return replace(whole, teeth=tuple(chosen.values()))
+    chosen = {11, 32, 13, 34, 15, 36, 17, 38, 21, 45}
+    return replace(whole, teeth=tuple(tooth for tooth in whole.teeth if tooth.fdi in chosen))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def truth(dentition):
 
 
 def test_lengths_are_within_half_a_millimetre_for_every_type_of_tooth(measures, truth):
-    assert len(truth) == 16
+    assert {fdi % 10 for fdi in truth} == set(range(1, 9))
     assert {fdi: measures[fdi].length for fdi in truth} == pytest.approx(
         {fdi: true.length for fdi, true in truth.items()}, abs=0.5
     )
