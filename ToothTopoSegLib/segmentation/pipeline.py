@@ -175,6 +175,9 @@ def _write_all(
     from ToothTopoSegLib.evaluation.html import write_html
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.segments import write_teeth
+    from ToothTopoSegLib.measurements.table import rows_of
+    from ToothTopoSegLib.measurements.teeth import shapes_measured
+    from ToothTopoSegLib.surfaces.display import display_surfaces
     from ToothTopoSegLib.topology.report import write_json
 
     preview = folder / f"{case}_preview.png"
@@ -188,9 +191,10 @@ def _write_all(
             written.append(beside.submit(_write_dicom, labels, dicom, folder / f"{case}_teeth.dcm", report["model"]))
         draw_preview(mouth.scan, mouth.labels, findings, preview, case)
         pictures = finding_pictures(mouth.labels, mouth.scan, findings)
+        meshes, measures = display_surfaces(mouth.labels), rows_of(shapes_measured(mouth))
         for one in written:
             one.result()
-    write_html(report, preview, folder / f"{case}_report.html", pictures)
+    write_html(report, preview, folder / f"{case}_report.html", pictures, meshes, measures)
     write_json(report, folder / f"{case}_report.json")
 
 
