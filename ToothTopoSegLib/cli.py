@@ -33,6 +33,7 @@ from ToothTopoSegLib.progress import Progress
 
 INTERNAL_ERROR, WRONG_USAGE, STRICT_FINDING, UNUSABLE, CANCELLED = 1, 2, 3, 4, 130
 NOT_WRITABLE = {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_CASES = "folder of scans with labels NAME_labels or NAME_teeth beside them, nnU-Net raw dataset, or such a scan"
 Report = dict[str, Any]
 
 
@@ -214,6 +215,22 @@ def run_measure(args: argparse.Namespace, progress: Progress) -> Outcome:
     else:
         write_json(args.output, report)
     return Outcome(report, f"teeth     {len(report['teeth'])} measured\nfile      {args.output}")
+
+
+def run_export_dicom(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """A label map as a DICOM segmentation of its scan."""
+    from ToothTopoSegLib.topology.dicom_file import export_dicom
+
+    report = export_dicom(args.labels, args.source, args.output, args.report, args.scheme, progress)
+    return Outcome(report, listing(report))
+
+
+def run_export_nnunet(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """Scans and corrected labels as an nnU-Net raw dataset."""
+    from ToothTopoSegLib.training.nnunet_dataset import export_nnunet
+
+    report, checked = export_nnunet(args.cases, args.output, args.id, args.name, progress)
+    return Outcome(report, "\n".join([labels_table(checked), f"dataset   {report['dataset']}"]))
 
 
 def run_evaluate(args: argparse.Namespace, progress: Progress) -> Outcome:
@@ -583,6 +600,14 @@ def _add_scan_commands(command: CommandMaker) -> None:
     add("-o", "--output", type=Path, metavar="FILE", help=what)
     add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI; toothfairy2 has the canal")
 
+    add = command("export-dicom", run_export_dicom, "Write a label map of teeth as a DICOM segmentation of its scan.")
+    add("labels", type=Path, metavar="LABELS", help="label map with FDI numbers, or a .seg.nrrd")
+    add("--source", type=Path, metavar="SCAN", required=True, help="DICOM folder, file or zip the labels belong to")
+    add("-o", "--output", type=Path, metavar="FILE.dcm", required=True, help="the segmentation to write")
+    what = "report of 'check' or 'segment', whose findings become a structured report, FILE_findings.dcm"
+    add("--report", type=Path, metavar="report.json", help=what)
+    add("--scheme", metavar="NAME", help="label scheme of LABELS where it is not FDI")
+
     add = command("evaluate", run_evaluate, "Compare a label map with a reference.")
     add("prediction", type=Path, metavar="PREDICTION", help="label map to be judged")
     add("reference", type=Path, metavar="REFERENCE", help="label map taken as the truth")
@@ -616,6 +641,13 @@ def _add_model_commands(command: CommandMaker) -> None:
     _add_device(add)
 
     _add_finetune(command)
+
+    text = "Write scans with corrected labels as an nnU-Net raw dataset, to train on."
+    add = command("export-nnunet", run_export_nnunet, text)
+    add("cases", type=Path, nargs="+", metavar="CASES", help=_CASES)
+    add("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the folder of the dataset")
+    add("--id", type=positive, default=1, metavar="N", help="number of the dataset, 1 to 999 (default: 1)")
+    add("--name", default="Teeth", metavar="X", help="name of the dataset (default: Teeth)")
 
     add = command("export", run_export, "Turn a trained run into an integer model bundle.")
     add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
@@ -659,8 +691,7 @@ def _add_import(command: CommandMaker) -> None:
 
 def _add_finetune(command: CommandMaker) -> None:
     add = command("finetune", run_finetune, "Let a model learn from your own labelled scans; goes on when interrupted.")
-    what = "folder of scans with labels NAME_labels or NAME_teeth beside them, nnU-Net raw dataset, or such a scan"
-    add("cases", type=Path, nargs="+", metavar="CASES", help=what)
+    add("cases", type=Path, nargs="+", metavar="CASES", help=_CASES)
     add("-o", "--output", type=Path, metavar="BUNDLE", help="the bundle to write, ending in .onnx")
     add("--minutes", type=float, default=60.0, metavar="M", help="time it may take (default: 60)")
     add("--model", type=Path, metavar="BUNDLE", help="the bundle to start from (default: the bundled one)")

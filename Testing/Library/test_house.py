@@ -38,7 +38,7 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
 }
 BUNDLED_WITH_SLICER = {"numpy", "pydicom", "scipy", "simpleitk", "vtk"}
-SHIPPED_RESOURCES = ("Models", "Terminologies", "Colors")
+SHIPPED_RESOURCES = ("Models", "Terminologies", "Colors", "Page")
 
 
 def python_files(folder: Path) -> list[Path]:

@@ -119,7 +119,7 @@ def _files(folder: Path, pattern: str = "*") -> set[str]:
 def test_module_engine_and_resources_are_installed_side_by_side_and_nothing_else(installed: Path) -> None:
     expected = _files(ROOT / "ToothTopoSeg") - {"CMakeLists.txt"}
     expected |= {f"ToothTopoSegLib/{name}" for name in _files(ROOT / "ToothTopoSegLib", "*.py")}
-    for folder in ("Models", "Terminologies", "Colors"):
+    for folder in ("Models", "Terminologies", "Colors", "Page"):
         expected |= {f"Resources/{folder}/{name}" for name in _files(ROOT / "Resources" / folder)}
     expected |= {"Resources/requirements.txt", "Resources/requirements-training.txt"}
     assert _files(installed) == expected

@@ -36,6 +36,11 @@ def code_of(value: int) -> Code:
     return Code("SCT", *_CODES[value])
 
 
+def label_of_code(scheme: str, value: str) -> int:
+    """The tooth or jaw label that a concept stands for; 0 for any other concept."""
+    return _LABELS.get(value, 0) if scheme == "SCT" else 0
+
+
 def context_group(value: int) -> str:
     """The DICOM context group (CID) that lists the concept of this label."""
     if value in teeth.JAWS:
@@ -134,3 +139,4 @@ _CODES = {
     teeth.LOWER_JAW: ("91609006", "Mandible"),
     teeth.UPPER_JAW: ("70925003", "Maxilla"),
 }
+_LABELS = {value: label for label, (value, _) in _CODES.items()}

@@ -23,6 +23,7 @@ from ToothTopoSegLib.evaluation.topology_metrics import TopologyError
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.topology.betti import ToothTopology, tooth_topology
+from ToothTopoSegLib.topology.check import FileLabels, labels_in_file
 from ToothTopoSegLib.topology.detect.contacts import forbidden_contacts
 from ToothTopoSegLib.topology.report import peak_rss_mb
 
@@ -96,11 +97,12 @@ def evaluate_files(
     reference_scheme = reference_scheme or scheme
     _require_schemes(scheme, reference_scheme)
     progress(0.0, "Reading the labels")
-    mine = _read(Path(prediction), scheme, may_be_empty=True)
+    mine_in_file, mine = _read(Path(prediction), scheme, may_be_empty=True)
     try:
-        truth = _read(Path(reference), reference_scheme, may_be_empty=False)
+        truth_in_file, truth = _read(Path(reference), reference_scheme, may_be_empty=False)
     except InputError as error:
         raise InputError(str(error).replace("--scheme", "--reference-scheme")) from error
+    mine, truth = mine_in_file.on_grid_of(mine, truth), truth_in_file.on_grid_of(truth, mine)
     read = time.perf_counter()
     metrics = evaluate_label_maps(mine, truth, tolerance_mm, connectivity, part(progress, 0.4, 1.0))
     done = time.perf_counter()
@@ -152,16 +154,12 @@ def _require_schemes(*names: str | None) -> None:
             raise UsageError(f"There is no label scheme {name!r}; choose one of {', '.join(schemes.scheme_names())}.")
 
 
-def _read(path: Path, scheme: str | None, may_be_empty: bool) -> Volume:
-    """A label map in FDI numbers (uint8)."""
-    from ToothTopoSegLib.imaging.headers import shown
-    from ToothTopoSegLib.imaging.read import read_label_map
-    from ToothTopoSegLib.topology.check import in_fdi
-
-    labels = read_label_map(path)
-    if may_be_empty and not labels.array.any():
-        return labels
-    return in_fdi(labels, shown(path), scheme)
+def _read(path: Path, scheme: str | None, may_be_empty: bool) -> tuple[FileLabels, Volume]:
+    """What a label map file holds, and the same in FDI numbers (uint8)."""
+    found = labels_in_file(path)
+    if may_be_empty and not found.labels.array.any():
+        return found, found.labels
+    return found, found.in_fdi(scheme)
 
 
 def _distances(

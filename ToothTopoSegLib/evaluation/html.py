@@ -1,9 +1,9 @@
 """The report as one web page that needs nothing else: it opens anywhere, offline, on a phone, a desktop or paper.
 
-In go the report as the JSON contract has it (schema ``toothtoposeg.report/1``), the preview picture and a small picture
-of each finding's place; out comes a single HTML file with the verdict, the tooth chart, the findings, the measurements
-and the model's limits. What a person chose to ignore is listed, but not counted. There is no script, no network access
-and no markup from the data: every text is escaped.
+In go the report as the JSON contract has it (schema ``toothtoposeg.report/1``), the preview picture, a small picture
+of each finding's place and the teeth as meshes; out comes a single HTML file with the verdict, the tooth chart, a 3D
+view, the findings, the measurements and the model's limits. What a person chose to ignore is listed, but not counted.
+There is no network access, no script but that of the 3D view, and no markup from the data: every text is escaped.
 """
 
 from __future__ import annotations
@@ -16,17 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.errors import InputError, OutputError
-from ToothTopoSegLib.evaluation import tooth_chart
+from ToothTopoSegLib.evaluation import teeth_3d, tooth_chart
+from ToothTopoSegLib.evaluation.teeth_3d import View3d, show_link
 from ToothTopoSegLib.evaluation.tooth_chart import SEVERITIES, anchor, badge, rank
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
+    from ToothTopoSegLib.surfaces.mesh import TriangleMesh
     from ToothTopoSegLib.topology.findings import Finding
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _NOTICE = (
     "ToothTopoSeg is research software and not a medical device. It must not be the sole basis of a diagnosis or "
     "treatment; a dentist has to check every tooth."
+)
+_MEASURES = ("length_mm", "crown_length_mm", "root_length_mm", "crown_root_ratio", "tip_deg", "torque_deg")
+_ABOUT_MEASURES = (
+    "Length: from the longest root’s tip to the highest point, along the long axis; crown and root meet at the "
+    "estimated neck. Tip: crown to mesial is positive; torque: crown to the lips or cheek is positive. A dash: the "
+    "border of the scan cuts the tooth, or too little of it is there. Distances to the neighbours: ./toothtopo measure."
 )
 _MEANING = {
     "cavity": "hole enclosed in a tooth",
@@ -72,7 +80,7 @@ th { color: var(--dim); font-weight: 600; font-size: .85rem; }
 td.n, th.n { text-align: right; padding-right: 18px; }
 td.n, th, td.name, td.severity, td.place { white-space: nowrap; }
 td.place { font-size: .9rem; }
-td.unsound { font-weight: 700; color: #a82a00; }
+.unsound { font-weight: 700; color: #a82a00; }
 tr:target { background: #fff6d6; }
 .findings img { display: block; width: 284px; max-width: none; height: auto; }
 .findings .evidence { min-width: 16em; }
@@ -80,8 +88,9 @@ tr:target { background: #fff6d6; }
 footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; color: var(--dim); }
 """
     + tooth_chart.STYLE
+    + teeth_3d.STYLE
     + """
-@media (max-width: 860px) {
+@media print, (max-width: 860px) {
   .findings thead { display: none; }
   .findings tbody, .findings table, .findings caption { display: block; }
   .findings tr { display: block; border-bottom: 1px solid var(--line); padding: 10px 0; }
@@ -94,11 +103,21 @@ footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; c
   .findings small::before { content: " ("; } .findings small::after { content: ")"; }
   .findings img { width: 100%; max-width: 420px; margin: 4px 0; }
 }
+@media (max-width: 640px) { .overview { width: 900px; max-width: none; } }
 @media print {
+  @page { margin: 12mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  tr, .chart, .numbers, dl div { break-inside: avoid; } h2 { break-after: avoid; }
-  .findings img { width: 56mm; } a { color: inherit; text-decoration: none; }
+  .scroll { overflow: visible; }
+  tr, .chart, .numbers, .overview, dl div { break-inside: avoid; } h2 { break-after: avoid; }
+  thead { display: table-header-group; }
+  h2 { margin-top: 1.2em; } th, td, td.n, th.n { padding: 3px 6px 3px 0; }
+  table, td.place { font-size: 8.5pt; } th { white-space: normal; }
+  .overview { width: 100%; }
+  .findings td:not(.evidence, .picture, :empty) { display: inline-block; margin-right: 12px; }
+  .illustrated tr { position: relative; padding-right: 62mm; min-height: 31mm; }
+  .illustrated td.picture { position: absolute; top: 2mm; right: 0; }
+  .findings img { width: 56mm; margin: 0; } a { color: inherit; text-decoration: none; }
 }
 """
 )
@@ -109,14 +128,19 @@ def write_html(
     preview_png: Path | bytes | None,
     path: str | Path,
     pictures: Mapping[int, bytes] | None = None,
+    meshes: Mapping[int, TriangleMesh] | None = None,
+    measures: Iterable[Mapping[str, Any]] = (),
 ) -> None:
     """Write the page of ``report`` to ``path``, with the preview (a PNG file or its bytes, if any) inside.
 
     ``pictures`` are PNGs of the findings' places by finding id, from
-    :func:`ToothTopoSegLib.evaluation.finding_pictures.finding_pictures`. Raises InputError if the preview cannot be
-    read and OutputError if the page cannot be written.
+    :func:`ToothTopoSegLib.evaluation.finding_pictures.finding_pictures`; ``meshes`` are the teeth by FDI number in LPS
+    mm, from :func:`ToothTopoSegLib.surfaces.display.display_surfaces`; without any there is no 3D view.
+    ``measures`` are rows of :func:`ToothTopoSegLib.measurements.table.rows_of`; without any there are volumes only.
+    Raises InputError if the preview cannot be read and OutputError if the page cannot be written.
     """
-    page = _page(report, None if preview_png is None else _png(preview_png), pictures or {})
+    png = None if preview_png is None else _png(preview_png)
+    page = _page(report, png, pictures or {}, meshes or {}, list(measures))
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -144,6 +168,10 @@ def write_check_page(
     from ToothTopoSegLib.evaluation.finding_pictures import finding_pictures
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.canonical import to_canonical
+    from ToothTopoSegLib.measurements.table import rows_of
+    from ToothTopoSegLib.measurements.teeth import shapes_measured
+    from ToothTopoSegLib.surfaces.display import display_surfaces
+    from ToothTopoSegLib.topology.mouth import Mouth
 
     with suppress(OSError):  # a folder that cannot be made is told when the page is written
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +180,9 @@ def write_check_page(
     with tempfile.TemporaryDirectory() as folder:
         preview = Path(folder) / "preview.png"
         draw_preview(tissue, teeth, findings, preview, _title(report.get("input")))
-        write_html(report, preview, path, finding_pictures(labels, scan, findings))
+        pictures = finding_pictures(labels, scan, findings)
+        measures = rows_of(shapes_measured(Mouth(teeth, None if scan is None else tissue)))
+        write_html(report, preview, path, pictures, display_surfaces(teeth), measures)
 
 
 def page_of(title: str, body: str, style: str = "") -> str:
@@ -197,18 +227,25 @@ def _png(preview: Path | bytes) -> bytes:
         ) from error
 
 
-def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, bytes]) -> str:
+def _page(
+    report: Mapping[str, Any],
+    png: bytes | None,
+    pictures: Mapping[int, bytes],
+    meshes: Mapping[int, TriangleMesh],
+    measures: Sequence[Mapping[str, Any]],
+) -> str:
     """The whole page."""
     title = _title(report.get("input"))
     findings = sorted(report.get("findings") or [], key=lambda f: rank(f.get("severity")))
     standing = [finding for finding in findings if finding.get("verdict") != "ignored"]
     teeth = list(report.get("teeth") or [])
+    view = teeth_3d.view_3d(meshes, teeth, findings) if meshes else None
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{_policy(view)}">
 <title>{escape(title)}: teeth</title>
 <style>{_STYLE}</style>
 </head>
@@ -218,10 +255,13 @@ def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, b
 {_numbers(teeth, standing)}
 <h2>Tooth chart</h2>
 {tooth_chart.tooth_chart(teeth, findings)}
+{_in_3d(view)}
 {_overview(png)}
 <h2>Findings</h2>
-{_findings_table(findings, pictures)}
+{_findings_table(findings, pictures, view is not None)}
 <h2>Measurements</h2>
+{_measures_table(teeth, measures)}
+<h2>Labels</h2>
 {_teeth_table(teeth)}
 <h2>Summary, time and memory</h2>
 {_facts(_flat(report, ("summary", "timing_s", "peak_rss_mb")))}
@@ -230,16 +270,26 @@ def _page(report: Mapping[str, Any], png: bytes | None, pictures: Mapping[int, b
 <h2>Model and limits</h2>
 {_facts(_flat(report, ("model",)))}
 <footer><p><b>{_NOTICE}</b></p><p>{escape(str(report.get("schema", "")))}</p></footer>
+{view.scripts if view else ""}
 </body>
 </html>
 """
+
+
+def _policy(view: View3d | None) -> str:
+    """What a browser may do with the page: scripts are named by their digest."""
+    return f"{_POLICY}; script-src {view.allowed}" if view else _POLICY
+
+
+def _in_3d(view: View3d | None) -> str:
+    return f"<h2>Teeth in 3D</h2>\n{view.html}" if view else ""
 
 
 def _overview(png: bytes | None) -> str:
     if png is None:
         return ""
     picture = _image(png, "Panoramic view, three slices, tooth chart and list of findings", "overview")
-    return f"<h2>Overview</h2>\n{picture}"
+    return f'<h2>Overview</h2>\n<div class="scroll">{picture}</div>'
 
 
 def _image(png: bytes, words: str, style: str = "") -> str:
@@ -305,16 +355,21 @@ def _present(teeth: Iterable[Mapping[str, Any]]) -> set[int]:
     return {int(tooth["fdi"]) for tooth in teeth if tooth.get("present", True)}
 
 
-def _findings_table(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> str:
-    """One row a finding, the gravest first."""
+def _findings_table(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes], in_3d: bool) -> str:
+    """One row a finding, the gravest first, with a link to its place ``in_3d``."""
     if not findings:
         return "<p>No findings.</p>"
     names = ["No.", "Severity", "Kind", "Teeth", "Evidence", "Size", "Place (LPS mm)", "Repair"]
     if pictures:
         names.append("Picture")
-    body = "".join(_finding_row(finding, names, pictures) for finding in findings)
+    body = "".join(_finding_row(finding, names, pictures, in_3d) for finding in findings)
     caption = f"<caption>{_about_pictures(findings, pictures)}</caption>" if pictures else ""
-    return _table([f"<th>{name}</th>" for name in names], body, style="findings", caption=caption)
+    return _table(
+        [f"<th>{name}</th>" for name in names],
+        body,
+        style="findings illustrated" if pictures else "findings",
+        caption=caption,
+    )
 
 
 def _about_pictures(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int, bytes]) -> str:
@@ -327,7 +382,7 @@ def _about_pictures(findings: Sequence[Mapping[str, Any]], pictures: Mapping[int
     return text
 
 
-def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Mapping[int, bytes]) -> str:
+def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Mapping[int, bytes], in_3d: bool) -> str:
     """The cells carry their column's name, because a phone shows them below each other without the head."""
     severity, kind = str(finding.get("severity")), str(finding.get("kind"))
     number, size = finding.get("id"), finding.get("size_mm3")
@@ -339,7 +394,7 @@ def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Map
         "No.": ("short", _text(number)),
         "Severity": ("severity short", f"{badge(severity)} {_text(finding.get('severity'))}"),
         "Kind": ("", f"{_text(finding.get('kind'))}{meaning}"),
-        "Teeth": ("short", _text(finding.get("teeth") or [])),
+        "Teeth": ("short", f"{_text(finding.get('teeth') or [])} {_shown(finding) if in_3d else ''}"),
         "Evidence": ("evidence", _text(finding.get("evidence")) + ignored),
         "Size": ("name short", f"{_number(size)} mm³" if size else ""),
         "Place (LPS mm)": ("place", _position(finding.get("position_lps_mm"))),
@@ -350,29 +405,62 @@ def _finding_row(finding: Mapping[str, Any], names: Sequence[str], pictures: Map
     return f'<tr id="{escape(anchor(finding))}" class="{severity if severity in SEVERITIES else ""}">{row}</tr>'
 
 
+def _shown(finding: Mapping[str, Any]) -> str:
+    """The link from a finding to its teeth and place in the 3D view."""
+    place = finding.get("position_lps_mm")
+    named = f"Finding {finding.get('id')}: {_plain(finding.get('kind'))} {_plain(finding.get('teeth') or [])}"
+    return show_link([int(tooth) for tooth in finding.get("teeth") or []], named, list(place) if place else None)
+
+
+def _measures_table(teeth: Sequence[Mapping[str, Any]], measures: Sequence[Mapping[str, Any]]) -> str:
+    """One row a tooth that is there, its volume from the report and what else was measured."""
+    from ToothTopoSegLib.measurements.table import COLUMNS
+
+    present = [tooth for tooth in teeth if _present([tooth])]
+    if not present:
+        return "<p>No teeth found.</p>"
+    columns = [column for column in COLUMNS if column.name in _MEASURES] if measures else []
+    names = [f"{c.title} ({c.unit})" if c.unit else c.title for c in columns]
+    measured = {row["fdi"]: row for row in measures}
+    rows = []
+    for tooth in present:
+        row = measured.get(int(tooth["fdi"]), {})
+        figures = [_measure(row.get(column.name), 2 if column.unit == "" else 1) for column in columns]
+        rows.append(_row_of(tooth, [_number(tooth.get("volume_mm3")), *figures], anchored=True))
+    head = ["<th>FDI</th>", "<th>Tooth</th>", *(f'<th class="n">{name}</th>' for name in ["Volume (mm³)", *names])]
+    caption = f"<caption>{escape(_ABOUT_MEASURES)}</caption>" if measures else ""
+    return _table(head, "".join(rows), caption=caption)
+
+
+def _measure(value: object, digits: int) -> str:
+    """A figure with a true minus, or a dash where there is none."""
+    return f"{value:.{digits}f}".replace("-", "−") if isinstance(value, (int, float)) else "–"
+
+
+def _row_of(tooth: Mapping[str, Any], figures: Iterable[str], anchored: bool = False) -> str:
+    """A row of a table of teeth: number, name and figures; ``anchored`` where links to the tooth lead to."""
+    number = int(tooth["fdi"])
+    name = escape(fdi.name(number)) if fdi.is_tooth(number) else ""
+    cells = "".join(f'<td class="n">{figure}</td>' for figure in figures)
+    place = f' id="tooth-{number}"' if anchored else ""
+    return f'<tr{place}><td>{number}</td><td class="name">{name}</td>{cells}</tr>'
+
+
 def _teeth_table(teeth: Sequence[Mapping[str, Any]]) -> str:
     """One row a tooth that is there; other Betti numbers than those of a sound tooth stand out."""
     body = "".join(_tooth_row(tooth) for tooth in teeth if _present([tooth]))
     if not body:
         return "<p>No teeth found.</p>"
-    figures = ("Volume (mm³)", "Voxels", "Pieces, tunnels, voids", "Centre (LPS mm)")
+    figures = ("Voxels", "Pieces, tunnels, voids", "Centre (LPS mm)")
     head = ["<th>FDI</th>", "<th>Tooth</th>", *(f'<th class="n">{name}</th>' for name in figures)]
     caption = "<caption>Pieces, tunnels and voids (the Betti numbers): a sound tooth has 1, 0, 0.</caption>"
     return _table(head, body, caption=caption)
 
 
 def _tooth_row(tooth: Mapping[str, Any]) -> str:
-    number = int(tooth["fdi"])
     betti = list(tooth.get("betti") or [])
-    figures = (
-        ("n", _number(tooth.get("volume_mm3"))),
-        ("n", _text(tooth.get("voxels"))),
-        ("n" if betti == [1, 0, 0] else "n unsound", _text(betti)),
-        ("n", _position(tooth.get("centroid_lps_mm"))),
-    )
-    cells = "".join(f'<td class="{style}">{figure}</td>' for style, figure in figures)
-    name = fdi.name(number) if fdi.is_tooth(number) else ""
-    return f'<tr id="tooth-{number}"><td>{number}</td><td class="name">{escape(name)}</td>{cells}</tr>'
+    shape = _text(betti) if betti == [1, 0, 0] else f'<b class="unsound">{_text(betti)}</b>'
+    return _row_of(tooth, [_text(tooth.get("voxels")), shape, _position(tooth.get("centroid_lps_mm"))])
 
 
 def _table(head: Iterable[str], body: str, style: str = "", caption: str = "") -> str:

@@ -261,7 +261,7 @@ def _tooth(tooth: ChartTooth) -> str:
     title = f"<title>{tooth.fdi} {escape(fdi.name(tooth.fdi))}: {escape(state.words)}</title>"
     inner = title + "".join(parts)
     if state.link:
-        return f'<a class="{state.classes}" href="#{escape(state.link)}">{inner}</a>'
+        return f'<a class="{state.classes}" data-tooth="{tooth.fdi}" href="#{escape(state.link)}">{inner}</a>'
     return f'<g class="{state.classes}">{inner}</g>'
 
 

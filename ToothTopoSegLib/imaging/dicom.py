@@ -15,7 +15,8 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -31,6 +32,7 @@ from ToothTopoSegLib.imaging.volume import Volume
 ZIP_BYTES_MAX = 8 << 30
 ZIP_ENTRIES_MAX = 50_000
 GAP_TOLERANCE = 0.05
+SUFFIXES = (".dcm", ".dicom", ".ima")
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Objects that travel beside the images: directories, presentation states, structured reports, waveforms, documents,
 # registrations, segmentations, radiotherapy objects.
@@ -69,6 +71,30 @@ class Slice:
     orientation: tuple[float, ...]
     pixel_spacing: tuple[float, ...]
     frame_distance: float | None
+    frame: int = 1
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The slices of one scan in the order of its grid, and that grid around an empty array; ``name`` for messages.
+
+    The slices of a multi-frame file are its frames, numbered from 1 by ``frame``.
+    """
+
+    slices: tuple[Slice, ...]
+    grid: Volume
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """How many voxels the scan has along (z, y, x)."""
+        across, down = self.slices[0].size[:2]
+        return len(self.slices), down, across
+
+    def read(self) -> Volume:
+        """The scan with its voxels (z, y, x) in the files' own type; InputError where they are damaged."""
+        frames = self.slices[0].frames > 1
+        return replace(self.grid, array=_frame_pixels(self.slices) if frames else _pixels(self.slices, self.name))
 
 
 def has_dicom_magic(path: Path) -> bool:
@@ -77,34 +103,53 @@ def has_dicom_magic(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def read_dicom_folder(folder: Path) -> Volume:
-    """The one series below ``folder``; InputError where there is none, more than one, or an irregular one."""
+def is_dicom(path: Path) -> bool:
+    """Whether a file bears DICOM's mark or a name ending by which scanners and viewers name DICOM files."""
+    return path.suffix.lower() in SUFFIXES or has_dicom_magic(path)
+
+
+def read_dicom(path: Path) -> Volume:
+    """The one scan in a folder, file or zip archive of DICOM; InputError as :func:`dicom_stack`, or where damaged."""
+    with dicom_stack(path) as stack:
+        return stack.read()
+
+
+@contextmanager
+def dicom_stack(path: Path) -> Iterator[Stack]:
+    """The one scan in the folder (with the folders in it) or zip archive ``path``, or the one a file belongs to.
+
+    A file stands for its series within its own folder, or for itself when it holds many frames. What a zip archive
+    holds lies in a temporary folder until the block ends. Raises InputError where there is no scan, more than one, or
+    one that lies on no regular grid, OutputError where there is no room to unpack it.
+    """
+    if path.is_dir():
+        yield _stack_of_folder(path)
+    elif path.suffix.lower() == ".zip":
+        with tempfile.TemporaryDirectory(prefix="toothtopo-") as folder:
+            yield _stack_among(_unpack(path, Path(folder)), shown(path), shown(path))
+    else:
+        yield _stack_of_file(path)
+
+
+def _stack_of_folder(folder: Path) -> Stack:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
-    return _read_files(files, f"the folder {shown(folder)}", shown(folder))
+    return _stack_among(files, f"the folder {shown(folder)}", shown(folder))
 
 
-def read_dicom_file(path: Path) -> Volume:
-    """The series that ``path`` belongs to within its own folder, or the file alone when it holds many frames."""
+def _stack_of_file(path: Path) -> Stack:
     chosen = _slice(path)
     if chosen is None:
-        if _storage_class(path) == _DIRECTORY:
-            return read_dicom_folder(path.parent)
+        if storage_class(path) == _DIRECTORY:
+            return _stack_of_folder(path.parent)
         raise InputError(f"{shown(path)} holds no DICOM image that can be read; give a file or folder of the scan.")
     if chosen.frames > 1:
-        return _read_frames(chosen)
+        return _stack_of_frames(chosen)
     files = sorted(p for p in path.parent.iterdir() if p.is_file() and p.stat().st_size)
     slices = [s for s in _slices(files) if s.series == chosen.series and s.frames == 1]
-    return _read_series(slices, f"the series of {shown(path)}")
+    return _stack_of_series(slices, f"the series of {shown(path)}")
 
 
-def read_dicom_zip(path: Path) -> Volume:
-    """The one series inside a zip archive, unpacked into a temporary folder that is removed again."""
-    with tempfile.TemporaryDirectory(prefix="toothtopo-") as folder:
-        files = _unpack(path, Path(folder))
-        return _read_files(files, shown(path), shown(path))
-
-
-def _read_files(files: Sequence[Path], place: str, name: str) -> Volume:
+def _stack_among(files: Sequence[Path], place: str, name: str) -> Stack:
     slices = _slices(files)
     if not slices:
         raise InputError(f"{place} holds no DICOM images; give the folder or zip that the scanner exported.")
@@ -116,8 +161,8 @@ def _read_files(files: Sequence[Path], place: str, name: str) -> Volume:
     if any(s.frames > 1 for s in slices):
         if len(slices) > 1:
             raise InputError(f"{place} holds {len(slices)} multi-frame DICOM volumes; give the file of the wanted one.")
-        return _read_frames(slices[0])
-    return _read_series(slices, f"the series in {name}")
+        return _stack_of_frames(slices[0])
+    return _stack_of_series(slices, f"the series in {name}")
 
 
 def _several(place: str, series: list[list[Slice]]) -> InputError:
@@ -142,7 +187,7 @@ def _slices(files: Iterable[Path]) -> list[Slice]:
 def _slice(path: Path) -> Slice | None:
     """What GDCM tells of one file; None for what is no image, InputError for an image that cannot be read."""
     marked = has_dicom_magic(path)
-    kind = _storage_class(path) if marked else ""
+    kind = storage_class(path) if marked else ""
     if kind.startswith(_NO_SCAN):
         return None
     sitk = import_sitk()
@@ -183,7 +228,7 @@ def _decimals(reader: Any, key: str) -> tuple[float, ...]:
         return ()
 
 
-def _storage_class(path: Path) -> str:
+def storage_class(path: Path) -> str:
     """SOP class from the file meta group (always explicit little endian, DICOM PS3.10 7.1); "" where it is cut off."""
     data = path.open("rb").read(4096)
     place = 132
@@ -201,26 +246,27 @@ def _storage_class(path: Path) -> str:
     return ""
 
 
-def _read_frames(item: Slice) -> Volume:
-    """A multi-frame file, whose frames are held to the same rules as the slices of a series.
+def _stack_of_frames(item: Slice) -> Stack:
+    """The frames of a multi-frame file, which are held to the same rules as the slices of a series.
 
     GDCM gives the pixels only: it keeps frames in file order, wherever they lie, and invents 1 mm voxels for classes
     whose geometry it does not know.
     """
+    return _stack(_frames(item), shown(item.path))
+
+
+def _frame_pixels(frames: Sequence[Slice]) -> NDArray[Any]:
+    """Voxels (z, y, x) of the frames of one file, which are already in order, in the file's own type."""
     sitk = import_sitk()
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(item.path))
+    reader.SetFileName(str(frames[0].path))
     try:
-        image = reader.Execute()
+        array: NDArray[Any] = array_of(reader.Execute())
     except RuntimeError as error:
-        raise damaged(item.path, "DICOM") from error
-    frames = _frames(item)
-    ordered, grid = _grid(frames, shown(item.path))
-    array = array_of(image)
-    place = {id(frame): i for i, frame in enumerate(frames)}
-    order = [place[id(frame)] for frame in ordered]
-    return replace(grid, array=array if order == sorted(order) else array[order])
+        raise damaged(frames[0].path, "DICOM") from error
+    order = [frame.frame - 1 for frame in frames]
+    return array if order == sorted(order) else array[order]
 
 
 def _frames(item: Slice) -> list[Slice]:
@@ -234,7 +280,8 @@ def _frames(item: Slice) -> list[Slice]:
             f"{shown(item.path)} has {item.frames} frames, but no one place for each, or several orientations or pixel "
             "sizes; export it as NIfTI or as a series of single slices."
         )
-    return [replace(item, position=p, orientation=orientations[0], pixel_spacing=spacings[0]) for p in positions]
+    alike = replace(item, orientation=orientations[0], pixel_spacing=spacings[0])
+    return [replace(alike, position=p, frame=k) for k, p in enumerate(positions, start=1)]
 
 
 def _stored(data: mmap.mmap, tag: re.Pattern[bytes]) -> list[tuple[float, ...]]:
@@ -253,19 +300,17 @@ def _plain_frames(item: Slice) -> list[Slice]:
     start = np.asarray(item.position if len(item.position) == 3 else (0.0, 0.0, 0.0))
     step = np.cross(orientation[:3], orientation[3:]) * item.frame_distance
     return [
-        replace(item, position=tuple(float(v) for v in start + k * step), orientation=orientation)
+        replace(item, position=tuple(float(v) for v in start + k * step), orientation=orientation, frame=k + 1)
         for k in range(item.frames)
     ]
 
 
-def _read_series(slices: list[Slice], name: str) -> Volume:
-    slices = list({s.instance or str(s.path): s for s in slices}.values())
-    ordered, grid = _grid(slices, name)
-    return replace(grid, array=_pixels(ordered, name))
+def _stack_of_series(slices: list[Slice], name: str) -> Stack:
+    return _stack(list({s.instance or str(s.path): s for s in slices}.values()), name)
 
 
-def _grid(slices: list[Slice], name: str) -> tuple[list[Slice], Volume]:
-    """The slices in order, and the regular grid on which they lie (around an empty array)."""
+def _stack(slices: list[Slice], name: str) -> Stack:
+    """The slices in order on the regular grid on which they lie."""
     _check_alike(slices, name)
     slices, normal = _in_order(slices)
     gap = _check_positions(slices, normal, name)
@@ -273,7 +318,7 @@ def _grid(slices: list[Slice], name: str) -> tuple[list[Slice], Volume]:
     check_spacing(name, (across, down, gap))
     direction = np.column_stack([*np.reshape(slices[0].orientation, (2, 3)), normal])
     x, y, z = slices[0].position
-    return slices, Volume(np.empty(0), (gap, down, across), (x, y, z), matrix3(direction))
+    return Stack(tuple(slices), Volume(np.empty(0), (gap, down, across), (x, y, z), matrix3(direction)), name)
 
 
 def _check_alike(slices: Sequence[Slice], name: str) -> None:

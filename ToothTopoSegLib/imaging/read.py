@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ToothTopoSegLib.errors import InputError
-from ToothTopoSegLib.imaging.dicom import has_dicom_magic, read_dicom_file, read_dicom_folder, read_dicom_zip
+from ToothTopoSegLib.imaging import dicom
 from ToothTopoSegLib.imaging.headers import check_header, damaged, not_finite, shown
 from ToothTopoSegLib.imaging.itk import import_sitk, volume_from_itk
 from ToothTopoSegLib.imaging.volume import Array, Volume
@@ -34,7 +34,8 @@ FORMATS = {
     ".gipl.gz": "GIPL",
     ".gipl": "GIPL",
 }
-_SUFFIXES = (*FORMATS, ".dcm", ".dicom", ".ima", ".zip")
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_SUFFIXES = (*FORMATS, *dicom.SUFFIXES, ".zip")
 
 
 def read_scan(path: str | Path) -> Volume:
@@ -44,22 +45,31 @@ def read_scan(path: str | Path) -> Volume:
     voxel size outside 0.01 to 4 mm, or holds NaN, infinite or only equal values.
     """
     path = _existing(Path(path))
-    if path.is_dir():
-        volume = read_dicom_folder(path)
-    elif (kind := _format(path)) is not None:
+    kind = None if path.is_dir() else _format(path)
+    if kind is not None:
         volume = volume_from_itk(_read_itk(path, kind), shown(path))
-    elif path.suffix.lower() == ".zip":
-        volume = read_dicom_zip(path)
-    elif has_dicom_magic(path) or path.suffix.lower() in _SUFFIXES:
-        volume = read_dicom_file(path)
+    elif is_dicom_scan(path):
+        volume = dicom.read_dicom(path)
     else:
         raise _unknown(path, "NIfTI, NRRD, MetaImage, GIPL or DICOM (a folder, a file or a zip)")
     _check_scan(volume, shown(path))
     return volume
 
 
+def is_dicom_scan(path: Path) -> bool:
+    """Whether an existing file or folder is read as DICOM: a folder, a zip archive, or a file by its mark or name."""
+    return path.is_dir() or (_format(path) is None and (path.suffix.lower() == ".zip" or dicom.is_dicom(path)))
+
+
+def is_dicom_seg(path: Path) -> bool:
+    """Whether an existing path is a file with a DICOM segmentation."""
+    return path.is_file() and dicom.has_dicom_magic(path) and dicom.storage_class(path) in SEGMENTATIONS
+
+
 def read_label_map(path: str | Path) -> Volume:
     """The label map at ``path``: array (z, y, x) of uint8, or uint16 where a label exceeds 255.
+
+    A DICOM segmentation is read as :func:`~ToothTopoSegLib.imaging.dicom_seg.read_dicom_seg` does.
 
     Float files are accepted when every value is a whole number. Of a Slicer segmentation (.seg.nrrd, one layer) each
     voxel carries its segment's LabelValue, and values that belong to no segment become 0, as Slicer shows them.
@@ -67,8 +77,12 @@ def read_label_map(path: str | Path) -> Volume:
     """
     path = _existing(Path(path))
     kind = None if path.is_dir() else _format(path)
+    if kind is None and is_dicom_seg(path):
+        from ToothTopoSegLib.imaging.dicom_seg import read_dicom_seg
+
+        return read_dicom_seg(path).labels
     if kind is None:
-        raise _unknown(path, "a label map as NIfTI, NRRD, MetaImage, GIPL or .seg.nrrd")
+        raise _unknown(path, "a label map as NIfTI, NRRD, MetaImage, GIPL, .seg.nrrd or DICOM segmentation")
     image = _read_itk(path, kind)
     segments = _segments(image)
     volume = volume_from_itk(image, shown(path))

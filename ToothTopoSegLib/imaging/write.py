@@ -10,6 +10,7 @@ the behaviour of vtkMRMLSegmentationStorageNode.
 from __future__ import annotations
 
 import errno
+import gzip
 import itertools
 import os
 import platform
@@ -83,7 +84,7 @@ def write_label_map(volume: Volume, path: str | Path, packed: Packed | None = No
     suffix = next((s for s in LABEL_MAP_SUFFIXES if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise UsageError(f"{shown(path)} is no name for a label map; end it in one of {', '.join(LABEL_MAP_SUFFIXES)}.")
-    with _replacing(path, suffix) as temporary:
+    with replacing(path, suffix) as temporary:
         if suffix == ".nii.gz":
             packed = packed or pack(volume)
             _write_gzip(temporary, b"", _nifti_header(volume, packed.labels), packed)
@@ -93,6 +94,20 @@ def write_label_map(volume: Volume, path: str | Path, packed: Packed | None = No
         else:
             import_sitk().WriteImage(image_from_volume(volume, _labels(volume.array)), str(temporary), True)
             check_header(temporary, "NRRD" if suffix == ".nrrd" else "MetaImage")
+
+
+def write_nifti(volume: Volume, path: str | Path) -> None:
+    """Write the voxels (z, y, x) of any number type that NIfTI has as .nii.gz, with nothing but their geometry.
+
+    Raises OutputError when the file cannot be written.
+    """
+    header = _nifti_header(volume, volume.array)
+    with (
+        replacing(Path(path), ".nii.gz") as temporary,
+        temporary.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packed,
+    ):
+        packed.writelines(itertools.chain([header], _planes(volume.array)))
 
 
 def write_segmentation(
@@ -109,7 +124,7 @@ def write_segmentation(
         raise UsageError(f"{shown(path)} is no name for a segmentation; end it in .seg.nrrd.")
     packed = packed or pack(volume)
     _check_segments(packed.labels, segments)
-    with _replacing(path, ".seg.nrrd") as temporary:
+    with replacing(path, ".seg.nrrd") as temporary:
         _write_gzip(temporary, _nrrd_header(volume, packed.labels, segments), b"", packed)
 
 
@@ -234,8 +249,8 @@ def _cannot_write(place: Path, error: OSError | RuntimeError) -> OutputError:
 
 
 @contextmanager
-def _replacing(path: Path, suffix: str) -> Iterator[Path]:
-    """A temporary file name beside ``path`` that takes its place when the block ends well."""
+def replacing(path: Path, suffix: str) -> Iterator[Path]:
+    """A temporary file name beside ``path`` that takes its place when the block ends well; OutputError if it cannot."""
     temporary = path.with_name(f".toothtopo-{os.getpid()}-{os.urandom(4).hex()}{suffix}")
     try:
         yield temporary

@@ -19,11 +19,12 @@ from typing import Any
 
 from ToothTopoSegLib import __version__
 from ToothTopoSegLib.errors import Cancelled, ClusterError, ToothTopoSegError
+from ToothTopoSegLib.imaging.read import is_dicom_scan
 from ToothTopoSegLib.imaging.write import output_folder, remove_abandoned
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
 from ToothTopoSegLib.segmentation import cluster, pipeline
-from ToothTopoSegLib.segmentation.cases import Case, find_cases, last_changed
+from ToothTopoSegLib.segmentation.cases import DICOM_OUTPUT, Case, find_cases, last_changed
 from ToothTopoSegLib.segmentation.cost import megabytes_of, workers_that_fit
 from ToothTopoSegLib.segmentation.summary import FAILED, PAGE, SUMMARY, Row, row_of, write_csv
 from ToothTopoSegLib.topology.report import SCHEMA as REPORT_SCHEMA
@@ -102,10 +103,16 @@ def finished_report(case: Case, bundle: Bundle, repair: bool) -> dict[str, Any] 
         newer = case.output("report.json").stat().st_mtime >= last_changed(case.scan)
         same = report["schema"] == REPORT_SCHEMA and report["input"]["name"] == case.scan.name
         same = same and report["model"]["sha256"] == bundle.card["sha256"] and ("repairs" in report) == repair
-        complete = all(case.output(ending).is_file() for ending in _OUTPUTS)
+        complete = all(case.output(ending).is_file() for ending in _outputs(case, report))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return report if newer and same and complete and not case.problem else None
+
+
+def _outputs(case: Case, report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The endings of the files that a finished case has: a DICOM scan in which teeth were found has one more."""
+    in_dicom = is_dicom_scan(case.scan) and any(tooth["present"] for tooth in report["teeth"])
+    return (*_OUTPUTS, DICOM_OUTPUT) if in_dicom else _OUTPUTS
 
 
 def carry_out(order: Order, progress: Progress) -> Row:

@@ -16,6 +16,8 @@ from ToothTopoSegLib.imaging.dicom import has_dicom_magic
 from ToothTopoSegLib.imaging.headers import shown
 from ToothTopoSegLib.imaging.read import FORMATS, scan_name
 
+DICOM_OUTPUT = "teeth.dcm"
+"""The ending of the DICOM segmentation of a DICOM scan."""
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # Label maps lie beside scans: Slicer's, those of this program and those of its phantoms.
 _LABEL_ENDINGS = (".seg.nrrd", *(f"_{what}{suffix}" for what in ("teeth", "labels") for suffix in FORMATS))
@@ -78,6 +80,8 @@ def _is_scan_file(path: Path) -> bool:
 
 def _is_dicom(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR":  # the table of contents of the folders beside it
+        return False
+    if path.name.lower().endswith((f"_{DICOM_OUTPUT}", "_findings.dcm")):  # as this program wrote them
         return False
     try:
         return path.suffix.lower() in _DICOM_SUFFIXES or has_dicom_magic(path)

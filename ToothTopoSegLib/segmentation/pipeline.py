@@ -25,6 +25,7 @@ from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle, surface_bun
 from ToothTopoSegLib.segmentation.classes import MIRRORED, TEETH, class_to_label
 
 if TYPE_CHECKING:
+    from ToothTopoSegLib.imaging.dicom_source import Source
     from ToothTopoSegLib.segmentation.locate import Locate
     from ToothTopoSegLib.segmentation.nnunet_way import OwnLabels
     from ToothTopoSegLib.segmentation.runner import Runner
@@ -162,26 +163,45 @@ def _segmented_by_nnunet(scan: Volume, bundle: Bundle, runner: Runner, progress:
 
 
 def _write_all(
-    folder: Path, case: str, labels: Volume, mouth: Mouth, report: dict[str, Any], findings: list[Any]
+    folder: Path,
+    case: str,
+    labels: Volume,
+    mouth: Mouth,
+    report: dict[str, Any],
+    findings: list[Any],
+    dicom: Source | None,
 ) -> None:
     from ToothTopoSegLib.evaluation.finding_pictures import finding_pictures
     from ToothTopoSegLib.evaluation.html import write_html
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.segments import write_teeth
+    from ToothTopoSegLib.measurements.table import rows_of
+    from ToothTopoSegLib.measurements.teeth import shapes_measured
+    from ToothTopoSegLib.surfaces.display import display_surfaces
     from ToothTopoSegLib.topology.report import write_json
 
     preview = folder / f"{case}_preview.png"
     assert mouth.scan is not None
     # Compressing label maps leaves the interpreter to the pictures.
     with ThreadPoolExecutor(1) as beside:
-        written = beside.submit(
-            write_teeth, labels, *(folder / f"{case}_teeth{end}" for end in (".nii.gz", ".seg.nrrd"))
-        )
+        written = [
+            beside.submit(write_teeth, labels, *(folder / f"{case}_teeth{end}" for end in (".nii.gz", ".seg.nrrd")))
+        ]
+        if dicom is not None and labels.array.any():
+            written.append(beside.submit(_write_dicom, labels, dicom, folder / f"{case}_teeth.dcm", report["model"]))
         draw_preview(mouth.scan, mouth.labels, findings, preview, case)
         pictures = finding_pictures(mouth.labels, mouth.scan, findings)
-        written.result()
-    write_html(report, preview, folder / f"{case}_report.html", pictures)
+        meshes, measures = display_surfaces(mouth.labels), rows_of(shapes_measured(mouth))
+        for one in written:
+            one.result()
+    write_html(report, preview, folder / f"{case}_report.html", pictures, meshes, measures)
     write_json(report, folder / f"{case}_report.json")
+
+
+def _write_dicom(labels: Volume, source: Source, path: Path, model: dict[str, Any]) -> None:
+    from ToothTopoSegLib.imaging.dicom_seg import Maker, write_dicom_seg
+
+    write_dicom_seg(labels, source, path, Maker(str(model["name"]), str(model["version"])))
 
 
 def segment_to_folder(
@@ -195,11 +215,13 @@ def segment_to_folder(
 ) -> dict[str, Any]:
     """Segment the scan file or folder ``scan`` and write all outputs of the contract into ``out``; returns the report.
 
-    With ``repair`` what can be mended safely is mended, and the report tells what was done.
+    Teeth in a DICOM scan are written as a DICOM segmentation too. With ``repair`` what can be mended safely is mended,
+    and the report tells what was done.
 
     Raises InputError (scan), ModelError (bundle), OutputError (folder) or Cancelled; then nothing is left in ``out``.
     """
-    from ToothTopoSegLib.imaging.read import read_scan, scan_name
+    from ToothTopoSegLib.imaging.dicom_source import read_source
+    from ToothTopoSegLib.imaging.read import is_dicom_scan, read_scan, scan_name
     from ToothTopoSegLib.imaging.write import output_folder
     from ToothTopoSegLib.segmentation.runner import Runner
     from ToothTopoSegLib.topology.check import check_volume
@@ -213,6 +235,7 @@ def segment_to_folder(
     with clock.step("read"):
         progress(0.0, f"reading {scan.name}")
         volume = read_scan(scan)
+        dicom = read_source(scan) if is_dicom_scan(scan) else None
     with output_folder(out) as folder:
         with clock.step("load model"):
             runner = Runner(bundle, device, threads)
@@ -244,7 +267,7 @@ def segment_to_folder(
         report |= repairs
         with clock.step("write"):
             progress(0.92, "writing the results")
-            _write_all(folder, case, labels, mouth, report, findings)
+            _write_all(folder, case, labels, mouth, report, findings, dicom)
             if own is not None:
                 own.write(folder, case)
         progress(1.0, "done")

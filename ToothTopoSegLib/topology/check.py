@@ -7,6 +7,7 @@ with the scan it belongs to; out come findings, or the report of the contract.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ToothTopoSegLib.anatomy import schemes
 from ToothTopoSegLib.errors import InputError, UsageError
+from ToothTopoSegLib.imaging.headers import shown
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.topology.detect import DETECTORS
@@ -86,17 +88,75 @@ def checked_file(
 
 def read_labels(labels: Path, image: Path | None = None, scheme: str | None = None) -> tuple[Volume, Volume | None]:
     """A label map file in FDI numbers, and the scan it belongs to where one is given; raises as :func:`check_file`."""
-    from ToothTopoSegLib.imaging.headers import shown
-    from ToothTopoSegLib.imaging.read import read_label_map, read_scan
+    from ToothTopoSegLib.imaging.read import read_scan
 
     if scheme is not None and scheme not in schemes.scheme_names():
         raise UsageError(f"There is no label scheme {scheme!r}; choose one of {', '.join(schemes.scheme_names())}.")
-    teeth = in_fdi(read_label_map(labels), shown(labels), scheme)
+    found = labels_in_file(labels)
+    teeth = found.in_fdi(scheme)
     if image is None:
         return teeth, None
+    found.check_made_on(image)
     scan = read_scan(image)
+    teeth = found.on_grid_of(teeth, scan)
     check_same_grid(teeth, scan)
     return teeth, scan
+
+
+@dataclass(frozen=True)
+class FileLabels:
+    """What a label map file holds; ``study`` and ``frame_of_reference`` are UIDs, "" where the file names none.
+
+    ``named`` says that the file names its teeth, so that its values are FDI numbers whatever the scheme.
+    """
+
+    path: Path
+    labels: Volume
+    named: bool = False
+    study: str = ""
+    frame_of_reference: str = ""
+
+    def in_fdi(self, scheme: str | None = None) -> Volume:
+        """The labels in FDI numbers; raises as :func:`in_fdi`."""
+        return in_fdi(self.labels, shown(self.path), None if self.named else scheme)
+
+    def on_grid_of(self, teeth: Volume, other: Volume) -> Volume:
+        """The teeth of a DICOM segmentation, which may lack empty slices, on the grid of another volume."""
+        if not self.study:
+            return teeth
+        from ToothTopoSegLib.imaging.dicom_seg import on_grid_of
+
+        return on_grid_of(teeth, other)
+
+    def check_made_on(self, image: Path) -> None:
+        """InputError where both are DICOM and refer to different studies or frames of reference."""
+        from ToothTopoSegLib.imaging.dicom_source import read_source
+        from ToothTopoSegLib.imaging.read import is_dicom_scan
+
+        if not self.study or not image.exists() or not is_dicom_scan(image):
+            return
+        source = read_source(image)
+        if self.study != source.study:
+            raise self._made_elsewhere(image, "another study")
+        if self.frame_of_reference not in ("", source.frame_of_reference):
+            raise self._made_elsewhere(image, "another frame of reference")
+
+    def _made_elsewhere(self, image: Path, what: str) -> InputError:
+        return InputError(
+            f"{shown(self.path)} refers to {what} than {shown(image)}; give the scan on which it was made."
+        )
+
+
+def labels_in_file(path: Path) -> FileLabels:
+    """The label map in a file of any kind; raises as :func:`~ToothTopoSegLib.imaging.read.read_label_map`."""
+    from ToothTopoSegLib.imaging.read import is_dicom_seg, read_label_map
+
+    if not is_dicom_seg(path):
+        return FileLabels(path, read_label_map(path))
+    from ToothTopoSegLib.imaging.dicom_seg import read_dicom_seg
+
+    found = read_dicom_seg(path)
+    return FileLabels(path, found.labels, found.named, found.study, found.frame_of_reference)
 
 
 def in_fdi(labels: Volume, name: str, scheme: str | None = None) -> Volume:

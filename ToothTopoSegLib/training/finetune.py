@@ -21,7 +21,14 @@ import numpy as np
 
 from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, TrainingError, UsageError
 from ToothTopoSegLib.progress import Progress, part, silent
-from ToothTopoSegLib.training.user_cases import CheckedCase, UserCase, check_cases, find_cases, read_user_case
+from ToothTopoSegLib.training.user_cases import (
+    CheckedCase,
+    UserCase,
+    check_cases,
+    find_cases,
+    read_user_case,
+    refuse_unusable,
+)
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.quantization.bundle import Bundle
@@ -224,7 +231,7 @@ def _prepare(
         if not known or not all(has_case(folder / "cases", number) for number in range(len(cases))):
             checked = tuple(check_cases(cases, part(progress, 0.0, 0.5)))
             on_checked(checked)
-            _refuse_unusable(checked)
+            refuse_unusable(checked)
             finetune_run.claim(folder, wanted)
             _fill(cases, folder, base.spacing, part(progress, 0.5, 0.7))
     group.agree(0.0)  # the others wait until the cache is whole
@@ -233,14 +240,6 @@ def _prepare(
     held = [cases[number] for number in held_out]
     before, seconds = _before(folder, base, held, part(progress, 0.7, 1.0)) if group.first else ({}, 0.0)
     return _Prepared(folder, task, tuple(cases), checked, before, seconds)
-
-
-def _refuse_unusable(checked: Sequence[CheckedCase]) -> None:
-    """InputError that names the first case nothing can be learnt from, and how many more there are."""
-    bad = [case for case in checked if not case.usable]
-    if bad:
-        rest = f" ({len(bad) - 1} more cases cannot be used either)" if len(bad) > 1 else ""
-        raise InputError(f"The case {bad[0].case.name} cannot be learnt from: {bad[0].problems[0]}{rest}")
 
 
 def _fill(cases: Sequence[UserCase], folder: Path, spacing: float, progress: Progress) -> None:

@@ -217,6 +217,14 @@ def check_cases(cases: Sequence[UserCase], progress: Progress = silent) -> list[
     return found
 
 
+def refuse_unusable(checked: Sequence[CheckedCase]) -> None:
+    """InputError that names the first case nothing can be learnt from, and how many more there are."""
+    bad = [case for case in checked if not case.usable]
+    if bad:
+        rest = f" ({len(bad) - 1} more cases cannot be used either)" if len(bad) > 1 else ""
+        raise InputError(f"The case {bad[0].case.name} cannot be learnt from: {bad[0].problems[0]}{rest}")
+
+
 def _checked(case: UserCase, progress: Progress) -> CheckedCase:
     try:
         _, truth = read_user_case(case)

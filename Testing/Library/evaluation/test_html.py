@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from ToothTopoSegLib.errors import InputError, OutputError
 from ToothTopoSegLib.evaluation.html import write_check_page, write_html
+from ToothTopoSegLib.surfaces.mesh import TriangleMesh
 from ToothTopoSegLib.topology.check import check_volume
 from ToothTopoSegLib.topology.report import make_report
 
@@ -34,7 +40,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.text += data
 
     def images(self) -> list[dict[str, str | None]]:
@@ -86,10 +92,19 @@ def a_report(**changes) -> dict:
     return report | changes
 
 
+# a tetrahedron in place of a tooth
+MESHES = {
+    11: TriangleMesh(
+        np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 20]], np.float32),
+        np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], np.int32),
+    )
+}
+
+
 @pytest.fixture
 def page(tmp_path):
-    def write(report: dict, png=PNG, pictures=None) -> Page:
-        write_html(report, png, tmp_path / "report.html", pictures)
+    def write(report: dict, png=PNG, pictures=None, **more) -> Page:
+        write_html(report, png, tmp_path / "report.html", pictures, **more)
         assert [p.name for p in tmp_path.iterdir() if p.suffix != ".png"] == ["report.html"]
         return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
@@ -109,6 +124,36 @@ def test_nothing_is_fetched_and_nothing_runs(page) -> None:
     assert sources and all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
     assert not any(name.startswith("on") for _, a in seen.seen for name in a)
     assert any("default-src 'none'" in (a.get("content") or "") for _, a in seen.seen)
+
+
+def test_only_the_scripts_of_the_3d_view_run_each_named_by_its_digest(page, tmp_path) -> None:
+    seen = page(a_report(), meshes=MESHES)
+    assert seen.open == [] and sum(tag == "script" for tag, _ in seen.seen) == 3
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    policy = next(a["content"] or "" for _, a in seen.seen if a.get("http-equiv") == "Content-Security-Policy")
+    assert len(scripts) == 2 and policy.endswith(f"script-src 'sha256-{digests[0]}' 'sha256-{digests[1]}'")
+    assert "default-src 'none'" in policy and not any("src" in a for tag, a in seen.seen if tag == "script")
+
+
+def test_the_3d_view_holds_each_tooth_where_it_is(page, tmp_path) -> None:
+    page(a_report(), meshes=MESHES)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    data = json.loads(re.findall(r'id="teeth-3d-data">(.*?)</script>', text)[0])
+    (tooth,) = data["teeth"]
+    places = np.frombuffer(base64.b64decode(tooth["vertices"]), "<u2").reshape(-1, 3) * data["step"] + data["low"]
+    np.testing.assert_allclose(places, MESHES[11].vertices, atol=0.001)
+    faces = np.frombuffer(base64.b64decode(tooth["triangles"]), "<u2").reshape(-1, 3)
+    assert np.array_equal(faces, MESHES[11].faces)
+    assert tooth["words"] == "11 upper right central incisor: present, error" and tooth["link"] == "finding-1"
+
+
+def test_what_was_measured_stands_beside_the_volume(page) -> None:
+    row = {"fdi": 11, "length_mm": 21.37, "crown_root_ratio": 0.666, "tip_deg": -3.26, "torque_deg": None}
+    text = page(a_report(), measures=[row]).text
+    assert all(figure in text for figure in ("Length (mm)", "21.4", "0.67", "−3.3", "–"))
+    assert "Length (mm)" not in page(a_report()).text
 
 
 def test_it_fits_a_phone(page) -> None:
@@ -155,7 +200,7 @@ def test_a_page_without_any_picture_is_a_valid_page(page) -> None:
 
 
 def test_a_tooth_that_is_not_in_one_piece_stands_out(page) -> None:
-    assert any(tag == "td" and "unsound" in (a.get("class") or "") for tag, a in page(a_report()).seen)
+    assert any(tag == "b" and "unsound" in (a.get("class") or "") for tag, a in page(a_report()).seen)
 
 
 @pytest.mark.parametrize("with_scan", [True, False])
@@ -187,10 +232,10 @@ def test_text_from_the_data_never_becomes_markup(page, evil) -> None:
         "teeth": [evil[:0] or 11],
     }
     report = a_report(findings=[finding], model={evil: evil}, input={"name": evil}, summary={evil: [evil]}, schema=evil)
-    seen = page(report)
+    seen = page(report, meshes=MESHES)
     assert seen.open == []
     assert sum(tag == "img" for tag, _ in seen.seen) == 1
-    assert not any(tag == "script" for tag, _ in seen.seen)
+    assert sum(tag == "script" for tag, _ in seen.seen) == 3
     assert seen.text.count(evil) >= 6
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
+
+from Testing.Library.imaging.dicom_series import write_series, write_slice
 
 
 @pytest.fixture(scope="session")
@@ -41,51 +43,45 @@ def image(folder: Path, voxels: np.ndarray) -> Callable[..., Path]:
     return write
 
 
-def _write_slice(path: Path, plane: np.ndarray, position: Sequence[float], series: str, **tags: object) -> None:
-    """One CT slice, explicit little endian; ``tags`` replace or add elements."""
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.Modality, data.PatientName, data.PatientID = "CT", "Secret^Person", "4711"
-    data.StudyInstanceUID, data.SeriesInstanceUID, data.SeriesDescription = "1.2.3", series, "Teeth 0.4"
-    data.ImagePositionPatient, data.ImageOrientationPatient = list(map(float, position)), [1, 0, 0, 0, 1, 0]
-    data.PixelSpacing, data.SliceThickness = [0.5, 0.4], 9  # the thickness is wrong on purpose: positions count
-    data.Rows, data.Columns = plane.shape[:2]
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
-    data.RescaleIntercept, data.RescaleSlope = 0, 1
-    data.PixelData = plane.astype("<i2").tobytes()
-    for key, value in tags.items():
-        setattr(data, key, value)
-    data.save_as(path, enforce_file_format=True)
-
-
-@pytest.fixture
-def write_slice() -> Callable[..., None]:
+@pytest.fixture(name="write_slice")
+def slice_writer() -> Callable[..., None]:
     """Write one DICOM slice."""
-    return _write_slice
+    return write_slice
 
 
 @pytest.fixture
 def series(folder: Path, voxels: np.ndarray) -> Callable[..., Path]:
-    """Write the small scan as a DICOM series under shuffled names; ``place`` gives slice k's position in mm."""
+    """Write the small scan as a DICOM series, as :func:`write_series` does."""
+    return lambda name="dicom", **how: write_series(folder / name, voxels, **how)
 
-    def write(
-        name: str = "dicom",
-        uid: str = "1.2.3.4",
-        skip: Sequence[int] = (),
-        place: Callable[[int], Sequence[float]] = lambda k: (-10.0, 20.0, 30 + 0.6 * k),
-        **tags: object,
-    ) -> Path:
-        target = folder / name
-        target.mkdir(exist_ok=True)
-        order = np.random.default_rng(5).permutation(len(voxels))
-        for k, plane in enumerate(voxels):
-            if k not in skip:
-                file = target / f"{uid}-IM{order[k]:03d}.dcm"
-                _write_slice(file, plane, place(k), uid, InstanceNumber=int(order[k]), **tags)
-        return target
+
+@pytest.fixture
+def enhanced(folder, voxels):
+    """Write an Enhanced CT or X-ray 3D file with its frames in the given order and at given heights."""
+
+    def write(kind, heights):
+        data = pydicom.Dataset()
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = kind
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.NumberOfFrames = "1.2", "1.2.8", len(heights)
+        data.Rows, data.Columns = voxels.shape[1:]
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
+        shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        measures.PixelSpacing, measures.SliceThickness = [0.5, 0.4], 9
+        plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+        data.SharedFunctionalGroupsSequence = [shared]
+        data.PerFrameFunctionalGroupsSequence = []
+        for height in heights:
+            frame, place = pydicom.Dataset(), pydicom.Dataset()
+            place.ImagePositionPatient = [-10, 20, height]
+            frame.PlanePositionSequence = [place]
+            data.PerFrameFunctionalGroupsSequence.append(frame)
+        data.PixelData = voxels.astype("<i2").tobytes()
+        data.save_as(folder / "enhanced.dcm", enforce_file_format=True)
+        return folder / "enhanced.dcm"
 
     return write

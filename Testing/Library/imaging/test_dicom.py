@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tempfile
@@ -12,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from PIL import Image
 from pydicom.uid import generate_uid
 
 from ToothTopoSegLib.errors import InputError, OutputError
@@ -256,38 +258,6 @@ def test_a_lone_multi_frame_file_is_read(folder, voxels, write_frames):
         assert volume.spacing == pytest.approx((0.6, 0.5, 0.4))
 
 
-@pytest.fixture
-def enhanced(folder, voxels):
-    """Write an Enhanced CT or X-ray 3D file with its frames in the given order and at given heights."""
-
-    def write(kind, heights):
-        data = pydicom.Dataset()
-        data.file_meta = pydicom.dataset.FileMetaDataset()
-        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = kind
-        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
-        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        data.StudyInstanceUID, data.SeriesInstanceUID, data.NumberOfFrames = "1.2", "1.2.8", len(heights)
-        data.Rows, data.Columns = voxels.shape[1:]
-        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
-        shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
-        measures.PixelSpacing, measures.SliceThickness = [0.5, 0.4], 9
-        plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-        data.SharedFunctionalGroupsSequence = [shared]
-        data.PerFrameFunctionalGroupsSequence = []
-        for height in heights:
-            frame, place = pydicom.Dataset(), pydicom.Dataset()
-            place.ImagePositionPatient = [-10, 20, height]
-            frame.PlanePositionSequence = [place]
-            data.PerFrameFunctionalGroupsSequence.append(frame)
-        data.PixelData = voxels.astype("<i2").tobytes()
-        data.save_as(folder / "enhanced.dcm", enforce_file_format=True)
-        return folder / "enhanced.dcm"
-
-    return write
-
-
 @pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.13.1.2"])
 def test_frames_of_an_enhanced_file_are_ordered_by_position(enhanced, voxels, kind):
     heights = np.random.default_rng(3).permutation(12)
@@ -381,3 +351,37 @@ def test_the_real_scan_is_the_same_from_dicom_and_from_nifti(shared_data, no_lef
     assert packed.spacing == pytest.approx(plain.spacing)
     assert packed.origin == pytest.approx(plain.origin)
     np.testing.assert_allclose(packed.direction, plain.direction)
+
+
+def as_jpeg_2000(data: pydicom.Dataset, plane: np.ndarray) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(plane.astype(np.uint16)).save(stream, "JPEG2000", irreversible=False, no_jp2=True)
+    data.PixelData = pydicom.encaps.encapsulate([stream.getvalue()])
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+
+
+def as_deflated(data: pydicom.Dataset, plane: np.ndarray) -> None:
+    data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda data, plane: data.compress(pydicom.uid.RLELossless),
+        lambda data, plane: data.compress(pydicom.uid.JPEGLSLossless),
+        as_jpeg_2000,
+        as_deflated,
+    ],
+    ids=["RLE", "JPEG-LS", "JPEG 2000", "deflated"],
+)
+def test_compressed_slices_are_read_without_loss(series, voxels, pack):
+    values = np.abs(voxels)
+    folder = series(PixelRepresentation=0)
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        plane = values[round((data.ImagePositionPatient[2] - 30) / 0.6)]
+        data.PixelData = plane.astype("<u2").tobytes()
+        pack(data, plane)
+        data.save_as(file)
+    assert np.array_equal(read_scan(folder).array, values)

@@ -24,6 +24,7 @@ from ToothTopoSegLib.segmentation.batch import Order, Settings, carry_out, segme
 from ToothTopoSegLib.segmentation.cases import find_cases
 from ToothTopoSegLib.segmentation.summary import COLUMNS
 
+MAGIC = bytes(128) + b"DICM"
 OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
 
 
@@ -358,3 +359,14 @@ def test_a_batch_gives_the_very_files_that_single_runs_give(
     again = segment_batch(tmp_path / "in", tmp_path / "batch", Settings(tiny_bundle, threads=1))
     assert again["summary"] == result["summary"] | {"segmented": 0, "kept": 1}
     assert [row["teeth"] for row in again["cases"]] == [row["teeth"] for row in result["cases"]]
+
+
+def test_a_dicom_scan_with_teeth_is_finished_with_its_dicom_segmentation(tmp_path: Path, segmented: list[str]) -> None:
+    _touch(tmp_path / "in", "anna/IM1", content=MAGIC)
+    segment_batch(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out" / "anna_teeth.dcm").write_bytes(MAGIC)
+    segment_batch(tmp_path / "in", tmp_path / "out")
+    assert segmented == ["anna"]
+    (tmp_path / "out" / "anna_teeth.dcm").unlink()
+    segment_batch(tmp_path / "in", tmp_path / "out")
+    assert segmented == ["anna", "anna"]

@@ -81,3 +81,8 @@ def test_a_folder_without_scans_and_a_place_where_nothing_is_are_refused(tmp_pat
         find_cases(tmp_path / "in", tmp_path / "out")
     with pytest.raises(InputError, match="nowhere"):
         find_cases(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_dicom_segmentations_of_an_earlier_run_are_no_scans(cohort: Path, tmp_path: Path) -> None:
+    _touch(cohort, "earlier/anna_teeth.dcm", content=MAGIC)
+    assert [case.name for case in find_cases(cohort, tmp_path / "out")] == ["a", "b", "c"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import zipfile
 from itertools import pairwise, permutations, product
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from Testing.Library.imaging.dicom_series import write_series
 from ToothTopoSegLib.errors import Cancelled, InputError, ModelError, OutputError
 from ToothTopoSegLib.evaluation import html, preview
-from ToothTopoSegLib.imaging import segments, write
+from ToothTopoSegLib.imaging import dicom_seg, segments, write
+from ToothTopoSegLib.imaging.read import read_label_map
 from ToothTopoSegLib.imaging.volume import IDENTITY, Volume
 from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation import arch_prior, decide, pipeline, tiling
@@ -25,6 +28,7 @@ from ToothTopoSegLib.segmentation.pipeline import Clock, segment_to_folder, segm
 from ToothTopoSegLib.segmentation.region import LARGEST_MM
 from ToothTopoSegLib.segmentation.runner import Runner
 from ToothTopoSegLib.topology import report
+from ToothTopoSegLib.topology.check import check_same_grid
 
 OBLIQUE = tuple(map(tuple, Rotation.from_euler("xyz", (8, -5, 12), degrees=True).as_matrix().tolist()))
 SPACING = (0.5, 0.9, 1.1)
@@ -377,3 +381,33 @@ def test_the_clock_adds_up_what_a_step_takes_even_when_it_fails(monkeypatch: pyt
     with pytest.raises(Cancelled), clock.step("read"):
         raise Cancelled("stopped")
     assert clock.rounded() == {"read": 1.25, "network": 2.5, "total": 3.75}
+
+
+def test_a_dicom_scan_also_gets_a_dicom_segmentation_with_the_same_labels(
+    tiny_bundle: Path, blind_bundle: Path, tmp_path: Path, no_picture: None
+) -> None:
+    scan = write_series(tmp_path / "Köpfe 歯" / "head", _scan().array, FrameOfReferenceUID="1.2.3.99")
+    segment_to_folder(scan, tmp_path / "out", tiny_bundle, threads=1)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES | {"head_teeth.dcm"}
+    labels = [read_label_map(tmp_path / "out" / f"head_teeth{end}") for end in (".dcm", ".nii.gz")]
+    np.testing.assert_array_equal(labels[0].array, labels[1].array)
+    check_same_grid(*labels)
+    with zipfile.ZipFile(tmp_path / "head.zip", "w") as archive:
+        for file in scan.iterdir():
+            archive.write(file, file.name)
+    segment_to_folder(tmp_path / "head.zip", tmp_path / "blind", blind_bundle, threads=1)
+    assert {p.name for p in (tmp_path / "blind").iterdir()} == FILES  # a segmentation without segments there is not
+
+
+def test_a_dicom_segmentation_that_finds_no_room_leaves_nothing(
+    tiny_bundle: Path, tmp_path: Path, no_picture: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = write_series(tmp_path / "head", _scan().array)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(dicom_seg, "_add_outer_frames", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        segment_to_folder(scan, tmp_path / "out", tiny_bundle, threads=1)
+    assert not (tmp_path / "out").exists()
