@@ -182,7 +182,9 @@ def _empty_frame(like: Dataset, source: Source, k: int) -> Dataset:
     frame.FrameContentSequence[0].DimensionIndexValues = [1, 1]
     if "SegmentIdentificationSequence" in frame:  # of a single segment it stands with what all frames share
         frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
-    if "DerivationImageSequence" in frame:
+    if frame.get(
+        "DerivationImageSequence"
+    ):  # empty where the class of a multi-frame file has no frames by the standard
         image = frame.DerivationImageSequence[0].SourceImageSequence[0]
         if "ReferencedFrameNumber" in image:
             places = _slice_indices(source.images[0].PerFrameFunctionalGroupsSequence, source.grid)

@@ -85,3 +85,18 @@ def enhanced(folder, voxels):
         return folder / "enhanced.dcm"
 
     return write
+
+
+@pytest.fixture
+def write_frames():
+    """Write a file of many frames, by default of the class for grey-value images of 16 bits."""
+
+    def write(path, voxels, kind="1.2.840.10008.5.1.4.1.1.7.3", **tags):
+        frames = voxels.reshape(-1, voxels.shape[2])
+        shape = {"Rows": voxels.shape[1], "NumberOfFrames": len(voxels), "PixelRepresentation": 0, "SOPClassUID": kind}
+        write_slice(path, frames, (1, 2, 3), "1.2.3.7", SliceThickness=None, **shape, **tags)
+        data = pydicom.dcmread(path)
+        data.file_meta.MediaStorageSOPClassUID = kind
+        data.save_as(path)
+
+    return write

@@ -235,20 +235,6 @@ def test_a_folder_without_dicom_is_refused(folder):
     assert "no DICOM images" in refusal(folder)
 
 
-@pytest.fixture
-def write_frames(write_slice):
-    def write(path, voxels, **tags):
-        kind = "1.2.840.10008.5.1.4.1.1.7.3"  # multi-frame grey-value image of 16 bits
-        frames = voxels.reshape(-1, voxels.shape[2])
-        shape = {"Rows": voxels.shape[1], "NumberOfFrames": len(voxels), "PixelRepresentation": 0, "SOPClassUID": kind}
-        write_slice(path, frames, (1, 2, 3), "1.2.3.7", SliceThickness=None, **shape, **tags)
-        data = pydicom.dcmread(path)
-        data.file_meta.MediaStorageSOPClassUID = kind
-        data.save_as(path)
-
-    return write
-
-
 def test_a_lone_multi_frame_file_is_read(folder, voxels, write_frames):
     values = np.abs(voxels)
     write_frames(folder / "frames.dcm", values, SpacingBetweenSlices=0.6)

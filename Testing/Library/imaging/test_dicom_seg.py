@@ -179,7 +179,8 @@ def test_a_scan_without_name_frame_of_reference_or_sound_values_is_no_obstacle(s
             data.save_as(file)
     recwarn.clear()
     source = read_source(scan)
-    assert source == source and source.study == read_source(scan).study
+    assert source.study == read_source(scan).study
+    assert source.frame_of_reference == read_source(scan).frame_of_reference
     write_dicom_seg(read_scan(scan).with_array(teeth), source, folder / "a.dcm")
     written = pydicom.dcmread(folder / "a.dcm")
     assert (str(written.PatientName), written.PatientSex, written.StudyDate) == ("", "", "")
@@ -201,6 +202,17 @@ def test_a_multi_frame_scan_whose_frames_are_out_of_order_is_segmented_in_place(
         (source,) = frame.DerivationImageSequence[0].SourceImageSequence
         place = float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
         assert heights[int(source.ReferencedFrameNumber) - 1] == pytest.approx(place)
+
+
+@pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.7.3", "1.2.840.10008.5.1.4.1.1.2"])
+def test_frames_of_other_multi_frame_files_are_segmented_in_place(write_frames, voxels, teeth, folder, kind):
+    path = folder / "frames.dcm"
+    write_frames(path, np.abs(voxels), kind, SpacingBetweenSlices=0.6)
+    scan = read_scan(path)
+    write_dicom_seg(scan.with_array(teeth), read_source(path), folder / "seg.dcm")
+    found = read_dicom_seg(folder / "seg.dcm")
+    assert np.array_equal(found.labels.array, teeth)
+    assert_on_grid(found.labels, scan)
 
 
 # ---- segmentations of others
