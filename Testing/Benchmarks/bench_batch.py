@@ -4,8 +4,9 @@ usage: .venv/bin/python Testing/Benchmarks/bench_batch.py [SCAN ...] [--scans N]
 
 N copies of the SCANs (by default of phantoms) are segmented by W workers of one thread each, and each SCAN alone in a
 process of its own: with one thread, of which W at once are the ideal that nobody in between can beat, and with W
-threads, which is what a batch one after the other does. Ideal and batch count from the first scan to the last: the
-start of the workers is told by itself. Workers tell their memory after each scan, by process; what it grows by is the
+threads, which is what a batch one after the other does. Where other programs run beside, compare the processor's
+seconds of a scan, which they change little. Ideal and batch count from the first scan to the last: the
+start of the workers is told by itself. Workers tell their memory before each scan, by process; what it grows by is the
 median of the last quarter of their scans less that of the second quarter: the first ones load and warm up.
 """
 
@@ -40,38 +41,40 @@ from pathlib import Path
 from ToothTopoSegLib.segmentation.pipeline import segment_to_folder
 for scan in map(Path, sys.argv[3:]):
     for turn in range(2):  # the first loads what a worker loads once
-        began = time.perf_counter()
+        began = time.perf_counter(), time.process_time()
         segment_to_folder(scan, Path(sys.argv[1]), threads=int(sys.argv[2]))
-    print(time.perf_counter() - began)
+    print(time.perf_counter() - began[0], time.process_time() - began[1])
 """
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a worker tells of one scan: its process, its memory in MB afterwards, and the seconds the scan took."""
+    """What a worker tells of one scan: its process, its memory in MB before, and the scan's and processor's seconds."""
 
     process: int
     megabytes: float
     seconds: float
+    processor: float
 
 
-def work(item: tuple[Path, Path], progress: Progress) -> tuple[int, float, float]:
+def work(item: tuple[Path, Path], progress: Progress) -> tuple[int, float, float, float]:
     """Segment one scan on a worker, as a batch does it."""
     import psutil
 
-    began = time.perf_counter()
+    began, processor = time.perf_counter(), time.process_time()
     scan, out = item
+    megabytes = psutil.Process().memory_info().rss / 1e6  # what the scans before have left
     segment_to_folder(scan, out, threads=1, progress=progress)
-    seconds = time.perf_counter() - began
-    return os.getpid(), psutil.Process().memory_info().rss / 1e6, seconds
+    return os.getpid(), megabytes, time.perf_counter() - began, time.process_time() - processor
 
 
-def alone(scans: Sequence[Path], threads: int, out: Path) -> list[float]:
-    """Seconds each scan takes by itself, the second time in its process."""
+def alone(scans: Sequence[Path], threads: int, out: Path) -> list[tuple[float, float]]:
+    """Seconds and processor's seconds that each scan takes by itself, the second time in its process."""
     command = [sys.executable, "-c", ALONE, str(out), str(threads), *map(str, scans)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return [float(line) for line in told.split()]
+    times = [tuple(map(float, line.split())) for line in told.splitlines()]
+    return [(seconds, processor) for seconds, processor in times]
 
 
 def batch(scans: Sequence[Path], workers: int, out: Path) -> tuple[float, float, list[Done]]:
@@ -91,7 +94,7 @@ def batch(scans: Sequence[Path], workers: int, out: Path) -> tuple[float, float,
 
 
 def growth(told: Sequence[Done]) -> dict[int, tuple[int, float, float]]:
-    """Scans, MB after the second quarter of them and MB after the last, by worker."""
+    """Scans, MB in the second quarter of them and MB in the last, by worker."""
     by_process: dict[int, list[float]] = defaultdict(list)
     for one in told:
         by_process[one.process].append(one.megabytes)
@@ -111,8 +114,8 @@ def table(scans: Sequence[Path], workers: int, folder: Path) -> str:
     sources = sorted(set(scans))
     one, several = (dict(zip(sources, alone(sources, n, folder / "alone"), strict=True)) for n in (1, workers))
     start, seconds, told = batch(scans, workers, folder / "batch")
-    processors = sum(one[scan] for scan in scans) / workers
-    in_turn = sum(several[scan] for scan in scans)
+    processors = sum(one[scan][0] for scan in scans) / workers
+    in_turn = sum(several[scan][0] for scan in scans)
     lines = [
         f"{len(scans)} scans by {workers} workers of one thread each: {seconds:.1f} s, {start:.1f} s to start.",
         "",
@@ -121,16 +124,23 @@ def table(scans: Sequence[Path], workers: int, folder: Path) -> str:
         f"| {workers} scans at once, each as alone with one thread | {processors:.1f} | {processors / seconds:.2f} |",
         f"| one scan after the other with {workers} threads | {in_turn:.1f} | {in_turn / seconds:.2f} |",
         "",
-        f"A scan: {statistics.median(one.values()):.1f} s alone with one thread, "
-        f"{statistics.median(several.values()):.1f} s with {workers}, "
-        f"{statistics.median(done.seconds for done in told):.1f} s on a worker (medians).",
+        "| a scan (medians) | s | processor's s |",
+        "|---|---|---|",
+        _timing("alone with one thread", list(one.values())),
+        _timing(f"alone, threads: {workers}", list(several.values())),
+        _timing("on a worker", [(done.seconds, done.processor) for done in told]),
         "",
-        "| worker | scans | MB after its second quarter | MB after its last |",
+        "| worker | scans | MB in its second quarter | MB in its last |",
         "|---|---|---|---|",
     ]
     for number, (count, early, late) in enumerate(growth(told).values(), 1):
         lines.append(f"| {number} | {count} | {early:.0f} | {late:.0f} |")
     return "\n".join(lines) + "\n"
+
+
+def _timing(name: str, times: Sequence[tuple[float, float]]) -> str:
+    seconds, processor = (statistics.median(column) for column in zip(*times, strict=True))
+    return f"| {name} | {seconds:.1f} | {processor:.1f} |"
 
 
 def main() -> None:
