@@ -318,7 +318,7 @@ def run_export(args: argparse.Namespace, progress: Progress) -> Outcome:
     """A trained run as an integer bundle."""
     from ToothTopoSegLib.quantization.export import export_run
 
-    report = export_run(args.run_folder, args.output, progress)
+    report = export_run(args.run_folder, args.output, args.mean_with, progress)
     return Outcome(report, listing(report))
 
 
@@ -652,6 +652,8 @@ def _add_model_commands(command: CommandMaker) -> None:
     add = command("export", run_export, "Turn a trained run into an integer model bundle.")
     add("run_folder", type=Path, metavar="RUN_FOLDER", help="folder that 'train' wrote")
     add("-o", "--output", type=Path, metavar="BUNDLE", required=True, help="the bundle to write, ending in .onnx")
+    what = "the bundle that the run began from: the mean of its weights and those of the run"
+    add("--mean-with", type=Path, metavar="BUNDLE", help=what)
 
     _add_import(command)
 

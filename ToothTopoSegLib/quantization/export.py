@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.progress import Progress, part, silent
-from ToothTopoSegLib.quantization.bundle import CARD_SCHEMA, Bundle
+from ToothTopoSegLib.quantization.bundle import CARD_SCHEMA, Bundle, load_bundle
 from ToothTopoSegLib.quantization.config import QuantConfig
 
 if TYPE_CHECKING:
@@ -133,16 +133,22 @@ def trained_in_integers(network: QatNetwork, plan: Plan) -> tuple[bytes, dict[st
 
 
 def export_run(
-    run_folder: Path, bundle: Path, progress: Progress = silent, config: QuantConfig | None = None
+    run_folder: Path,
+    bundle: Path,
+    mean_with: Path | None = None,
+    progress: Progress = silent,
+    config: QuantConfig | None = None,
 ) -> dict[str, Any]:
     """Write the bundle ``bundle`` (an .onnx path) from a training run; returns the card.
 
     A run in float is quantized as ``config`` says; a quantization-aware one, or what of a run is in ``INTEGERS``, is
-    written as it was trained.
+    written as it was trained. ``mean_with`` is the bundle that a run in float began from: the mean of both keeps what
+    it knew beside what the run has learnt (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022), and
+    its second network goes on.
 
-    Raises UsageError when ``run_folder`` holds no finished run or ``bundle`` is no .onnx path, ModelError when the
-    weights are damaged or the exported graph fails its own audit, OutputError when the bundle cannot be written; then
-    nothing is written.
+    Raises UsageError when ``run_folder`` holds no finished run, or one in integers is to be averaged, or ``bundle`` is
+    no .onnx path, ModelError when the weights are damaged or of another network or the exported graph fails its own
+    audit, OutputError when the bundle cannot be written; then nothing is written.
     """
     from safetensors.numpy import save
 
@@ -154,8 +160,13 @@ def export_run(
     progress(0.0, "folding the norms")
     whole, run_folder = run_folder, _last_part(run_folder)
     schedule, plan, weights = _read_run(run_folder)
-    graph = _folded(weights, plan)
     trained = schedule.get("quantization")
+    begun_from: Mapping[str, Any] = {}
+    if mean_with is not None:
+        if trained:
+            raise UsageError("A run in integers has ranges of its own and cannot be averaged; export it alone.")
+        weights, begun_from = _mean(weights, load_bundle(mean_with))
+    graph = _folded(weights, plan)
     if trained:
         config = QuantConfig(**trained)
         model, scores = trained_in_integers(_trained_network(run_folder, weights, plan, config), plan)
@@ -172,12 +183,30 @@ def export_run(
         "limits": LIMITS,
         "licence": LICENCE,
     }
+    if mean_with is not None:
+        card["training"]["mean with"] = begun_from["training"]
+        card |= {key: begun_from[key] for key in ("surface",) if key in begun_from}
     with output_folder(bundle.parent) as staged:
         (staged / bundle.name).write_bytes(model)
         (staged / float_weights_path(bundle).name).write_bytes(save(weights))
         (staged / f"{bundle.stem}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         progress(1.0, "done")
     return card
+
+
+def _mean(weights: dict[str, NDArray[Any]], begun_from: Bundle) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
+    """The mean of the weights and those of a bundle, in half precision, and the card of that bundle."""
+    from ToothTopoSegLib.quantization.fold import read_weights
+
+    path = float_weights_path(begun_from.path)
+    others = read_weights(path) if path.is_file() else {}
+    if {k: v.shape for k, v in others.items()} != {k: v.shape for k, v in weights.items()}:
+        raise ModelError(
+            f"The bundle {begun_from.path.name} has no float weights of the network that was trained; give the one "
+            "that the run began from."
+        )
+    mean = {k: (v.astype(np.float32) + others[k].astype(np.float32)) / 2 for k, v in weights.items()}
+    return half_precision(mean), begun_from.card
 
 
 def _last_part(run_folder: Path) -> Path:
@@ -250,8 +279,6 @@ def record_surface(bundle: Path, surface: Path) -> None:
 
     ``surface`` is that network's bundle; its files belong beside it. ModelError where either is damaged.
     """
-    from ToothTopoSegLib.quantization.bundle import load_bundle
-
     card = load_bundle(bundle).card | {"surface": {"name": surface.stem, "sha256": load_bundle(surface).card["sha256"]}}
     _write_card(bundle, card)
 

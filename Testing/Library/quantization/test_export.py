@@ -193,10 +193,10 @@ def test_cancelling_leaves_the_old_bundle_as_it_was(run_folder: Path, tmp_path: 
 
     if step < 28:
         with pytest.raises(Cancelled):
-            export_run(run_folder, target, cancel)
+            export_run(run_folder, target, progress=cancel)
         assert _left(target.parent) == {"small.onnx"} and target.read_bytes() == b"old"
     else:
-        export_run(run_folder, target, cancel)
+        export_run(run_folder, target, progress=cancel)
         assert len(calls) == 27 and calls == sorted(calls) and calls[-1] == 1.0
         assert _left(target.parent) == FILES
 
@@ -231,3 +231,30 @@ def _refused(run: Path, target: Path, error: type[Exception], message: str) -> N
         export_run(run, target)
     assert "\n" not in str(caught.value)
     assert not target.parent.exists()
+
+
+def test_the_mean_with_the_bundle_a_run_began_from_keeps_its_second_network_and_says_so(run_folder, tmp_path):
+    begun, mean = tmp_path / "begun.onnx", tmp_path / "mean.onnx"
+    export_run(run_folder, begun)
+    card = json.loads(begun.with_suffix(".json").read_text()) | {"surface": {"name": "second", "sha256": "0"}}
+    begun.with_suffix(".json").write_text(json.dumps(card))
+    weights = load_file(run_folder / "weights.safetensors")
+    save_file({k: (3 * v).astype(v.dtype) for k, v in weights.items()}, run_folder / "weights.safetensors")
+    found = export_run(run_folder, mean, mean_with=begun)
+    assert found["surface"] == card["surface"] and found["training"]["mean with"] == card["training"]
+    shipped = load_file(float_weights_path(mean))
+    for name, value in weights.items():
+        np.testing.assert_allclose(shipped[name].astype(float), 2 * value.astype(float), rtol=2e-3, atol=1e-3)
+
+
+def test_only_the_same_network_in_float_is_averaged(run_folder, tmp_path):
+    begun = tmp_path / "begun.onnx"
+    export_run(run_folder, begun)
+    float_weights_path(begun).unlink()
+    with pytest.raises(ModelError, match=r"begun\.onnx has no float weights of the network"):
+        export_run(run_folder, tmp_path / "mean.onnx", mean_with=begun)
+    schedule = json.loads((run_folder / "schedule.json").read_text())
+    (run_folder / "schedule.json").write_text(json.dumps(schedule | {"quantization": QuantConfig().as_dict()}))
+    with pytest.raises(UsageError, match="cannot be averaged"):
+        export_run(run_folder, tmp_path / "mean.onnx", mean_with=begun)
+    assert not (tmp_path / "mean.onnx").exists()
