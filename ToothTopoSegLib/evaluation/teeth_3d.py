@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi
-from ToothTopoSegLib.errors import InputError
 from ToothTopoSegLib.evaluation.tooth_chart import State, state_of
 from ToothTopoSegLib.resources import resource_folder
 
@@ -81,13 +80,16 @@ class View3d:
 
 def view_3d(
     meshes: Mapping[int, TriangleMesh], teeth: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]
-) -> View3d:
+) -> View3d | None:
     """The view of meshes by FDI number, coloured by the findings of a report (schema ``toothtoposeg.report/1``).
 
-    Raises InputError where the installed trimesh carries no three.js.
+    None where the installed trimesh carries no three.js: a page without a 3D view is better than none.
     """
+    library = three_js()
+    if library is None:
+        return None
     own = (resource_folder() / "Page" / "teeth_3d.js").read_text(encoding="utf-8")
-    scripts = three_js(), own
+    scripts = library, own
     data = json.dumps(_scene(meshes, findings), separators=(",", ":")).replace("<", "\\u003c")
     embedded = f'<script type="application/json" id="teeth-3d-data">{data}</script>\n'
     return View3d(
@@ -98,12 +100,8 @@ def view_3d(
 
 
 @lru_cache
-def three_js() -> str:
-    """three.js as one script that defines ``THREE``, from the viewer that trimesh brings along.
-
-    Raises InputError where the installed trimesh has another viewer.
-    """
-    import trimesh
+def three_js() -> str | None:
+    """three.js as one script that defines ``THREE``, from the viewer of trimesh; None where it has another viewer."""
     from trimesh import resources, util
 
     archive = util.decompress(resources.get_bytes("templates/viewer.zip"), file_type="zip")
@@ -111,11 +109,7 @@ def three_js() -> str:
     _, start, rest = page.partition("<script>")
     # after three.js come controls and a loader that this view has no use for
     script, end, _ = rest.partition("\n(function(){const _changeEvent=")
-    if not (start and end and "THREE" in script):
-        raise InputError(
-            f"trimesh {trimesh.__version__} carries no three.js that the 3D view knows; install trimesh 4.5 to 5.2."
-        )
-    return str(script)
+    return str(script) if start and end and "THREE" in script else None
 
 
 def show_link(teeth: Sequence[int], words: str, place: object = None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ToothTopoSegLib.errors import InputError, OutputError
+from ToothTopoSegLib.evaluation import teeth_3d
 from ToothTopoSegLib.evaluation.html import write_check_page, write_html
 from ToothTopoSegLib.surfaces.mesh import TriangleMesh
 from ToothTopoSegLib.topology.check import check_volume
@@ -135,6 +136,13 @@ def test_only_the_scripts_of_the_3d_view_run_each_named_by_its_digest(page, tmp_
     policy = next(a["content"] or "" for _, a in seen.seen if a.get("http-equiv") == "Content-Security-Policy")
     assert len(scripts) == 2 and policy.endswith(f"script-src 'sha256-{digests[0]}' 'sha256-{digests[1]}'")
     assert "default-src 'none'" in policy and not any("src" in a for tag, a in seen.seen if tag == "script")
+
+
+def test_without_the_library_of_the_3d_view_the_page_has_all_the_rest(page, monkeypatch) -> None:
+    monkeypatch.setattr(teeth_3d, "three_js", lambda: None)
+    seen = page(a_report(), meshes=MESHES)
+    assert seen.open == [] and "Teeth in 3D" not in seen.text and "Measurements" in seen.text
+    assert "script" not in {tag for tag, _ in seen.seen}
 
 
 def test_the_3d_view_holds_each_tooth_where_it_is(page, tmp_path) -> None:
