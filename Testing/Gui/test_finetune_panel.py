@@ -528,7 +528,7 @@ def test_a_training_that_is_done_can_be_trained_further_or_tidied_up(training, p
 
 
 def test_the_choices_begin_as_the_engine_has_them(checked):
-    module = pytest.importorskip("ToothTopoSegLib.training.finetune")
+    module = importlib.import_module("ToothTopoSegLib.training.finetune")
     engine, chosen = module.Choices(), checked._parameterNode
     names = importlib.import_module("ToothTopoSegGui.finetune_panel")._CHOICES
     assert {name: getattr(chosen, parameter) for name, parameter in names.items()} == {

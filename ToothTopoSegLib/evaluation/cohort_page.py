@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.errors import OutputError
-from ToothTopoSegLib.evaluation.html import page_of
+from ToothTopoSegLib.evaluation.html import notice, page_of
 from ToothTopoSegLib.evaluation.tooth_chart import SEVERITIES, badge
 from ToothTopoSegLib.topology.findings import KINDS
 
@@ -80,7 +80,8 @@ def cohort_page(rows: Sequence[Row], pages: Sequence[str], count: int) -> str:
 <h2>How often each tooth was found</h2>
 {_arches(done)}
 <h2>Scans</h2>
-{_scans(rows, pages)}"""
+{_scans(rows, pages)}
+{notice()}"""
     return page_of("Teeth of a cohort", body, _STYLE)
 
 

@@ -185,23 +185,32 @@ def write_check_page(
         write_html(report, preview, path, pictures, display_surfaces(teeth), measures)
 
 
-def page_of(title: str, body: str, style: str = "") -> str:
-    """A whole page in the looks of the report; ``title`` is plain text, ``body`` markup, ``style`` further rules."""
+def page_of(title: str, body: str, style: str = "", policy: str = _POLICY, scripts: str = "") -> str:
+    """A whole page in the looks of the report.
+
+    ``title`` is plain text, ``body`` markup, ``style`` further rules, ``scripts`` markup for its end that ``policy``
+    must allow.
+    """
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{escape(title)}</title>
 <style>{_STYLE}{style}</style>
 </head>
 <body>
 {body}
-<footer><p><b>{_NOTICE}</b></p></footer>
+{scripts}
 </body>
 </html>
 """
+
+
+def notice(more: str = "") -> str:
+    """The foot of a page: what the program is not, and ``more`` plain text."""
+    return f"<footer><p><b>{_NOTICE}</b></p>{f'<p>{escape(more)}</p>' if more else ''}</footer>"
 
 
 def _teeth_alone(labels: Volume) -> Volume:
@@ -240,17 +249,7 @@ def _page(
     standing = [finding for finding in findings if finding.get("verdict") != "ignored"]
     teeth = list(report.get("teeth") or [])
     view = teeth_3d.view_3d(meshes, teeth, findings) if meshes else None
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_policy(view)}">
-<title>{escape(title)}: teeth</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
+    body = f"""<h1>{escape(title)}</h1>
 {_verdict(teeth, standing)}
 {_numbers(teeth, standing)}
 <h2>Tooth chart</h2>
@@ -269,11 +268,8 @@ def _page(
 {_facts(_flat(report, ("input",)))}
 <h2>Model and limits</h2>
 {_facts(_flat(report, ("model",)))}
-<footer><p><b>{_NOTICE}</b></p><p>{escape(str(report.get("schema", "")))}</p></footer>
-{view.scripts if view else ""}
-</body>
-</html>
-"""
+{notice(str(report.get("schema", "")))}"""
+    return page_of(f"{title}: teeth", body, policy=_policy(view), scripts=view.scripts if view else "")
 
 
 def _policy(view: View3d | None) -> str:

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from Testing.Library.quantization.tiny import TINY, seeing_nothing, tiny_network, write_bundle
+from Testing.Library.segmentation.stand_ins import touch
 from ToothTopoSegLib.quantization.export import record_surface
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """A folder of three scans in a path with a space and letters beyond ASCII."""
+    folder = tmp_path / "Köpfe 歯"
+    touch(folder, "a.nii.gz", "b.nrrd", "deep/c.mha")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,15 @@ from ToothTopoSegLib.segmentation.batch import Order, carry_out
 from ToothTopoSegLib.segmentation.summary import Row
 
 PATIENCE_S = 60.0
+MAGIC = bytes(128) + b"DICM"
+"""What a DICOM file begins with."""
+
+
+def touch(folder: Path, *names: str, content: bytes = b"x") -> None:
+    """Write small files in place of scans, with their folders."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -15,6 +15,7 @@ import SimpleITK
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from Testing.Library.segmentation.stand_ins import MAGIC, touch
 from ToothTopoSegLib.errors import Cancelled, ClusterError, InputError, ModelError, OutputError
 from ToothTopoSegLib.evaluation import finding_pictures, preview
 from ToothTopoSegLib.progress import silent
@@ -24,22 +25,7 @@ from ToothTopoSegLib.segmentation.batch import Order, Settings, carry_out, segme
 from ToothTopoSegLib.segmentation.cases import find_cases
 from ToothTopoSegLib.segmentation.summary import COLUMNS
 
-MAGIC = bytes(128) + b"DICM"
 OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
-
-
-def _touch(folder: Path, *names: str, content: bytes = b"x") -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
-@pytest.fixture
-def cohort(tmp_path: Path) -> Path:
-    """A folder of three scans in a path with a space and letters beyond ASCII."""
-    folder = tmp_path / "Köpfe 歯"
-    _touch(folder, "a.nii.gz", "b.nrrd", "deep/c.mha")
-    return folder
 
 
 @pytest.fixture
@@ -90,7 +76,7 @@ def _summary(out: Path) -> list[dict[str, str]]:
 
 
 def test_of_two_scans_with_one_name_the_second_is_refused(cohort: Path, tmp_path: Path, segmented: list[str]) -> None:
-    _touch(cohort, "A.mha")
+    touch(cohort, "A.mha")
     result = segment_batch(cohort, tmp_path / "out")
     assert segmented == ["A.mha", "b.nrrd", "c.mha"]
     assert [row["reason"] for row in result["cases"]] == [
@@ -347,7 +333,7 @@ def test_a_batch_gives_the_very_files_that_single_runs_give(
     (tmp_path / "in").mkdir()
     image = SimpleITK.GetImageFromArray((grey / grey.std() * 500 + 400).astype(np.int16))
     SimpleITK.WriteImage(image, str(tmp_path / "in" / "head.nrrd"))
-    _touch(tmp_path / "in", "broken.nii")
+    touch(tmp_path / "in", "broken.nii")
     result = segment_batch(tmp_path / "in", tmp_path / "batch", Settings(tiny_bundle, threads=1))
     assert [row["status"] for row in result["cases"]] == ["failed", "done"]
     pipeline.segment_to_folder(tmp_path / "in" / "head.nrrd", tmp_path / "alone", tiny_bundle, threads=1)
@@ -362,7 +348,7 @@ def test_a_batch_gives_the_very_files_that_single_runs_give(
 
 
 def test_a_dicom_scan_with_teeth_is_finished_with_its_dicom_segmentation(tmp_path: Path, segmented: list[str]) -> None:
-    _touch(tmp_path / "in", "anna/IM1", content=MAGIC)
+    touch(tmp_path / "in", "anna/IM1", content=MAGIC)
     segment_batch(tmp_path / "in", tmp_path / "out")
     (tmp_path / "out" / "anna_teeth.dcm").write_bytes(MAGIC)
     segment_batch(tmp_path / "in", tmp_path / "out")

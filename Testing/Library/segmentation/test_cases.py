@@ -6,24 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from Testing.Library.segmentation.stand_ins import MAGIC, touch
 from ToothTopoSegLib.errors import InputError
 from ToothTopoSegLib.segmentation.cases import find_cases
-
-MAGIC = bytes(128) + b"DICM"
-
-
-def _touch(folder: Path, *names: str, content: bytes = b"x") -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
-@pytest.fixture
-def cohort(tmp_path: Path) -> Path:
-    """A folder of three scans in a path with a space and letters beyond ASCII."""
-    folder = tmp_path / "Köpfe 歯"
-    _touch(folder, "a.nii.gz", "b.nrrd", "deep/c.mha")
-    return folder
 
 
 def test_scans_are_found_in_all_folders_and_keep_their_place_in_the_results(cohort: Path, tmp_path: Path) -> None:
@@ -33,26 +18,26 @@ def test_scans_are_found_in_all_folders_and_keep_their_place_in_the_results(coho
 
 
 def test_label_maps_hidden_files_and_other_files_are_no_scans(cohort: Path, tmp_path: Path) -> None:
-    _touch(cohort, "a_teeth.nii.gz", "a_labels.nrrd", "a.seg.nrrd", ".d.nii.gz", ".cache/e.nii.gz", "notes.txt")
+    touch(cohort, "a_teeth.nii.gz", "a_labels.nrrd", "a.seg.nrrd", ".d.nii.gz", ".cache/e.nii.gz", "notes.txt")
     assert [case.name for case in find_cases(cohort, tmp_path / "out")] == ["a", "b", "c"]
 
 
 def test_a_folder_of_dicom_files_and_a_zip_are_one_scan_each(tmp_path: Path) -> None:
-    _touch(tmp_path / "in", "anna/IM1", "anna/IM2", "berta/1.dcm", "DICOMDIR", content=MAGIC)
-    _touch(tmp_path / "in", "carl.zip")
+    touch(tmp_path / "in", "anna/IM1", "anna/IM2", "berta/1.dcm", "DICOMDIR", content=MAGIC)
+    touch(tmp_path / "in", "carl.zip")
     cases = find_cases(tmp_path / "in", tmp_path / "out")
     assert [(case.name, case.scan.is_dir()) for case in cases] == [("carl", False), ("anna", True), ("berta", True)]
     assert {case.folder for case in cases} == {tmp_path / "out"}
 
 
 def test_a_folder_that_is_a_scan_itself_is_a_batch_of_one(tmp_path: Path) -> None:
-    _touch(tmp_path / "anna", "IM1", "IM2", content=MAGIC)
+    touch(tmp_path / "anna", "IM1", "IM2", content=MAGIC)
     (case,) = find_cases(tmp_path / "anna", tmp_path / "out")
     assert (case.name, case.folder) == ("anna", tmp_path / "out")
 
 
 def test_results_inside_the_folder_of_scans_are_no_scans(cohort: Path) -> None:
-    _touch(cohort / "results", "z.nii.gz")
+    touch(cohort / "results", "z.nii.gz")
     assert [case.name for case in find_cases(cohort, cohort / "results")] == ["a", "b", "c"]
 
 
@@ -84,5 +69,5 @@ def test_a_folder_without_scans_and_a_place_where_nothing_is_are_refused(tmp_pat
 
 
 def test_dicom_segmentations_of_an_earlier_run_are_no_scans(cohort: Path, tmp_path: Path) -> None:
-    _touch(cohort, "earlier/anna_teeth.dcm", content=MAGIC)
+    touch(cohort, "earlier/anna_teeth.dcm", content=MAGIC)
     assert [case.name for case in find_cases(cohort, tmp_path / "out")] == ["a", "b", "c"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from ToothTopoSegLib.phantom import head
 from ToothTopoSegLib.segmentation.surface import CORE
 from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_PLAIN, cache_case, load_case
 from ToothTopoSegLib.training.loop import Schedule
 from ToothTopoSegLib.training.surface_samples import draw_surface_sample, draw_surface_window
-
-torch = pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
