@@ -3,8 +3,8 @@
 In: the scan, its dental region and the decided class scores of the first network. Out: for every voxel of a finer grid
 how sure it is that there is a tooth, and which one. The first network knows which tooth is which but draws its surface
 with voxels of 1 mm; the second sees two centimetres at a time and tells *core* and *border* of teeth from the rest, the
-border-core representation of ToothSeg (doi 10.1109/JBHI.2025.3650444). Borders part the cores of teeth that touch: each
-core is one tooth, takes the number that most of it bears, and hands it on to the border around it.
+border-core representation of ToothSeg (doi 10.1109/JBHI.2025.3650444). Borders part the cores of teeth that touch;
+which core is which tooth says :mod:`ToothTopoSegLib.segmentation.instances`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.segmentation.instances import tooth_numbers
 from ToothTopoSegLib.topology.robust import ToothScores
 
 if TYPE_CHECKING:
@@ -31,12 +31,6 @@ CORE, BORDER = 1, 2
 OVERLAP, CONTEXT = 0.25, 12
 REACH_MM = 2.0
 """Teeth of the first network are looked at with this much around them; farther away there is none."""
-MAIN_SHARE = 0.8
-"""A core of which so much bears one number is that tooth; any other is left to the numbers of its voxels."""
-HOME_SHARE = 0.15
-"""A number has its home where most of it is, if that is so much of such a tooth's average volume."""
-SMALLEST_CORE_MM3 = 8.0
-"""Smaller cores have no number of their own: tips of roots, cusps, crumbs."""
 SMALLEST_PIECE_MM3 = 4.0
 """Smaller pieces apart from everything else are noise of the network."""
 STRAY_SHARE = 0.15
@@ -83,16 +77,15 @@ def surfaces(
 
     fine = resample_linear(scan, (spacing,) * 3, _box(scan, region))
     teeth = scores[1 : len(TEETH) + 1]
-    first = _onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine, 1)
+    first = _onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine)
     near = _near(first > 0, spacing)
     own, core = _evidence(fine.array, near, runner, patch, progress)
     evidence = OWN_SHARE * own + (1 - OWN_SHARE) * np.clip(first, -SURE, SURE)
     evidence = gaussian_filter(evidence, SMOOTH_MM / spacing, mode="nearest") + np.float32(FULLER)
     evidence[~near] = -SURE
-    number = _onto(np.asarray(TEETH, np.uint8)[teeth.argmax(0)], region, fine, 0)
     tooth = _without_crumbs(evidence > 0, spacing)
     evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
-    number = numbered(core & tooth, number, spacing)
+    number = tooth_numbers(core, tooth, fine, teeth, region)
     give_away_strays(tooth, number)
     return Surfaces(fine.with_array(evidence), number)
 
@@ -108,13 +101,13 @@ def _box(scan: Volume, region: Volume) -> tuple[Patch, Patch]:
     return (a, b, c), (d, e, f)
 
 
-def _onto(values: Array, grid: Volume, fine: Volume, order: int) -> Array:
-    """Values on ``grid`` at the voxels of ``fine``: the nearest (order 0) or linear ones (1)."""
+def _onto(values: Array, grid: Volume, fine: Volume) -> Array:
+    """Values on ``grid`` at the voxels of ``fine``, linearly between."""
     from scipy.ndimage import affine_transform
 
     ratio = np.asarray(fine.spacing) / np.asarray(grid.spacing)
     offset = grid.lps_to_index(np.asarray(fine.origin))
-    return np.asarray(affine_transform(values, ratio, offset, fine.array.shape, order=order, mode="nearest"))
+    return np.asarray(affine_transform(values, ratio, offset, fine.array.shape, order=1, mode="nearest"))
 
 
 def _near(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
@@ -125,8 +118,8 @@ def _near(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
 
 def _evidence(
     image: Array, near: NDArray[np.bool_], runner: Runner, patch: Patch, progress: Progress
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Evidence for a tooth and whether a voxel is rather core than border, from tiles laid over ``near``."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Evidence for a tooth and for the core of one, in nats, from tiles laid over ``near``."""
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, Blend, corners_around, padded, tile_at
 
@@ -142,7 +135,7 @@ def _evidence(
         mean.add(tile, runner(grey_scale(grown[around], 200_000).apply(grown[tile])))
     nats = mean.scores()[(slice(None), *inside)] * np.float32(runner.score_scale)
     tooth = np.clip(np.logaddexp(nats[CORE], nats[BORDER]) - nats[0], -SURE, SURE)
-    return tooth, nats[CORE] > nats[BORDER]
+    return tooth, nats[CORE] - np.logaddexp(nats[0], nats[BORDER])
 
 
 def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
@@ -153,36 +146,6 @@ def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool
     keep = volumes >= SMALLEST_PIECE_MM3
     keep[0] = False
     return np.asarray(keep[pieces])
-
-
-def numbered(core: NDArray[np.bool_], number: NDArray[np.uint8], spacing: float) -> NDArray[np.uint8]:
-    """FDI number of every voxel (z, y, x): that of the nearest core of a tooth, for whole cores where it can be.
-
-    ``number`` is what the first network would call each voxel.
-    """
-    from scipy import ndimage
-
-    cores, count = ndimage.label(core)
-    if not count:
-        return number
-    votes = np.zeros((count + 1, 256), np.int64)
-    np.add.at(votes, (cores[core], number[core]), 1)
-    size = votes.sum(1)
-    winner = votes.argmax(1)
-    large = size * spacing**3 >= SMALLEST_CORE_MM3
-    large[0] = False
-    # Teeth that the network runs together must not become one: a core that is the home of two numbers is two teeth.
-    numbers = np.asarray(TEETH)
-    home = votes[:, numbers].argmax(0)
-    grown = votes[home, numbers] * spacing**3 >= HOME_SHARE * np.array([size_of(fdi).volume for fdi in TEETH])
-    homes = np.bincount(home[grown], minlength=count + 1)
-    whole = large & (votes.max(1) >= MAIN_SHARE * size) & (homes <= 1)
-    named = np.where(whole[cores], winner[cores], number).astype(np.uint8)
-    seeds = large[cores]
-    if not seeds.any():
-        return number
-    nearest = ndimage.distance_transform_edt(~seeds, return_distances=False, return_indices=True)
-    return np.asarray(named[tuple(nearest)])
 
 
 def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8]) -> None:

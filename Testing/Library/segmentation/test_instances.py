@@ -1,0 +1,143 @@
+"""Single teeth and their numbers, with teeth drawn as balls and a first network that is told what it saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.segmentation.instances import contacts_of, cut, flooded, joined, shared_out, tooth_numbers
+
+SPACING = 0.5
+SHAPE = (32, 40, 100)
+Ball = tuple[float, float, float, float]
+
+
+def balls(*each: Ball) -> np.ndarray:
+    """A mask of balls, given by the voxel in their middle and their radius in voxels."""
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    mask = np.zeros(SHAPE, bool)
+    for middle_z, middle_y, middle_x, radius in each:
+        mask |= (z - middle_z) ** 2 + (y - middle_y) ** 2 + (x - middle_x) ** 2 <= radius**2
+    return mask
+
+
+def seen(**shares: dict[int, float]) -> np.ndarray:
+    """Probabilities of the numbers, a row for each piece (in the order of the letters) after one for none."""
+    rows = [np.full(len(TEETH), 1 / len(TEETH))]
+    for piece in sorted(shares):
+        row = np.zeros(len(TEETH))
+        for fdi, share in shares[piece].items():
+            row[TEETH.index(fdi)] = share
+        rows.append(row)
+    return np.array(rows)
+
+
+def numbers(
+    probability: np.ndarray, volumes: list[float], contacts: dict[tuple[int, int], int] | None = None
+) -> list[int]:
+    """FDI numbers of the pieces."""
+    sizes = np.array([0.0, *volumes])
+    taken = shared_out(probability, sizes, contacts or {}, joined(probability, sizes, contacts or {}))
+    return [TEETH[k] for k in taken[1:]]
+
+
+def test_teeth_that_touch_are_cut_at_their_neck() -> None:
+    pieces = cut(balls((16, 20, 30, 9), (16, 20, 44, 7)), SPACING)
+    assert pieces.max() == 2
+    left, right = pieces[16, 20, 30], pieces[16, 20, 44]
+    assert left != right and (pieces[:, :, :37][pieces[:, :, :37] > 0] == left).mean() > 0.98
+
+
+def test_a_crown_with_its_roots_stays_one() -> None:
+    tooth = balls((8, 20, 30, 8))
+    for x in (25, 35):
+        tooth |= balls(*[(z, 20, x + (z - 8) * (1 if x > 30 else -1) / 8, 4 - z / 14) for z in range(8, 30)])
+    pieces = cut(tooth, SPACING)
+    assert pieces.max() == 1 and ((pieces > 0) == tooth).all()
+
+
+def test_nothing_is_cut_from_nothing() -> None:
+    assert not cut(np.zeros((5, 6, 7), bool), SPACING).any()
+
+
+def test_pieces_grow_over_their_tooth_and_nowhere_else() -> None:
+    tooth = balls((16, 20, 30, 9), (16, 20, 46, 8), (16, 20, 80, 5))
+    core = np.zeros(SHAPE, np.int32)
+    core[16, 20, 30], core[16, 20, 46] = 1, 2
+    sure = -np.abs(np.arange(SHAPE[2]) - 38.5).astype(np.float32) * np.ones(SHAPE, np.float32) * -1
+    grown = flooded(core, tooth, sure)
+    assert (grown[tooth][:] > 0).sum() == balls((16, 20, 30, 9), (16, 20, 46, 8)).sum()
+    assert not grown[~tooth].any() and grown[16, 20, 35] == 1 and grown[16, 20, 43] == 2
+
+
+def test_contacts_are_counted_in_faces_of_voxels() -> None:
+    pieces = np.zeros((4, 4, 6), np.int32)
+    pieces[:, :, :2], pieces[:, :, 2:4], pieces[0, 0, 4] = 2, 1, 3
+    assert contacts_of(pieces) == {(1, 2): 16, (1, 3): 1}
+
+
+def test_a_row_that_was_taken_for_the_next_one_each_is_put_right() -> None:
+    shifted = seen(
+        a={13: 0.7, 14: 0.3}, b={15: 0.8, 14: 0.2}, c={16: 0.75, 15: 0.25}, d={17: 0.6, 16: 0.4}, e={17: 0.98, 16: 0.02}
+    )
+    volumes = [size_of(fdi).volume for fdi in (13, 14, 15, 16, 17)]
+    assert numbers(shifted, volumes) == [13, 14, 15, 16, 17]
+
+
+def test_a_gap_stays_a_gap() -> None:
+    assert numbers(seen(a={34: 0.9, 35: 0.1}, b={36: 0.9, 35: 0.1}), [450.0, 1100.0]) == [34, 36]
+
+
+def test_pieces_of_one_tooth_that_touch_bear_one_number() -> None:
+    pieces = seen(a={37: 0.9, 38: 0.1}, b={37: 0.9, 38: 0.1}, c={36: 1.0})
+    volumes = [500.0, 400.0, 1000.0]
+    assert numbers(pieces, volumes, {(1, 2): 30, (1, 3): 5}) == [37, 37, 36]
+    # two whole teeth are not one, however alike they look
+    assert numbers(pieces, [1000.0, 1000.0, 1000.0], {(1, 2): 30}) in ([37, 38, 36], [38, 37, 36])
+
+
+def test_a_small_piece_goes_with_a_tooth_it_touches_or_takes_a_number_that_is_left() -> None:
+    pieces = seen(a={12: 1.0}, b={13: 0.9, 12: 0.1}, c={12: 0.8, 11: 0.2})
+    assert numbers(pieces, [300.0, 40.0, 20.0], {(1, 2): 9, (1, 3): 9}) == [12, 13, 12]
+
+
+@given(st.permutations(range(5)), st.floats(0.5, 1.2))
+def test_numbers_do_not_depend_on_the_order_of_the_pieces(order: list[int], scale: float) -> None:
+    true = (41, 42, 43, 44, 45)
+    rows = np.full((6, len(TEETH)), 0.002)
+    for n, fdi in enumerate(true, 1):
+        rows[n, TEETH.index(fdi)] = 0.4
+        rows[n, TEETH.index(true[min(n, 4)])] += 0.5
+    volumes = [size_of(fdi).volume * scale for fdi in true]
+    found = numbers(rows[[0, *(n + 1 for n in order)]], [volumes[n] for n in order])
+    assert found == [true[n] for n in order]
+
+
+def placed(labels: dict[int, np.ndarray]) -> tuple[Volume, np.ndarray, Volume]:
+    """The fine grid, decided scores (32, z, y, x) at 1 mm of a label for every voxel of a mask, and their grid."""
+    fine = Volume(np.zeros(SHAPE, np.uint8), (SPACING,) * 3)
+    scores = np.zeros((len(TEETH), *(n // 2 for n in SHAPE)), np.float32)
+    for fdi, mask in labels.items():
+        scores[TEETH.index(fdi)][mask[::2, ::2, ::2]] = 6.0
+    return fine, scores, Volume(scores[0], (1.0, 1.0, 1.0), (0.25, 0.25, 0.25))
+
+
+def test_two_teeth_that_touch_get_a_number_each_though_the_first_network_mixed_them_up() -> None:
+    one, two = balls((16, 20, 30, 10)), balls((16, 20, 47, 9))
+    middle = np.arange(SHAPE[2]) < 42
+    fine, scores, region = placed({46: (one | two) & middle, 47: two & ~middle})
+    core = np.where(balls((16, 20, 30, 9), (16, 20, 47, 8)), 3.0, -3.0).astype(np.float32)
+    found = tooth_numbers(core, one | two, fine, scores, region)
+    assert (found[one & ~two] == 46).mean() > 0.98 and (found[two & ~one] == 47).mean() > 0.98
+
+
+@pytest.mark.parametrize("sure", [-3.0, 0.5])
+def test_without_any_core_every_voxel_keeps_its_number(sure: float) -> None:
+    tooth = balls((16, 20, 30, 9))
+    fine, scores, region = placed({36: tooth})
+    assert (tooth_numbers(np.full(SHAPE, sure, np.float32), tooth, fine, scores, region)[tooth] == 36).mean() > 0.9

@@ -1,0 +1,254 @@
+"""One tooth, one number: what the second network draws is cut into single teeth, and the teeth share the numbers out.
+
+In: how sure the second network is of the core of a tooth, the voxels that are teeth, and the class scores of the first
+network, decided. Out: the FDI number of every voxel. Cores of teeth that touch may run into each other, but not as
+broadly as either is thick: they are cut at their necks, where the distance to the outside, seen as a landscape, has its
+passes (watershed; Beucher and Lantuejoul, 1979). Pieces that the first network takes for one tooth and that are no more
+than one tooth together stay one. Then every tooth takes a number of its own such that all of them together fit best
+what the first network saw (assignment problem; Kuhn, 1955): a network that looks at 8 cm at a time and at 1 mm mistakes
+one tooth for the next, but not all of them, and no number is there twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.segmentation.classes import TEETH
+
+if TYPE_CHECKING:
+    from ToothTopoSegLib.imaging.volume import Volume
+
+Array = NDArray[Any]
+Labels = NDArray[np.int32]
+
+SURE_CORE = 1.0
+"""Evidence (nats) from which a voxel is core for the cutting: what is torn between core and border joins teeth."""
+SMOOTH_VOXELS = 0.7
+"""Width (sigma) of the Gaussian over distances, whose steps at the size of a voxel are no hills."""
+NECK = 0.7
+"""A neck at least so thick, beside the thinner one of what it joins, joins parts of one tooth ..."""
+LEAST_HILL_MM, LEAST_THICKNESS_MM = 0.25, 1.0
+"""... as does one that is hardly thinner, or beside a part that is as thin as this (half its thickness)."""
+LARGEST_TOOTH = 1.25
+"""Pieces are one tooth up to so many of that tooth's average volumes in this mouth."""
+MOUTH_SCALES = (0.6, 1.3)
+"""How much smaller or larger than average the teeth of a mouth are, at most ..."""
+FEWEST_TEETH = 4
+"""... and how many have to be seen to know it."""
+MAIN_SHARE = 0.2
+"""A piece with less of its tooth's average volume has no say in the sharing out of numbers."""
+ASIDE_NATS = 4.0
+"""What it costs to leave a piece aside, as if its number were seen with a probability of 2 %."""
+LEAST_PROBABILITY = 1e-3
+HOME_SHARE = 0.3
+"""A number that no tooth took is cut out of a tooth that is more than one where this share of its volume is seen."""
+
+_VOLUMES = np.array([size_of(fdi).volume for fdi in TEETH])
+_CUBE = np.ones((3, 3, 3))
+
+
+def tooth_numbers(
+    core: NDArray[np.float32], tooth: NDArray[np.bool_], fine: Volume, teeth: NDArray[np.float32], region: Volume
+) -> NDArray[np.uint8]:
+    """FDI number of every voxel of ``tooth`` (z, y, x) and next to one; elsewhere what the first network would call it.
+
+    ``core`` is the evidence in nats for the core of a tooth on the grid of ``fine``, whose voxels are cubes; ``teeth``
+    (32, z, y, x) are the decided scores of the tooth classes in nats on the grid of ``region``, of the same direction.
+    """
+    number = _onto(np.asarray(TEETH, np.uint8)[teeth.argmax(0)], region, fine)
+    spacing = fine.spacing[0]
+    if not (tooth & (core > SURE_CORE)).any():
+        return number
+    pieces = _pieces(core, tooth, spacing)
+    inside = np.where(tooth, pieces, 0)
+    volumes = np.bincount(inside.reshape(-1), minlength=int(pieces.max()) + 1) * spacing**3
+    contacts = contacts_of(inside)
+    probability = _probabilities(_onto(inside, fine, region), teeth, int(pieces.max()))
+    tooth_of = joined(probability, volumes, contacts)
+    taken = shared_out(probability, volumes, contacts, tooth_of)
+    found = np.asarray(TEETH, np.uint8)[taken[pieces]]
+    _cut_out_homes(found, pieces, number, probability, volumes, taken)
+    return np.where(pieces > 0, found, number)
+
+
+def _onto(values: Array, grid: Volume, other: Volume) -> Array:
+    """Values on ``grid`` at the nearest voxels of ``other``, a grid of the same direction."""
+    from scipy.ndimage import affine_transform
+
+    ratio = np.asarray(other.spacing) / np.asarray(grid.spacing)
+    offset = grid.lps_to_index(np.asarray(other.origin))
+    return np.asarray(affine_transform(values, ratio, offset, other.array.shape, order=0, mode="nearest"))
+
+
+def _pieces(core: NDArray[np.float32], tooth: NDArray[np.bool_], spacing: float) -> Labels:
+    """Single teeth and parts of them (z, y, x), from 1 on, over all of ``tooth`` and the voxels next to it."""
+    from scipy import ndimage
+
+    shell = ndimage.binary_dilation(tooth, _CUBE)
+    box = ndimage.find_objects(shell.astype(np.uint8))[0]
+    pieces = np.zeros(tooth.shape, np.int32)
+    pieces[box] = flooded(cut((tooth & (core > SURE_CORE))[box], spacing), shell[box], core[box])
+    return pieces
+
+
+def cut(core: NDArray[np.bool_], spacing: float) -> Labels:
+    """Pieces (z, y, x), from 1 on, of a mask of cores that are cut at their necks; cubic voxels of ``spacing`` mm."""
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
+    distance = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1, 1:-1] * spacing
+    distance = ndimage.gaussian_filter(distance, SMOOTH_VOXELS, mode="constant") * core
+    tops = (distance == ndimage.maximum_filter(distance, 3)) & core
+    hills: Labels = watershed(-distance, ndimage.label(tops, _CUBE)[0], mask=core)
+    heights = np.zeros(int(hills.max()) + 1)
+    np.maximum.at(heights, hills[core], distance[core])
+    return _merged(hills, heights, _passes(hills, distance))
+
+
+def _passes(hills: Labels, distance: Array) -> dict[tuple[int, int], float]:
+    """The largest distance to the outside at which two hills meet, by pairs of hills in ascending order."""
+    found: dict[tuple[int, int], float] = {}
+    for axis in range(3):
+        before, after = _neighbours(hills, axis)
+        low, high = _neighbours(distance, axis)
+        meet = (before != after) & (before > 0) & (after > 0)
+        heights = np.minimum(low[meet], high[meet])
+        one, two = np.minimum(before[meet], after[meet]), np.maximum(before[meet], after[meet])
+        order = np.argsort(heights, kind="stable")
+        pairs = zip(one[order].tolist(), two[order].tolist(), heights[order].tolist(), strict=True)
+        for a, b, height in pairs:
+            found[a, b] = max(found.get((a, b), 0.0), height)
+    return found
+
+
+def _neighbours(values: Array, axis: int) -> tuple[Array, Array]:
+    """Views of all voxels but the last and of all but the first along an axis."""
+    return np.moveaxis(values, axis, 0)[:-1], np.moveaxis(values, axis, 0)[1:]
+
+
+def _merged(hills: Labels, heights: Array, passes: dict[tuple[int, int], float]) -> Labels:
+    """Hills numbered anew, those that no real neck parts under one number; the highest passes are looked at first."""
+    home, top = list(range(len(heights))), heights.tolist()
+    for (a, b), height in sorted(passes.items(), key=lambda item: -item[1]):
+        one, two = _root(home, a), _root(home, b)
+        lower = min(top[one], top[two])
+        thin = lower - height < LEAST_HILL_MM or lower < LEAST_THICKNESS_MM
+        if one != two and (height >= NECK * lower or thin):
+            home[two], top[one] = one, max(top[one], top[two])
+    roots = np.array([_root(home, n) for n in range(len(heights))])
+    return np.unique(roots, return_inverse=True)[1].astype(np.int32)[hills]
+
+
+def _root(home: list[int], n: int) -> int:
+    while home[n] != n:
+        home[n] = home[home[n]]
+        n = home[n]
+    return n
+
+
+def flooded(pieces: Labels, tooth: NDArray[np.bool_], core: NDArray[np.float32]) -> Labels:
+    """The pieces (z, y, x) grown over all of ``tooth`` that hangs together with one, the surest cores first."""
+    from skimage.segmentation import watershed
+
+    return np.asarray(watershed(-core, pieces, connectivity=_CUBE, mask=tooth), np.int32)
+
+
+def contacts_of(pieces: Labels) -> dict[tuple[int, int], int]:
+    """How many faces of voxels two pieces share, by pairs in ascending order."""
+    base = int(pieces.max()) + 1
+    codes = []
+    for axis in range(3):
+        before, after = _neighbours(pieces, axis)
+        meet = (before != after) & (before > 0) & (after > 0)
+        codes.append(np.minimum(before[meet], after[meet]).astype(np.int64) * base + np.maximum(before, after)[meet])
+    pairs, counts = np.unique(np.concatenate(codes), return_counts=True)
+    return {(p // base, p % base): n for p, n in zip(pairs.tolist(), counts.tolist(), strict=True)}
+
+
+def _probabilities(pieces: Labels, teeth: NDArray[np.float32], count: int) -> Array:
+    """Mean probabilities (n + 1, 32) of the numbers over the voxels of each piece; uniform for one without any."""
+    inside = pieces > 0
+    seen = teeth[:, inside]
+    seen = np.exp(seen - seen.max(0))
+    seen /= seen.sum(0)
+    where = pieces[inside]
+    sums = np.stack([np.bincount(where, row, minlength=count + 1) for row in seen], 1)
+    total = sums.sum(1, keepdims=True)
+    return np.asarray(np.where(total > 0, sums / np.maximum(total, 1e-9), 1 / len(teeth)))
+
+
+def _mouth_scale(probability: Array, volumes: Array) -> float:
+    """How large the teeth of this mouth are beside average ones."""
+    together = np.bincount(probability[1:].argmax(1), volumes[1:], minlength=len(TEETH))
+    shares = (together / _VOLUMES)[together >= MAIN_SHARE * _VOLUMES]
+    return float(np.clip(np.median(shares), *MOUTH_SCALES)) if len(shares) >= FEWEST_TEETH else 1.0
+
+
+def joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> NDArray[np.intp]:
+    """The tooth (n + 1,) every piece is part of, named by one of its pieces.
+
+    Pieces with probabilities (n + 1, 32) of numbers and ``volumes`` in mm3, row 0 of both being none, are one tooth if
+    they touch, bear the same number most and are no more than one tooth together.
+    """
+    most = LARGEST_TOOTH * _mouth_scale(probability, volumes) * _VOLUMES
+    home, size, number = list(range(len(volumes))), volumes.tolist(), probability.argmax(1)
+    for (a, b), _ in sorted(contacts.items(), key=lambda item: -item[1]):
+        one, two = _root(home, a), _root(home, b)
+        if one != two and number[a] == number[b] and size[one] + size[two] <= most[number[a]]:
+            home[two], size[one] = one, size[one] + size[two]
+    return np.array([_root(home, n) for n in range(len(volumes))])
+
+
+def shared_out(
+    probability: Array, volumes: Array, contacts: dict[tuple[int, int], int], tooth_of: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """The tooth class 0..31 (n + 1,) of every piece; arguments as in :func:`joined`, ``tooth_of`` as it returns.
+
+    Teeth large enough take numbers of their own such that the volume-weighted log probabilities are largest; of
+    the rest each takes what it looks like most, a number that is left or that of a tooth it touches.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    teeth = np.unique(tooth_of[1:])
+    weight = np.bincount(tooth_of, volumes, minlength=len(volumes))
+    sums = [np.bincount(tooth_of, volumes * column, minlength=len(volumes)) for column in probability.T]
+    seen = np.stack(sums, 1) / np.maximum(weight, 1e-9)[:, None]
+    main = teeth[weight[teeth] >= MAIN_SHARE * _VOLUMES[seen[teeth].argmax(1)]]
+    cost = -np.log(seen[main] + LEAST_PROBABILITY) * weight[main, None]
+    aside = np.full((len(main), len(main)), ASIDE_NATS) * weight[main, None]
+    rows, columns = linear_sum_assignment(np.hstack([cost, aside]))
+    own = {int(main[r]): int(c) for r, c in zip(rows, columns, strict=True) if c < len(TEETH)}
+    free = set(range(len(TEETH))) - set(own.values())
+    taken = np.zeros(len(volumes), np.intp)
+    for n in range(1, len(volumes)):
+        tooth = int(tooth_of[n])
+        touched = (int(tooth_of[m]) for m in _touching(n, contacts))
+        at_hand = sorted(free | {own[t] for t in touched if t in own})
+        taken[n] = own[tooth] if tooth in own else at_hand[int(seen[tooth, at_hand].argmax())]
+    return taken
+
+
+def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:
+    return [b if a == piece else a for a, b in contacts if piece in (a, b)]
+
+
+def _cut_out_homes(
+    found: NDArray[np.uint8],
+    pieces: Labels,
+    number: NDArray[np.uint8],
+    probability: Array,
+    volumes: Array,
+    taken: NDArray[np.intp],
+) -> None:
+    """Give numbers that no tooth took their voxels, in place, in teeth that are more than one."""
+    most = LARGEST_TOOTH * _mouth_scale(probability, volumes) * _VOLUMES
+    size = np.bincount(taken[1:], volumes[1:], minlength=len(TEETH))
+    for k in sorted(set(range(len(TEETH))) - set(taken[1:].tolist())):
+        votes = probability[:, k] * volumes
+        n = int(votes[1:].argmax()) + 1
+        if votes[n] >= HOME_SHARE * _VOLUMES[k] and size[taken[n]] > most[taken[n]]:
+            found[(pieces == n) & (number == TEETH[k])] = TEETH[k]
