@@ -44,6 +44,10 @@ MAIN_SHARE = 0.2
 ASIDE_NATS = 4.0
 """What it costs to leave a piece aside, as if its number were seen with a probability of 2 %."""
 LEAST_PROBABILITY = 1e-3
+APART_MM = 2.0
+"""A piece with no say that touches no tooth and lies farther than this from its own is none ..."""
+LEAST_CUT_OFF_MM3 = 4.0
+"""... unless the view ends there and it may be the end of one; smaller ones never are."""
 HOME_SHARE = 0.3
 """A number that no tooth took is cut out of a tooth that is more than one where this share of its volume is seen."""
 
@@ -54,7 +58,8 @@ _CUBE = np.ones((3, 3, 3))
 def tooth_numbers(
     core: NDArray[np.float32], tooth: NDArray[np.bool_], fine: Volume, teeth: NDArray[np.float32], region: Volume
 ) -> NDArray[np.uint8]:
-    """FDI number of every voxel of ``tooth`` (z, y, x) and next to one; elsewhere what the first network would call it.
+    """FDI number of every voxel of ``tooth`` (z, y, x) and next to one, 0 where there is none after all; elsewhere what
+    the first network would call it.
 
     ``core`` is the evidence in nats for the core of a tooth on the grid of ``fine``, whose voxels are cubes; ``teeth``
     (32, z, y, x) are the decided scores of the tooth classes in nats on the grid of ``region``, of the same direction.
@@ -72,6 +77,7 @@ def tooth_numbers(
     taken = shared_out(probability, volumes, contacts, tooth_of)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
+    _strike_out_strays(found, inside, volumes, taken, contacts, spacing)
     return np.where(pieces > 0, found, number)
 
 
@@ -91,7 +97,7 @@ def _pieces(core: NDArray[np.float32], tooth: NDArray[np.bool_], spacing: float)
     shell = ndimage.binary_dilation(tooth, _CUBE)
     box = ndimage.find_objects(shell.astype(np.uint8))[0]
     pieces = np.zeros(tooth.shape, np.int32)
-    pieces[box] = flooded(cut((tooth & (core > SURE_CORE))[box], spacing), shell[box], core[box])
+    pieces[box] = np.where(shell[box], nearest(cut((tooth & (core > SURE_CORE))[box], spacing)), 0)
     return pieces
 
 
@@ -150,11 +156,12 @@ def _root(home: list[int], n: int) -> int:
     return n
 
 
-def flooded(pieces: Labels, tooth: NDArray[np.bool_], core: NDArray[np.float32]) -> Labels:
-    """The pieces (z, y, x) grown over all of ``tooth`` that hangs together with one, the surest cores first."""
-    from skimage.segmentation import watershed
+def nearest(pieces: Labels) -> Labels:
+    """The piece that is nearest to every voxel (z, y, x), where there is any."""
+    from scipy import ndimage
 
-    return np.asarray(watershed(-core, pieces, connectivity=_CUBE, mask=tooth), np.int32)
+    places = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
+    return np.asarray(pieces[tuple(places)])
 
 
 def contacts_of(pieces: Labels) -> dict[tuple[int, int], int]:
@@ -226,8 +233,8 @@ def shared_out(
     taken = np.zeros(len(volumes), np.intp)
     for n in range(1, len(volumes)):
         tooth = int(tooth_of[n])
-        touched = (int(tooth_of[m]) for m in _touching(n, contacts))
-        at_hand = sorted(free | {own[t] for t in touched if t in own})
+        touched = [int(tooth_of[m]) for m in _touching(n, contacts)]
+        at_hand = sorted(free | {own[t] for t in touched if t in own}) if touched else list(range(len(TEETH)))
         taken[n] = own[tooth] if tooth in own else at_hand[int(seen[tooth, at_hand].argmax())]
     return taken
 
@@ -252,3 +259,28 @@ def _cut_out_homes(
         n = int(votes[1:].argmax()) + 1
         if votes[n] >= HOME_SHARE * _VOLUMES[k] and size[taken[n]] > most[taken[n]]:
             found[(pieces == n) & (number == TEETH[k])] = TEETH[k]
+
+
+def _strike_out_strays(
+    found: NDArray[np.uint8],
+    pieces: Labels,
+    volumes: Array,
+    taken: NDArray[np.intp],
+    contacts: dict[tuple[int, int], int],
+    spacing: float,
+) -> None:
+    """Give small pieces that lie apart from everything the number 0, in place."""
+    from scipy import ndimage
+
+    boxes, reach = ndimage.find_objects(pieces), round(APART_MM / spacing)
+    for n in range(1, len(volumes)):
+        box, fdi = boxes[n - 1] if n <= len(boxes) else None, TEETH[taken[n]]
+        if box is None or _touching(n, contacts) or volumes[n] >= MAIN_SHARE * size_of(fdi).volume:
+            continue
+        at_border = any(s.start == 0 or s.stop == length for s, length in zip(box, pieces.shape, strict=True))
+        if at_border and volumes[n] >= LEAST_CUT_OFF_MM3:
+            continue
+        wide = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in box)
+        near = ndimage.binary_dilation(pieces[wide] == n, _CUBE, reach)
+        if not (near & (found[wide] == fdi) & (pieces[wide] != n) & (pieces[wide] > 0)).any():
+            found[box][pieces[box] == n] = 0

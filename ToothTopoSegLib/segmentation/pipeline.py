@@ -141,7 +141,7 @@ def _with_surfaces(
     progress: Progress,
 ) -> tuple[NDArray[np.uint8], ToothScores]:
     """The same with the surfaces of teeth as a second network draws them."""
-    from ToothTopoSegLib.segmentation.regrid import labels_on_grid, teeth_on_grid
+    from ToothTopoSegLib.segmentation.regrid import give_away_slivers, labels_on_grid, teeth_on_grid
     from ToothTopoSegLib.segmentation.surface import surfaces
 
     with clock.step("surface"):
@@ -152,6 +152,7 @@ def _with_surfaces(
         rest = [0, *range(len(TEETH) + 1, len(scores))]
         labels = labels_on_grid(scores[rest], region, canonical, class_to_label()[rest], part(progress, 0.6, 0.8))
         teeth_on_grid(labels, found.tooth, found.number, canonical, part(progress, 0.8, 1.0))
+        give_away_slivers(labels, TEETH, canonical.voxel_volume)
         return labels, found.kept()
 
 

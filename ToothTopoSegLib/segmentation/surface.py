@@ -84,8 +84,9 @@ def surfaces(
     evidence = gaussian_filter(evidence, SMOOTH_MM / spacing, mode="nearest") + np.float32(FULLER)
     evidence[~near] = -SURE
     tooth = _without_crumbs(evidence > 0, spacing)
-    evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
     number = tooth_numbers(core, tooth, fine, teeth, region)
+    tooth &= number > 0
+    evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
     give_away_strays(tooth, number)
     return Surfaces(fine.with_array(evidence), number)
 

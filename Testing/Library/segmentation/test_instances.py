@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import TEETH
-from ToothTopoSegLib.segmentation.instances import contacts_of, cut, flooded, joined, shared_out, tooth_numbers
+from ToothTopoSegLib.segmentation.instances import contacts_of, cut, joined, nearest, shared_out, tooth_numbers
 
 SPACING = 0.5
 SHAPE = (32, 40, 100)
@@ -65,14 +65,11 @@ def test_nothing_is_cut_from_nothing() -> None:
     assert not cut(np.zeros((5, 6, 7), bool), SPACING).any()
 
 
-def test_pieces_grow_over_their_tooth_and_nowhere_else() -> None:
-    tooth = balls((16, 20, 30, 9), (16, 20, 46, 8), (16, 20, 80, 5))
-    core = np.zeros(SHAPE, np.int32)
-    core[16, 20, 30], core[16, 20, 46] = 1, 2
-    sure = -np.abs(np.arange(SHAPE[2]) - 38.5).astype(np.float32) * np.ones(SHAPE, np.float32) * -1
-    grown = flooded(core, tooth, sure)
-    assert (grown[tooth][:] > 0).sum() == balls((16, 20, 30, 9), (16, 20, 46, 8)).sum()
-    assert not grown[~tooth].any() and grown[16, 20, 35] == 1 and grown[16, 20, 43] == 2
+def test_every_voxel_goes_with_the_nearest_piece() -> None:
+    pieces = np.zeros((3, 4, 20), np.int32)
+    pieces[1, 1, 2], pieces[1, 1, 11] = 1, 2
+    grown = nearest(pieces)
+    assert (grown[:, :, :7] == 1).all() and (grown[:, :, 7:] == 2).all()
 
 
 def test_contacts_are_counted_in_faces_of_voxels() -> None:
