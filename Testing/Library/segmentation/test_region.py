@@ -151,3 +151,13 @@ def test_a_dentition_counts_even_where_its_enamel_is_not_denser_than_the_bone() 
     classes = _dentition()
     classes[20:50, 30:120, 30:120] = JAW
     assert dental_region(classes, np.where(classes > 0, 1500.0, 0.0), 1.0) is not None
+
+
+@pytest.mark.parametrize("vault, there", [(1500.0, True), (2050.0, False)])
+def test_what_is_no_denser_than_much_else_is_no_dentition_however_many_numbers_it_shows(
+    vault: float, there: bool
+) -> None:
+    classes, noise = _dentition(), np.random.default_rng(3)
+    image = np.where(classes > 0, noise.uniform(1400, 2000, HEAD), -1000.0)
+    image[5:35, 20:130, 20:130] = noise.uniform(vault - 200, vault, (30, 110, 110))
+    assert (dental_region(classes, image, 1.0) is not None) == there
