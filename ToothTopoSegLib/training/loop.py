@@ -26,7 +26,7 @@ from ToothTopoSegLib.training.log import TrainingLog
 from ToothTopoSegLib.training.losses.objective import Objective, ObjectiveTerms
 from ToothTopoSegLib.training.network import Plan, build_network
 from ToothTopoSegLib.training.sampling import draw_sample
-from ToothTopoSegLib.training.surface_samples import draw_surface_sample
+from ToothTopoSegLib.training.surface_samples import core_and_border, draw_surface_sample
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +94,15 @@ class Schedule:
         return int(rng.integers(self.cases))
 
     @property
+    def of_surfaces(self) -> bool:
+        """Whether core and border of teeth are learnt instead of their numbers."""
+        return self.target == "surfaces"
+
+    def learnt(self, classes: Tensor) -> Tensor:
+        """What the network is to say of class indices (b, z, y, x) of samples."""
+        return core_and_border(classes) if self.of_surfaces else classes
+
+    @property
     def natural(self) -> bool:
         """Whether the cases are natural heads."""
         return self.setting != "plain"
@@ -108,7 +117,7 @@ class Schedule:
         self, case: Any, number: int, rng: np.random.Generator, view: tuple[tuple[int, int, int], float]
     ) -> tuple[Tensor, Tensor]:
         """A sample of case ``number``: image (z, y, x) and class indices (z, y, x), see ``draw_sample``."""
-        sample = draw_surface_sample if self.target == "surfaces" else draw_sample
+        sample = draw_surface_sample if self.of_surfaces else draw_sample
         return sample(case, rng, *view, "plain" if number >= FIRST_PLAIN else self.setting)
 
     def numbering_weight(self, step: int) -> float:
@@ -340,7 +349,7 @@ def validate(
             image, classes = schedule.draw(load_case(folder, number), number, rng, view)
             scores = network(image[None, None].to(device))
             found = (scores[0] if isinstance(scores, list | tuple) else scores)[0].argmax(0).cpu().numpy()
-            classes = classes.numpy()
+            classes = schedule.learnt(classes[None])[0].numpy()
             present = [c for c in np.unique(classes) if 1 <= c <= 32 and (classes == c).sum() > 20]
             teeth += [_overlap(found == c, classes == c) for c in present]
             any_tooth = (classes >= 1) & (classes <= 32)
@@ -412,7 +421,9 @@ def _learn(state: State, schedule: Schedule, image: Tensor, classes: Tensor) -> 
     with torch.autocast(image.device.type, torch.bfloat16, enabled=image.device.type != "cpu"):
         outputs = state.network(image)
     regulariser = _regulariser(state.network, schedule)
-    terms = schedule.objective(outputs, classes, state.step, schedule.numbering_weight(state.step), regulariser)
+    teeth = classes if schedule.of_surfaces else None
+    numbering = schedule.numbering_weight(state.step)
+    terms = schedule.objective(outputs, schedule.learnt(classes), state.step, numbering, regulariser, teeth)
     state.optimiser.zero_grad(set_to_none=True)
     terms.total.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 12.0)

@@ -106,7 +106,7 @@ _TINY = Schedule(
 )
 RECIPES = {
     "bundled": Recipe(Schedule()),
-    "surface": Recipe(_SURFACE),
+    "surface": Recipe(_SURFACE, replace(in_integers(_SURFACE, 500, 2e-4), coarse_until=500)),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }

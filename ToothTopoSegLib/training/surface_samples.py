@@ -1,8 +1,9 @@
 """Training samples of the second network, which draws the surfaces of teeth: see segmentation.surface.
 
-In: a case (2, z, y, x) of tissue and labels. Out: an image patch around a tooth and, for each voxel, whether it is no
-tooth, the core of one or its border: the outermost layer of voxels, which parts teeth that touch. The scanners and the
-augmentations are those of :mod:`ToothTopoSegLib.training.sampling` and :mod:`ToothTopoSegLib.training.natural`.
+In: a case (2, z, y, x) of tissue and labels. Out: an image patch around a tooth with its classes, and what is learnt of
+them: whether a voxel is no tooth, the core of one or its border: the outermost layer of voxels, which parts teeth that
+touch. The scanners and the augmentations are those of :mod:`ToothTopoSegLib.training.sampling` and
+:mod:`ToothTopoSegLib.training.natural`.
 """
 
 from __future__ import annotations
@@ -44,18 +45,19 @@ def draw_surface_window(case: Tensor | NDArray[Any], rng: np.random.Generator, s
 def draw_surface_sample(
     case: Tensor | NDArray[Any], rng: np.random.Generator, patch: Patch, spacing: float, setting: str = "plain"
 ) -> tuple[Tensor, Tensor]:
-    """Image float32 (z, y, x) and classes uint8 (z, y, x): 0, ``CORE`` or ``BORDER``; else as ``draw_sample``."""
-    window = draw_surface_window(case, rng, spacing)
-    image, classes = sampling.draw_sample(case, rng, patch, spacing, setting, window)
-    return image, core_and_border(classes)
+    """A sample around a tooth, else as ``draw_sample``: its classes are those of the teeth, each by its number."""
+    return sampling.draw_sample(case, rng, patch, spacing, setting, draw_surface_window(case, rng, spacing))
 
 
 def core_and_border(classes: Tensor) -> Tensor:
-    """``CORE`` and ``BORDER`` of the teeth among class indices (z, y, x), uint8: borders have another class beside."""
+    """``CORE`` and ``BORDER`` of the teeth among class indices (b, z, y, x), uint8: borders have another class beside.
+
+    Everything else is 0.
+    """
     import torch
     from torch.nn import functional
 
-    grown = functional.max_pool3d(classes.float()[None, None], 3, 1, 1)[0, 0]
-    shrunk = -functional.max_pool3d(-classes.float()[None, None], 3, 1, 1)[0, 0]
+    grown = functional.max_pool3d(classes.float(), 3, 1, 1)
+    shrunk = -functional.max_pool3d(-classes.float(), 3, 1, 1)
     tooth = (classes >= 1) & (classes <= len(TEETH))
     return torch.where(tooth, torch.where(grown != shrunk, BORDER, CORE), 0).to(torch.uint8)

@@ -10,7 +10,7 @@ from ToothTopoSegLib.phantom import head
 from ToothTopoSegLib.segmentation.surface import CORE
 from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_PLAIN, cache_case, load_case
 from ToothTopoSegLib.training.loop import Schedule
-from ToothTopoSegLib.training.surface_samples import draw_surface_sample, draw_surface_window
+from ToothTopoSegLib.training.surface_samples import core_and_border, draw_surface_sample, draw_surface_window
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,8 @@ def test_teeth_have_a_core_within_a_border_that_parts_neighbours(case, setting, 
     monkeypatch.setattr(sampling, "_classes", remembered)
     monkeypatch.setattr(sampling, "MIRROR_SHARE", 0.0)
     for seed in range(8):
-        image, classes = draw_surface_sample(case, np.random.default_rng(seed), (32, 32, 32), 0.5, setting)
+        image, drawn = draw_surface_sample(case, np.random.default_rng(seed), (32, 32, 32), 0.5, setting)
+        classes = core_and_border(drawn[None])[0]
         assert image.shape == classes.shape == (32, 32, 32) and set(classes.unique().tolist()) <= {0, 1, 2}
         numbers = torch.where(classes > 0, seen["classes"], 0)
         for axis in range(3):

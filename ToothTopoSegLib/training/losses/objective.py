@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ToothTopoSegLib.training.losses.by_tooth import by_tooth
 from ToothTopoSegLib.training.losses.overlap import (
     class_dice,
     coarser,
@@ -56,10 +57,12 @@ class Objective:
         step: int,
         numbering: float = 0.0,
         regulariser: Callable[[], Tensor] | None = None,
+        teeth: Tensor | None = None,
     ) -> ObjectiveTerms:
         """The terms of a network's outputs, the finest first, and true classes (b, z, y, x) at a step.
 
         ``outputs`` and ``numbering`` are as in :func:`~ToothTopoSegLib.training.losses.overlap.deep_supervision_loss`.
+        ``teeth`` (b, z, y, x) are the true classes of the teeth where ``classes`` tell only their core and border.
         """
         target = classes.long()
         # the coarsest of several outputs is not used
@@ -68,11 +71,20 @@ class Objective:
         segmentation = deep_supervision_loss([*seen, *outputs[len(used) :]], target, numbering)
         nothing = segmentation.new_zeros(())
         quantization = regulariser() if regulariser is not None and self.quantization else nothing
-        topology = None if self.topology is None else topology_loss(outputs[0], classes, self.topology, step)
+        topology = None if self.topology is None else _topology(outputs[0], classes, teeth, self.topology, step)
         total = segmentation + self.quantization * quantization
         if topology is not None:
             total = total + topology.total
         return ObjectiveTerms(total, segmentation, quantization, topology, outputs[0].detach(), target)
+
+
+def _topology(
+    scores: Tensor, classes: Tensor, teeth: Tensor | None, config: TopologyConfig, step: int
+) -> TopologyTerms:
+    if teeth is None:
+        return topology_loss(scores, classes, config, step)
+    whole, cores = (topology_loss(*seen, config, step) for seen in by_tooth(scores, classes, teeth))
+    return whole + cores
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,16 @@ class TopologyTerms:
     total: Tensor
     counts: dict[str, int] = field(default_factory=dict)
 
+    def __add__(self, other: TopologyTerms) -> TopologyTerms:
+        """The terms of two views of the same patches together."""
+        return TopologyTerms(
+            self.components + other.components,
+            self.adjacency + other.adjacency,
+            self.holes + other.holes,
+            self.total + other.total,
+            dict(Counter(self.counts) + Counter(other.counts)),
+        )
+
 
 def topology_loss(scores: Tensor, classes: Tensor, config: TopologyConfig, step: int) -> TopologyTerms:
     """The topological terms of scores (b, c, z, y, x), any float type, and true classes (b, z, y, x), any integer type.
