@@ -87,7 +87,7 @@ class Schedule:
 
     def case_number(self, step: int, rng: np.random.Generator) -> int:
         """The case a step draws: a head with jaws or, later in the training, at times a piece of head without."""
-        if step >= self.cranium_from and rng.random() < self.cranium_share:
+        if self.crania and step >= self.cranium_from and rng.random() < self.cranium_share:
             return FIRST_CRANIUM + int(rng.integers(self.crania))
         if self.plain_cases and rng.random() < self.plain_share:
             return FIRST_PLAIN + int(rng.integers(self.plain_cases))
