@@ -23,7 +23,7 @@ from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
 from ToothTopoSegLib.segmentation.region import LARGEST_MM, MARGIN_MM, Box, air_value, dental_region, teeth_box
-from ToothTopoSegLib.segmentation.tiling import QUICK_OVERLAP, quick_classes
+from ToothTopoSegLib.segmentation.tiling import QUICK_OVERLAP, QuickLook, starts
 
 Array = NDArray[Any]
 Network = Callable[[Array], Array]
@@ -68,7 +68,8 @@ def region_of_every_tile(
     scan: Volume, work: Volume, patch: Patch, network: Network, progress: Progress = silent
 ) -> Box | None:
     """The same from a look at every part of the scan, however large it is."""
-    return dental_region(quick_classes(work.array, patch, network, progress), work.array, work.spacing[0])
+    classes = QuickLook(work.array, patch, network).everywhere(progress)
+    return dental_region(classes, work.array, work.spacing[0])
 
 
 def _whole(work: Volume) -> Box:
@@ -93,7 +94,7 @@ def _met(scan: Volume, work: Volume, patch: Patch, network: Network, steps: Iter
     coarse = resample_linear(scan, (work.spacing[0] * COARSE_RATIO,) * 3)
     shift = work.lps_to_index(np.asarray(coarse.origin)) * work.spacing
     for box in crowded_places(coarse, patch):
-        seen = quick_classes(coarse.array[box], patch, network, next(steps))
+        seen = QuickLook(coarse.array[box], patch, network).everywhere(next(steps))
         if teeth_seen(seen, coarse.spacing[0]) >= FEW_TEETH:
             points = np.argwhere((seen >= 1) & (seen <= len(TEETH))) + [s.start for s in box]
             ends = np.percentile(points, (1, 99), axis=0)
@@ -138,17 +139,36 @@ def _region_around(ends: Array, work: Volume, patch: Patch, network: Network, st
     """
     shape, spacing, air = np.asarray(work.array.shape), work.spacing[0], air_value(work.array)
     low, high = (ends[0] - MARGIN_MM) / spacing, (ends[1] + MARGIN_MM) / spacing + 1
+    area, looks = area_around(low, high, work.array.shape, patch), QuickLook(work.array, patch, network)
+    tiles = [
+        [s.start + n for n in starts(s.stop - s.start, size, QUICK_OVERLAP)]
+        for s, size in zip(area, patch, strict=True)
+    ]
     for _ in range(MOST_AREAS):
-        area = area_around(low, high, work.array.shape, patch)
-        image, first = work.array[area], np.array([s.start for s in area])
-        box = teeth_box(quick_classes(image, patch, network, next(steps)), image, spacing, air)
+        looks.look([(a, b, c) for a in tiles[0] for b in tiles[1] for c in tiles[2]], next(steps))
+        box = teeth_box(looks.classes[area], work.array[area], spacing, air)
         if box is None:
             return None
+        first, last = np.array([s.start for s in area]), np.array([s.stop for s in area])
         low, high = np.maximum(box[0] + first, 0), np.minimum(box[1] + first, shape)
-        if (low >= first).all() and (high <= first + image.shape).all():
+        if (low >= first).all() and (high <= last).all():
             z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
             return z, y, x
+        tiles = [grown(t, *sides) for t, sides in zip(tiles, zip(low, high, patch, shape, strict=True), strict=True)]
+        z, y, x = (slice(t[0], min(t[-1] + p, n)) for t, p, n in zip(tiles, patch, work.array.shape, strict=True))
+        area = z, y, x
     return None
+
+
+def grown(tiles: list[int], low: float, high: float, size: int, length: int) -> list[int]:
+    """First voxels of tiles of ``size`` along an axis of ``length`` voxels, and of more until ``low`` to ``high`` is
+    covered as far as the axis goes."""
+    step, more = size - math.ceil(size * QUICK_OVERLAP), list(tiles)
+    while more[0] > max(low, 0):
+        more.insert(0, max(more[0] - step, 0))
+    while more[-1] + size < min(high, length):
+        more.append(min(more[-1] + step, length - size))
+    return more
 
 
 def area_around(low: Array, high: Array, shape: Sequence[int], patch: Patch) -> Box:

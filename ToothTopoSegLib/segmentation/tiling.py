@@ -152,31 +152,48 @@ def blend(
     return mean.scores()[(slice(None), *inside)]
 
 
-def quick_classes(
-    image: Array, patch: tuple[int, int, int], network: Callable[[Array], Array], progress: Progress = silent
-) -> NDArray[np.uint8]:
-    """Class index of every voxel of ``image`` (z, y, x), in the scan's grey values, from barely overlapping tiles.
+class QuickLook:
+    """Class index of every voxel of an image (z, y, x), in the scan's grey values, from the tiles looked at so far.
 
     Each tile is normalised on its own surroundings, because a network that learnt from fields of view around the jaws
     takes the bone of a whole head, measured against all the air around it, for enamel. Tiles without contrast are
     skipped. Each voxel takes the class of the tile in whose middle it lies deepest; no class scores are kept.
     """
-    grown, inside = padded(image, patch, float(image.min()))
-    depth = gaussian(patch)
-    best = np.zeros(grown.shape, np.float32)
-    out = np.zeros(grown.shape, np.uint8)
-    places = corners(grown.shape, patch, QUICK_OVERLAP)
-    level = float(np.percentile(image[::4, ::4, ::4], 90))
-    for i, corner in enumerate(places):
-        progress(i / len(places), "looking for the teeth")
-        tile = tile_at(corner, patch)
+
+    def __init__(self, image: Array, patch: tuple[int, int, int], network: Callable[[Array], Array]) -> None:
+        self._grown, self._inside = padded(image, patch, float(image.min()))
+        self._patch, self._network, self._depth = patch, network, gaussian(patch)
         # Teeth are among the brightest tissues of any scan: a tile with nothing bright holds none.
-        if np.percentile(grown[tile][::2, ::2, ::2], 99.7) < level:
-            continue
+        self._level = float(np.percentile(image[::4, ::4, ::4], 90))
+        self._best = np.zeros(self._grown.shape, np.float32)
+        self._classes = np.zeros(self._grown.shape, np.uint8)
+        self._seen: set[tuple[int, ...]] = set()
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        """Classes (z, y, x), 0 where no tile was looked at."""
+        return self._classes[self._inside]
+
+    def everywhere(self, progress: Progress = silent) -> NDArray[np.uint8]:
+        """The classes after a look at tiles that cover the image and barely overlap."""
+        self.look(corners(self._grown.shape, self._patch, QUICK_OVERLAP), progress)
+        return self.classes
+
+    def look(self, places: Sequence[tuple[int, int, int]], progress: Progress = silent) -> None:
+        """Look at those tiles, given by their first corners, that were not looked at before."""
+        new = [corner for corner in places if corner not in self._seen]
+        for i, corner in enumerate(new):
+            progress(i / len(new), "looking for the teeth")
+            self._look_at(tile_at(corner, self._patch))
+            self._seen.add(corner)
+
+    def _look_at(self, tile: tuple[slice, ...]) -> None:
+        grey = self._grown[tile]
+        if np.percentile(grey[::2, ::2, ::2], 99.7) < self._level:
+            return
         around = tuple(slice(max(0, s.start - SURROUNDINGS), s.stop + SURROUNDINGS) for s in tile)
-        scale = grey_scale(grown[around], 200_000)
-        found = network(scale.apply(grown[tile])).argmax(0).astype(np.uint8)
-        better = depth > best[tile]
-        out[tile][better] = found[better]
-        best[tile][better] = depth[better]
-    return out[inside]
+        scale = grey_scale(self._grown[around], 200_000)
+        found = self._network(scale.apply(grey)).argmax(0).astype(np.uint8)
+        better = self._depth > self._best[tile]
+        self._classes[tile][better] = found[better]
+        self._best[tile][better] = self._depth[better]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ToothTopoSegLib.segmentation.locate import (
     area_around,
     crowded_places,
     find_region,
+    grown,
     region_of_every_tile,
     teeth_seen,
 )
@@ -91,19 +93,37 @@ def test_a_scan_no_larger_than_a_dentition_is_its_own_region_without_a_look() ->
 
 
 def test_the_area_of_a_closer_look_grows_until_it_holds_all_teeth(monkeypatch: pytest.MonkeyPatch) -> None:
-    head, asked = _head(teeth=True), []
-    plain = locate.area_around
+    head, tiles = _head(teeth=True), []
 
-    def watched(low: Any, high: Any, *rest: Any) -> Any:
-        asked.append(plain(low, high, *rest))
-        return asked[-1]
+    class Watched(locate.QuickLook):
+        def look(self, places: Any, progress: Any = None) -> None:
+            tiles.append(set(places))
+            super().look(places)
 
     # The first look catches one end of the row only.
     monkeypatch.setattr(locate, "_met", lambda *_: [np.array([[30.0, 38.0, 46.0], [40.0, 48.0, 52.0]])])
-    monkeypatch.setattr(locate, "area_around", watched)
+    expected = region_of_every_tile(head, head, PATCH, Looks())
+    monkeypatch.setattr(locate, "QuickLook", Watched)
     looks = Looks()
-    assert find_region(head, head, PATCH, looks) == region_of_every_tile(head, head, PATCH, Looks())
-    assert len(asked) > 1
+    assert find_region(head, head, PATCH, looks) == expected
+    assert len(tiles) > 1 and all(before < after for before, after in pairwise(tiles))
+    assert looks.count <= len(tiles[-1])  # no tile is looked at twice
+
+
+@pytest.mark.parametrize(
+    ("tiles", "low", "high", "expected"),
+    [
+        ([20], 22, 30, [20]),
+        ([20], 10, 30, [8, 20]),
+        ([20], -5, 30, [0, 8, 20]),
+        ([20, 32], 22, 70, [20, 32, 44, 56]),
+        ([80], 80, 120, [80, 84]),
+    ],
+)
+def test_tiles_are_added_where_the_teeth_reach_beyond(
+    tiles: list[int], low: float, high: float, expected: list[int]
+) -> None:
+    assert grown(tiles, low, high, 16, 100) == expected
 
 
 def test_places_come_in_the_order_of_how_much_dense_tissue_crowds_there() -> None:

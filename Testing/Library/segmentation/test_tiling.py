@@ -13,12 +13,12 @@ from ToothTopoSegLib.segmentation import tiling
 from ToothTopoSegLib.segmentation.normalise import GreyScale
 from ToothTopoSegLib.segmentation.tiling import (
     Blend,
+    QuickLook,
     blend,
     corners,
     corners_around,
     gaussian,
     padded,
-    quick_classes,
     starts,
     tile_at,
 )
@@ -162,7 +162,7 @@ def test_a_quick_look_finds_what_is_bright_wherever_it_is() -> None:
     bright = [(0, 0, 0), (12, 29, 40), (6, 15, 20), (12, 0, 20)]
     for z, y, x in bright:
         image[max(z - 2, 0) : z + 2, max(y - 2, 0) : y + 2, max(x - 2, 0) : x + 2] = 3.0
-    found = quick_classes(image, PATCH, lambda patch: np.stack([patch < 1, patch >= 1]))
+    found = QuickLook(image, PATCH, lambda patch: np.stack([patch < 1, patch >= 1])).everywhere()
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, image >= 1)
 
@@ -176,7 +176,7 @@ def test_a_quick_look_skips_tiles_where_everything_is_dark() -> None:
     looked: list[float] = []
     image = np.zeros((6, 8, 80), np.float32)
     image[:, :, 60:76] = 2.0
-    quick_classes(image, PATCH, network)
+    QuickLook(image, PATCH, network).everywhere()
     assert 2 <= len(looked) <= 4 and all(value == 2.0 for value in looked)
 
 
@@ -184,7 +184,7 @@ def test_a_quick_look_skips_tiles_where_everything_is_dark() -> None:
 @pytest.mark.parametrize("shape", [(3, 8, 10), (5, 6, 7), (6, 8, 10)])
 def test_a_quick_look_takes_images_smaller_than_a_patch(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    found = quick_classes(image, PATCH, lambda patch: np.stack([patch < 0, patch >= 0]))
+    found = QuickLook(image, PATCH, lambda patch: np.stack([patch < 0, patch >= 0])).everywhere()
     np.testing.assert_array_equal(found, image >= 0)
 
 
@@ -194,7 +194,7 @@ def test_where_tiles_overlap_the_one_in_whose_middle_a_voxel_lies_deeper_decides
         return np.eye(3)[len(calls)][:, None, None, None] * np.ones(patch.shape)
 
     calls: list[int] = []
-    found = quick_classes(np.ones((6, 8, 16), np.float32), PATCH, number_of_the_call)
+    found = QuickLook(np.ones((6, 8, 16), np.float32), PATCH, number_of_the_call).everywhere()
     assert len(calls) == 2
     np.testing.assert_array_equal(found[3, 4], [1] * 8 + [2] * 8)
 
