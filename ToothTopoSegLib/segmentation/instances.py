@@ -3,14 +3,16 @@
 In: how sure the second network is of the core of a tooth, the voxels that are teeth, and the class scores of the first
 network, decided. Out: the FDI number of every voxel. Cores of teeth that touch may run into each other, but not as
 broadly as either is thick: they are cut at their necks, where the distance to the outside, seen as a landscape, has its
-passes (watershed; Beucher and Lantuejoul, 1979). Pieces that the first network takes for one tooth and that are no more
-than one tooth together stay one. Then every tooth takes a number of its own such that all of them together fit best
-what the first network saw (assignment problem; Kuhn, 1955): a network that looks at 8 cm at a time and at 1 mm mistakes
-one tooth for the next, but not all of them, and no number is there twice.
+passes (watershed; Beucher and Lantuejoul, 1979). Then every tooth takes a number of its own such that all of them
+together fit best what the first network saw (assignment problem; Kuhn, 1955): a network that looks at 8 cm at a time
+and at 1 mm mistakes one tooth for the next, but not all of them, and no number is there twice. Pieces for which there
+is no number but that of a tooth they touch are part of it, if they are no more than one tooth together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +46,8 @@ MAIN_SHARE = 0.2
 ASIDE_NATS = 4.0
 """What it costs to leave a piece aside, as if its number were seen with a probability of 2 %."""
 LEAST_PROBABILITY = 1e-3
+UNLIKE = 0.15
+"""A tooth that looks so little like the number it got may be part of another."""
 APART_MM = 2.0
 """A piece with no say that touches no tooth and lies farther than this from its own is none ..."""
 LEAST_CUT_OFF_MM3 = 4.0
@@ -73,8 +77,7 @@ def tooth_numbers(
     volumes = np.bincount(inside.reshape(-1), minlength=int(pieces.max()) + 1) * spacing**3
     contacts = contacts_of(inside)
     probability = _probabilities(_onto(inside, fine, region), teeth, int(pieces.max()))
-    tooth_of = joined(probability, volumes, contacts)
-    taken = shared_out(probability, volumes, contacts, tooth_of)
+    taken = shared_out(probability, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
     _strike_out_strays(found, inside, volumes, taken, contacts, spacing)
@@ -195,48 +198,78 @@ def _mouth_scale(probability: Array, volumes: Array) -> float:
     return float(np.clip(np.median(shares), *MOUTH_SCALES)) if len(shares) >= FEWEST_TEETH else 1.0
 
 
-def joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> NDArray[np.intp]:
-    """The tooth (n + 1,) every piece is part of, named by one of its pieces.
+def shared_out(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> NDArray[np.intp]:
+    """The tooth class 0..31 (n + 1,) of every piece, row 0 being none.
 
-    Pieces with probabilities (n + 1, 32) of numbers and ``volumes`` in mm3, row 0 of both being none, are one tooth if
-    they touch, bear the same number most and are no more than one tooth together.
+    ``probability`` (n + 1, 32) is how much the pieces look like each number, ``volumes`` are in mm3. Pieces large
+    enough take numbers of their own such that the volume-weighted log probabilities are largest. A piece that got none,
+    or one it hardly looks like, is part of a tooth it touches that looks like the same number, if they are no more than
+    one tooth together. Of the rest each takes what it looks like most, a number that is left or that of a tooth it
+    touches.
     """
+    parts = _Parts(probability, volumes, list(range(len(volumes))))
     most = LARGEST_TOOTH * _mouth_scale(probability, volumes) * _VOLUMES
-    home, size, number = list(range(len(volumes))), volumes.tolist(), probability.argmax(1)
-    for (a, b), _ in sorted(contacts.items(), key=lambda item: -item[1]):
-        one, two = _root(home, a), _root(home, b)
-        if one != two and number[a] == number[b] and size[one] + size[two] <= most[number[a]]:
-            home[two], size[one] = one, size[one] + size[two]
-    return np.array([_root(home, n) for n in range(len(volumes))])
-
-
-def shared_out(
-    probability: Array, volumes: Array, contacts: dict[tuple[int, int], int], tooth_of: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """The tooth class 0..31 (n + 1,) of every piece; arguments as in :func:`joined`, ``tooth_of`` as it returns.
-
-    Teeth large enough take numbers of their own such that the volume-weighted log probabilities are largest; of
-    the rest each takes what it looks like most, a number that is left or that of a tooth it touches.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    teeth = np.unique(tooth_of[1:])
-    weight = np.bincount(tooth_of, volumes, minlength=len(volumes))
-    sums = [np.bincount(tooth_of, volumes * column, minlength=len(volumes)) for column in probability.T]
-    seen = np.stack(sums, 1) / np.maximum(weight, 1e-9)[:, None]
-    main = teeth[weight[teeth] >= MAIN_SHARE * _VOLUMES[seen[teeth].argmax(1)]]
-    cost = -np.log(seen[main] + LEAST_PROBABILITY) * weight[main, None]
-    aside = np.full((len(main), len(main)), ASIDE_NATS) * weight[main, None]
-    rows, columns = linear_sum_assignment(np.hstack([cost, aside]))
-    own = {int(main[r]): int(c) for r, c in zip(rows, columns, strict=True) if c < len(TEETH)}
+    while True:
+        own = parts.assigned()
+        pair = next(parts.to_join(own, contacts, most), None)
+        if pair is None:
+            break
+        parts.home[pair[0]] = pair[1]
     free = set(range(len(TEETH))) - set(own.values())
     taken = np.zeros(len(volumes), np.intp)
     for n in range(1, len(volumes)):
-        tooth = int(tooth_of[n])
-        touched = [int(tooth_of[m]) for m in _touching(n, contacts)]
-        at_hand = sorted(free | {own[t] for t in touched if t in own}) if touched else list(range(len(TEETH)))
-        taken[n] = own[tooth] if tooth in own else at_hand[int(seen[tooth, at_hand].argmax())]
+        touched = [_root(parts.home, m) for m in _touching(n, contacts)]
+        looks_like = {own.get(t, int(probability[t].argmax())) for t in touched}
+        at_hand = sorted(free | looks_like) if touched else list(range(len(TEETH)))
+        taken[n] = own.get(_root(parts.home, n), at_hand[int(probability[n, at_hand].argmax())])
     return taken
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Pieces, some of them joined: ``home`` leads from each to the one that stands for its tooth."""
+
+    probability: Array
+    volumes: Array
+    home: list[int]
+
+    def seen(self) -> tuple[Array, Array]:
+        """Volumes (n + 1,) and mean probabilities (n + 1, 32) of the teeth; 0 for pieces that stand for none."""
+        tooth_of = [_root(self.home, n) for n in range(len(self.home))]
+        count = len(self.volumes)
+        volumes = np.bincount(tooth_of, self.volumes, minlength=count)
+        sums = [np.bincount(tooth_of, self.volumes * column, minlength=count) for column in self.probability.T]
+        return volumes, np.stack(sums, 1) / np.maximum(volumes, 1e-9)[:, None]
+
+    def main(self) -> NDArray[np.intp]:
+        """The teeth that are large enough."""
+        volumes, seen = self.seen()
+        large = volumes >= MAIN_SHARE * _VOLUMES[seen.argmax(1)]
+        return np.flatnonzero(large & (volumes > 0) & (np.arange(len(volumes)) > 0))
+
+    def assigned(self) -> dict[int, int]:
+        """A class 0..31 for each main tooth but those that are best left aside."""
+        from scipy.optimize import linear_sum_assignment
+
+        (volumes, seen), main = self.seen(), self.main()
+        cost = -np.log(seen[main] + LEAST_PROBABILITY) * volumes[main, None]
+        aside = np.full((len(main), len(main)), ASIDE_NATS) * volumes[main, None]
+        rows, columns = linear_sum_assignment(np.hstack([cost, aside]))
+        return {int(main[r]): int(c) for r, c in zip(rows, columns, strict=True) if c < len(TEETH)}
+
+    def to_join(
+        self, own: dict[int, int], contacts: dict[tuple[int, int], int], most: Array
+    ) -> Iterator[tuple[int, int]]:
+        """Teeth that are parts of others, with those, the broadest contacts first."""
+        volumes, seen = self.seen()
+        number, main = seen.argmax(1), set(self.main().tolist())
+        for (a, b), _ in sorted(contacts.items(), key=lambda item: -item[1]):
+            one, two = sorted((_root(self.home, a), _root(self.home, b)), key=lambda n: volumes[n])
+            if one == two or one not in main or number[one] != number[two]:
+                continue
+            unlike = min(seen[n, own[n]] if n in own else 0.0 for n in (one, two))
+            if unlike < UNLIKE and volumes[one] + volumes[two] <= most[number[one]]:
+                yield one, two
 
 
 def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import TEETH
-from ToothTopoSegLib.segmentation.instances import contacts_of, cut, joined, nearest, shared_out, tooth_numbers
+from ToothTopoSegLib.segmentation.instances import contacts_of, cut, nearest, shared_out, tooth_numbers
 
 SPACING = 0.5
 SHAPE = (32, 40, 100)
@@ -42,7 +42,7 @@ def numbers(
 ) -> list[int]:
     """FDI numbers of the pieces."""
     sizes = np.array([0.0, *volumes])
-    taken = shared_out(probability, sizes, contacts or {}, joined(probability, sizes, contacts or {}))
+    taken = shared_out(probability, sizes, contacts or {})
     return [TEETH[k] for k in taken[1:]]
 
 
@@ -91,16 +91,23 @@ def test_a_gap_stays_a_gap() -> None:
 
 
 def test_pieces_of_one_tooth_that_touch_bear_one_number() -> None:
-    pieces = seen(a={37: 0.9, 38: 0.1}, b={37: 0.9, 38: 0.1}, c={36: 1.0})
+    pieces = seen(a={37: 0.95, 38: 0.05}, b={37: 0.92, 38: 0.08}, c={36: 1.0})
     volumes = [500.0, 400.0, 1000.0]
     assert numbers(pieces, volumes, {(1, 2): 30, (1, 3): 5}) == [37, 37, 36]
     # two whole teeth are not one, however alike they look
     assert numbers(pieces, [1000.0, 1000.0, 1000.0], {(1, 2): 30}) in ([37, 38, 36], [38, 37, 36])
 
 
+def test_neighbours_that_look_alike_are_no_pieces_of_one_tooth_while_there_is_a_number_for_each() -> None:
+    row = seen(a={11: 0.8, 21: 0.2}, b={11: 0.6, 12: 0.3, 42: 0.1}, c={13: 0.65, 12: 0.35}, d={13: 0.7, 14: 0.3})
+    assert numbers(row, [350.0, 200.0, 500.0, 450.0], {(1, 2): 200, (2, 3): 50, (3, 4): 300}) == [11, 12, 13, 14]
+
+
 def test_a_small_piece_goes_with_a_tooth_it_touches_or_takes_a_number_that_is_left() -> None:
     pieces = seen(a={12: 1.0}, b={13: 0.9, 12: 0.1}, c={12: 0.8, 11: 0.2})
     assert numbers(pieces, [300.0, 40.0, 20.0], {(1, 2): 9, (1, 3): 9}) == [12, 13, 12]
+    row = seen(a={47: 1.0}, b={47: 1.0}, c={47: 0.9, 46: 0.1})
+    assert numbers(row, [900.0, 30.0, 5.0], {(1, 2): 90, (2, 3): 9}) == [47, 47, 47]
 
 
 @given(st.permutations(range(5)), st.floats(0.5, 1.2))
