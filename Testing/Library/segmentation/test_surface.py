@@ -11,7 +11,7 @@ from scipy import ndimage
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH
 from ToothTopoSegLib.segmentation.regrid import teeth_on_grid
-from ToothTopoSegLib.segmentation.surface import OVERLAP, SURE, give_away_strays, surfaces
+from ToothTopoSegLib.segmentation.surface import OVERLAP, SURE, give_away_strays, strike_out_implants, surfaces
 from ToothTopoSegLib.segmentation.tiling import corners
 
 PATCH = (16, 16, 16)
@@ -125,6 +125,21 @@ def test_crumbs_are_no_teeth():
     grey[6, 6, 22] = 2
     scan, found = looked_at(grey, coarse)
     assert on_scan(scan, found)[6, 6, 22] == 0
+
+
+def test_an_implant_is_no_tooth_and_a_tooth_under_a_metal_crown_is_one():
+    number, grey = np.zeros((20, 12, 60), np.uint8), np.full((20, 12, 60), 100.0)
+    for n, fdi in enumerate((44, 45, 46, 47)):
+        spot = np.s_[2:18, 2:10, 2 + 14 * n : 12 + 14 * n]
+        number[spot], grey[spot] = fdi, 900.0
+        grey[2:7, 2:10, 2 + 14 * n : 12 + 14 * n] = 1500.0
+    grey[2:9, 2:10, 16:26] = 4000.0
+    grey[2:18, 2:10, 30:40] = 4000.0
+    tooth = number > 0
+    strike_out_implants(number, tooth, ndimage.binary_dilation(tooth, iterations=2), grey)
+    assert set(np.unique(number)) == {0, 44, 45, 47}
+    strike_out_implants(number, np.zeros_like(tooth), tooth, grey)
+    assert set(np.unique(number)) == {0, 44, 45, 47}
 
 
 def test_a_stray_piece_of_a_number_goes_to_the_tooth_it_sticks_to_and_one_apart_stays():
