@@ -166,7 +166,8 @@ def strike_out_implants(
     if not numbers or not (near & ~tooth).any():
         return
     soft = float(np.median(grey[near & ~tooth]))
-    enamel = float(np.median([np.percentile(grey[labels == n], ENAMEL_PERCENTILE) for n in numbers]))
+    # Of the teeth the duller ones, because half of a mouth may be crowned.
+    enamel = float(np.percentile([np.percentile(grey[labels == n], ENAMEL_PERCENTILE) for n in numbers], 25))
     metal = grey > soft + METAL_RATIO * (enamel - soft)
     for n in numbers:
         if metal[labels == n].mean() > METAL_SHARE:
