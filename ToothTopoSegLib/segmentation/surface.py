@@ -35,9 +35,9 @@ SMALLEST_PIECE_MM3 = 4.0
 """Smaller pieces apart from everything else are noise of the network."""
 STRAY_SHARE = 0.15
 """A piece of a number that is smaller than this part of its largest one belongs to the tooth it sticks to."""
-ENAMEL_PERCENTILE, METAL_RATIO, METAL_SHARE = 90.0, 2.0, 0.6
+ENAMEL_PERCENTILE, METAL_RATIO, METAL_SHARE = 90.0, 2.0, 0.65
 """Percentile of a tooth's grey values that its enamel has; how much denser than enamel metal is, above the soft tissue;
-how much of a tooth is metal at most: up to 0.56 of those in development phantoms, and 0.61 and more of implants."""
+how much of a tooth is metal at most: up to 0.58 of those in development phantoms, and 0.71 and more of implants."""
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
 OWN_SHARE = 0.6
