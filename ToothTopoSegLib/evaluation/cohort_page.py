@@ -44,9 +44,14 @@ _FIGURES = (
     ("Warnings", "warning"),
     ("Notes", "info"),
     ("Repairs", "repairs"),
+    ("Volume mm³", "mean_tooth_volume_mm3"),
+    ("Length mm", "mean_tooth_length_mm"),
+    ("Crown/root", "mean_crown_root_ratio"),
     ("Seconds", "seconds"),
 )
 """Columns of figures in the table of scans: their names there and in the rows."""
+_RIGHT = {"Findings", "Scans with them", *(name for name, _ in _FIGURES)}
+"""Names over figures, which stand on the right."""
 
 
 def write_cohort_page(rows: Sequence[Row], pages: Sequence[str], count: int, path: Path) -> None:
@@ -150,9 +155,10 @@ def _place(tooth: int, count: int, among: int) -> str:
 
 
 def _scans(rows: Sequence[Row], pages: Sequence[str]) -> str:
-    head = ("Scan", *(name for name, _ in _FIGURES), "Findings")
+    head = ("Scan", *(name for name, _ in _FIGURES), "Kinds")
     body = "".join(_scan(row, page) for row, page in zip(rows, pages, strict=True))
-    return _table(head, body)
+    means = "<p>Volume, length and crown/root ratio: means over the teeth of a scan that its border does not cut.</p>"
+    return means + _table(head, body)
 
 
 def _scan(row: Row, page: str) -> str:
@@ -171,7 +177,7 @@ def _cell(label: str, value: object, style: str = "") -> str:
 
 
 def _table(head: Iterable[str], body: str) -> str:
-    names = "".join(f"<th>{name}</th>" for name in head)
+    names = "".join(f'<th class="n">{name}</th>' if name in _RIGHT else f"<th>{name}</th>" for name in head)
     return f'<div class="scroll cohort"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

@@ -176,8 +176,6 @@ def _write_all(
     from ToothTopoSegLib.evaluation.html import write_html
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.segments import write_teeth
-    from ToothTopoSegLib.measurements.table import rows_of
-    from ToothTopoSegLib.measurements.teeth import shapes_measured
     from ToothTopoSegLib.surfaces.display import display_surfaces
     from ToothTopoSegLib.topology.report import write_json
 
@@ -192,10 +190,10 @@ def _write_all(
             written.append(beside.submit(_write_dicom, labels, dicom, folder / f"{case}_teeth.dcm", report["model"]))
         draw_preview(mouth.scan, mouth.labels, findings, preview, case)
         pictures = finding_pictures(mouth.labels, mouth.scan, findings)
-        meshes, measures = display_surfaces(mouth.labels), rows_of(shapes_measured(mouth))
+        meshes = display_surfaces(mouth.labels)
         for one in written:
             one.result()
-    write_html(report, preview, folder / f"{case}_report.html", pictures, meshes, measures)
+    write_html(report, preview, folder / f"{case}_report.html", pictures, meshes, report["measurements"])
     write_json(report, folder / f"{case}_report.json")
 
 
@@ -224,6 +222,8 @@ def segment_to_folder(
     from ToothTopoSegLib.imaging.dicom_source import read_source
     from ToothTopoSegLib.imaging.read import is_dicom_scan, read_scan, scan_name
     from ToothTopoSegLib.imaging.write import output_folder
+    from ToothTopoSegLib.measurements.table import rows_of
+    from ToothTopoSegLib.measurements.teeth import shapes_measured
     from ToothTopoSegLib.segmentation.runner import Runner
     from ToothTopoSegLib.topology.check import check_volume
     from ToothTopoSegLib.topology.repair import repair_all
@@ -254,6 +254,8 @@ def segment_to_folder(
         if scores is not None:
             with clock.step("robustness"):
                 findings = with_robustness(findings, mouth.labels, scores)
+        with clock.step("measure"):
+            measures = rows_of(shapes_measured(mouth))
         case = scan_name(scan)
         source = {"name": scan.name, "shape_zyx": list(volume.array.shape), "spacing_zyx_mm": list(volume.spacing)}
         report = make_report(
@@ -265,7 +267,7 @@ def segment_to_folder(
             input=source,
             topology=mouth.teeth,
         )
-        report |= repairs
+        report |= {"measurements": measures} | repairs
         with clock.step("write"):
             progress(0.92, "writing the results")
             _write_all(folder, case, labels, mouth, report, findings, dicom)

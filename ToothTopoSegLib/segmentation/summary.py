@@ -10,6 +10,7 @@ import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ToothTopoSegLib.errors import OutputError
@@ -20,6 +21,14 @@ SUMMARY, PAGE = "summary.csv", "summary.html"
 DONE, FAILED = "done", "failed"
 Row = dict[str, Any]
 Report = Mapping[str, Any]
+
+
+SHAPES = {
+    "mean_tooth_volume_mm3": ("volume_mm3", 1),
+    "mean_tooth_length_mm": ("length_mm", 2),
+    "mean_crown_root_ratio": ("crown_root_ratio", 2),
+}
+"""Columns of measurements: the measure of single teeth whose mean they hold, and its digits."""
 
 
 def _teeth(report: Report) -> Row:
@@ -39,6 +48,17 @@ def _repairs(report: Report) -> Row:
     return {"repairs": len(report.get("repairs", []))}
 
 
+def _shapes(report: Report) -> Row:
+    """Means over the teeth that the border of the scan does not cut; empty where nothing could be measured."""
+    rows = [row for row in report.get("measurements", ()) if not row["cut"]]
+    return {name: _mean([row[measure] for row in rows], digits) for name, (measure, digits) in SHAPES.items()}
+
+
+def _mean(values: Sequence[float | None], digits: int) -> float | str:
+    known = [value for value in values if value is not None]
+    return round(fmean(known), digits) if known else ""
+
+
 def _seconds(report: Report) -> Row:
     return {"seconds": report["timing_s"]["total"]}
 
@@ -48,6 +68,7 @@ MEASURES: tuple[tuple[tuple[str, ...], Callable[[Report], Row]], ...] = (
     (SEVERITIES, _severities),
     (KINDS, _kinds),
     (("repairs",), _repairs),
+    (tuple(SHAPES), _shapes),
     (("seconds",), _seconds),
 )
 """What is told of a scan that was segmented: names of columns, and the function of the report that fills them."""

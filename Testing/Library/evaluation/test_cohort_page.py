@@ -17,6 +17,10 @@ def _report(teeth: tuple[int, ...], *findings: tuple[str, str], seconds: float =
     return {
         "teeth": [{"fdi": tooth, "present": True} for tooth in teeth],
         "findings": [{"severity": severity, "kind": kind} for severity, kind in findings],
+        "measurements": [
+            {"volume_mm3": 400.0 + tooth, "length_mm": 20.0, "crown_root_ratio": None, "cut": tooth == 36}
+            for tooth in teeth
+        ],
         "timing_s": {"total": seconds},
     }
 
@@ -40,6 +44,13 @@ def test_the_page_sums_the_cohort_up() -> None:
     assert "2.5 teeth in a scan (median)" in text and "30 s for a scan (median)" in text
     assert "merge 2 1" in text and "cavity 1 1" in text and "tunnel" not in text
     assert " 11 2 21 0 " in text and " 36 1 " in text and " 55 1 " in text
+
+
+def test_the_means_of_measures_leave_out_teeth_that_are_cut_and_what_is_not_known() -> None:
+    assert ROWS[0]["mean_tooth_volume_mm3"] == 411.5 and ROWS[0]["mean_tooth_length_mm"] == 20.0
+    assert ROWS[0]["mean_crown_root_ratio"] == "" == ROWS[2]["mean_tooth_volume_mm3"]
+    page = cohort_page(ROWS, PAGES, 3)
+    assert '<th class="n">Volume mm³</th>' in page and "411.5" in _text(page)
 
 
 def test_each_scan_links_to_its_report_and_a_failure_tells_its_reason() -> None:

@@ -23,7 +23,7 @@ from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation import cluster, pipeline
 from ToothTopoSegLib.segmentation.batch import Order, Settings, carry_out, segment_batch
 from ToothTopoSegLib.segmentation.cases import find_cases
-from ToothTopoSegLib.segmentation.summary import COLUMNS
+from ToothTopoSegLib.segmentation.summary import COLUMNS, SHAPES
 
 OUTPUTS = ("teeth.nii.gz", "teeth.seg.nrrd", "report.json", "report.html", "preview.png")
 
@@ -107,6 +107,7 @@ def test_every_scan_has_its_files_and_a_row_in_the_summary(cohort: Path, tmp_pat
         "info": "1",
         "merge": "1",
         "missing": "1",
+        **dict.fromkeys(SHAPES, ""),
         "seconds": "2.5",
         "reason": "",
     }
