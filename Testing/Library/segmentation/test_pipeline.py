@@ -241,7 +241,7 @@ def test_the_report_holds_what_the_contract_names(tiny_bundle: Path, tmp_path: P
     scan = _scan()
     result = segment_to_folder(_written(tmp_path, scan), tmp_path / "out", tiny_bundle, threads=1)
     written = json.loads((tmp_path / "out" / "head_report.json").read_text(encoding="utf-8"))
-    keys = {"schema", "teeth", "findings", "summary", "timing_s", "peak_rss_mb", "model", "input"}
+    keys = {"schema", "teeth", "findings", "summary", "measurements", "timing_s", "peak_rss_mb", "model", "input"}
     assert keys == set(written) and keys | {"outputs"} == set(result)
     assert written["schema"] == "toothtoposeg.report/1"
     assert written["input"] == {
