@@ -588,3 +588,21 @@ def test_a_preview_of_a_broken_model_is_told_and_training_goes_on(training, cbct
     panel.ui.previewButton.click()
     assert process_events(lambda: not panel.previewing, 30)
     assert "best.onnx" in status() and panel.running and panel.ui.previewLabel.text == ""
+
+
+def test_a_copied_model_takes_the_second_network_along_that_was_trained_with_it(application, tmp_path):
+    from ToothTopoSegGui.training_run import copy_steps
+    from ToothTopoSegLib.quantization.bundle import load_bundle, surface_bundle
+
+    bundle, (trained, copied) = load_bundle(), (tmp_path / name for name in ("trained", "copied"))
+    for folder in (trained, copied):
+        folder.mkdir()
+    second = surface_bundle(bundle)
+    for found, name in ((bundle, "best"), (second, "best_surface")):
+        for suffix in (".onnx", ".json"):
+            shutil.copy(found.path.with_suffix(suffix), trained / f"{name}{suffix}")
+    card = bundle.card | {"surface": {"name": "best_surface", "sha256": second.card["sha256"]}}
+    (trained / "best.json").write_text(json.dumps(card), encoding="utf-8")
+    copy = next(copy_steps(trained / "best.onnx", copied))(lambda fraction, message: None)
+    shutil.rmtree(trained)
+    assert surface_bundle(load_bundle(copy)).path == copied / "best_surface.onnx"
