@@ -135,24 +135,27 @@ class TrainingRun:
 
 
 def copy_steps(model: Path, folder: Path) -> Steps[Path]:
-    """Copy a model with its card, for the engine may write it anew at any moment; the copy.
+    """Copy a model with its card and its second network, if one lies beside it; the copy.
 
-    Raises ModelError where both do not fit together for longer than that takes.
+    The engine may write them anew at any moment. Raises ModelError where they do not fit together for longer than that
+    takes.
     """
     return (yield partial(_copy, model, folder))
 
 
 def _copy(model: Path, folder: Path, progress: Progress) -> Path:
     from ToothTopoSegLib.errors import ModelError
-    from ToothTopoSegLib.quantization.bundle import load_bundle
+    from ToothTopoSegLib.quantization.bundle import SECOND, load_bundle, surface_bundle
 
     copy, tries = folder / model.name, 5
+    second = model.with_name(f"{model.stem}{SECOND}.onnx")
     for left in reversed(range(tries)):
         progress(0.0, "")
         try:
-            for suffix in (".onnx", ".json"):
-                shutil.copyfile(model.with_suffix(suffix), copy.with_suffix(suffix))
-            load_bundle(copy)
+            for file in (model, second) if second.exists() else (model,):
+                for suffix in (".onnx", ".json"):
+                    shutil.copyfile(file.with_suffix(suffix), (folder / file.name).with_suffix(suffix))
+            surface_bundle(load_bundle(copy))
             break
         except (ModelError, OSError):
             if not left:

@@ -16,15 +16,18 @@ from ToothTopoSegLib.errors import ModelError
 
 DEFAULT_MODEL = "toothtoposeg.onnx"
 CARD_SCHEMA = "toothtoposeg.model/1"
+SECOND = "_surface"
+"""How the name of a second network ends that was made together with the bundle beside it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A checked model: its bytes and its card."""
+    """A checked model: its bytes and its card; ``second`` is its second network where that is at hand already."""
 
     path: Path
     model: bytes
     card: dict[str, Any]
+    second: Bundle | None = None
 
     @property
     def patch(self) -> tuple[int, int, int]:
@@ -71,7 +74,9 @@ def model_path(model: Path | None) -> Path:
 
         return resource_folder() / "Models" / DEFAULT_MODEL
     if model.is_dir():
-        found = sorted(model.glob("*.onnx"))
+        files = sorted(model.glob("*.onnx"))
+        seconds = [path.with_name(f"{path.stem}{SECOND}.onnx") for path in files]
+        found = [path for path in files if path not in seconds]
         if len(found) != 1:
             raise ModelError(
                 f"The folder {model.name} holds {len(found)} .onnx files, but one is expected; give the file to use."
@@ -109,8 +114,8 @@ def surface_bundle(bundle: Bundle) -> Bundle | None:
     ModelError where it is missing or is not the one that the card names by its SHA-256.
     """
     wanted = bundle.card.get("surface")
-    if wanted is None:
-        return None
+    if bundle.second is not None or wanted is None:
+        return bundle.second
     try:
         file, sha256 = f"{wanted['name']}.onnx", str(wanted["sha256"])
     except (KeyError, TypeError) as error:

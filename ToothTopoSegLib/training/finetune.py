@@ -2,9 +2,11 @@
 
 The cases are checked, split into those to learn from and those held out, and cached; the network goes on learning in
 fake quantization with the topological loss, the best state on the held-out cases is kept, and in the end the whole way
-of a scan is measured on them before and after. The folder ``<bundle>.run`` beside the bundle lets the same command go
-on after an interruption at any moment. Under ``torchrun`` several processes learn as one; that folder must then be one
-that all of them see. Nothing is sent anywhere, and no name, path or header of a scan enters what is written.
+of a scan is measured on them before and after. Where the bundle has a second network, which draws the surfaces of the
+teeth, that one learns in the rest of the time, and is taken over where held-out cases say so. The folder
+``<bundle>.run`` beside the bundle lets the same command go on after an interruption at any moment. Under ``torchrun``
+several processes learn as one; that folder must then be one that all of them see. Nothing is sent anywhere, and no
+name, path or header of a scan enters what is written.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from ToothTopoSegLib.training.user_cases import (
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.quantization.bundle import Bundle
-    from ToothTopoSegLib.training.finetune_run import State
+    from ToothTopoSegLib.training.finetune_run import Best, State
     from ToothTopoSegLib.training.finetune_steps import Task
     from ToothTopoSegLib.training.parallel import Group
 
@@ -42,6 +44,8 @@ POINT_EVERY, SAVE_SECONDS = 5, 60.0
 """Steps from one point of the curves to the next, and seconds from one checkpoint to the next."""
 LEAST_SHARE = 0.5
 """Share of the time that is left for learning, however long reading, measuring and writing take."""
+FIRST_SHARE = 0.5
+"""Part of the time for learning after which a second network, which draws the surfaces of teeth, learns instead."""
 TIME_IS_UP, NO_BETTER, ENDED = "the time is up", "no validation was better for a while", "ended early on request"
 Point = Callable[[dict[str, float]], None]
 
@@ -52,8 +56,8 @@ class Choices:
 
     ``rate`` is the peak of the learning rate, ``topology`` the weight of each topological term, ``held_out`` the share
     of cases that are never learnt from (at least one), ``patience`` how many validations in a row may bring nothing
-    better, ``batch`` how many samples a step learns from, over all processes. With ``steps`` the training ends after
-    so many instead of when the time is up, and is then the same each time.
+    better, ``batch`` how many samples a step learns from, over all processes. With ``steps`` each network learns for so
+    many instead of until the time is up, and the training is then the same each time.
     """
 
     rate: float = 2e-4
@@ -102,6 +106,8 @@ def finetune(
     Raises UsageError for choices that make no sense, InputError for cases that cannot be learnt from, ModelError for a
     model that cannot be fine-tuned, TrainingError when the loss is no number, OutputError when the run folder or the
     bundle cannot be written, Cancelled.
+
+    Once the second network learns the first one is ready: a later call with more time gives all of it to the second.
     """
     from ToothTopoSegLib.training.finetune_run import run_folder, said_plainly
     from ToothTopoSegLib.training.parallel import group as processes
@@ -117,11 +123,11 @@ def finetune(
         heard = progress if group.first else silent
         prepared = _prepare(cases, out, base, choices, group, on_checked or _unread, part(heard, 0.0, 0.1))
         outlook = _Outlook(minutes * 60, choices, began, prepared.before_seconds)
-        run = _Run(prepared, outlook, group, on_point or _unseen, go_on or _always, part(heard, 0.1, 0.9))
-        stopped = run.learn()
+        telling = on_point or _unseen, go_on or _always, part(heard, 0.1, 0.9)
+        runs, stopped = _learn(prepared, outlook, group, *telling)
         if not group.first:
             return {}
-        return _finish(prepared, run.state, out, outlook, stopped, part(heard, 0.9, 1.0))
+        return _finish(prepared, runs, out, outlook, stopped, part(heard, 0.9, 1.0))
 
 
 def _unseen(values: dict[str, float]) -> None:
@@ -151,15 +157,28 @@ def _check_arguments(out: Path, minutes: float, choices: Choices) -> None:
 
 
 def _starting_bundle(model: Path | None) -> Bundle:
-    """The bundle to start from; ModelError where it has no float weights or is none of this program's networks."""
-    from ToothTopoSegLib.quantization.bundle import load_bundle
-    from ToothTopoSegLib.quantization.export import float_weights_path
+    """The bundle to start from, its second network at hand.
+
+    Raises ModelError where one of them has no float weights or is none of this program's networks.
+    """
+    from ToothTopoSegLib.quantization.bundle import load_bundle, surface_bundle
     from ToothTopoSegLib.segmentation.classes import CLASSES
-    from ToothTopoSegLib.training.network import Plan
+    from ToothTopoSegLib.segmentation.surface import BORDER
 
     base = load_bundle(model)
+    _check_network(base, CLASSES)
+    second = surface_bundle(base)
+    if second is not None:
+        _check_network(second, BORDER + 1)
+    return replace(base, second=second)
+
+
+def _check_network(base: Bundle, classes: int) -> None:
+    from ToothTopoSegLib.quantization.export import float_weights_path
+    from ToothTopoSegLib.training.network import Plan
+
     try:
-        own = Plan.from_dict(base.card["plan"]).classes == CLASSES
+        own = Plan.from_dict(base.card["plan"]).classes == classes
     except TypeError:
         own = False
     if not own:
@@ -169,7 +188,6 @@ def _starting_bundle(model: Path | None) -> Bundle:
         )
     if not float_weights_path(base.path).is_file():
         raise ModelError(f"The model {base.path.name} has no float weights beside it; copy the whole bundle.")
-    return base
 
 
 # ---- before the first step
@@ -177,10 +195,16 @@ def _starting_bundle(model: Path | None) -> Bundle:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What the training and the report need of the cases."""
+    """What the training and the report need of the cases.
+
+    ``surface`` is the task of the second network, if there is one, and ``kept_surface`` that network as it was, where
+    it has to go with the bundle because it is not the program's own.
+    """
 
     folder: Path
     task: Task
+    surface: Task | None
+    kept_surface: Best | None
     cases: tuple[UserCase, ...]
     checked: tuple[CheckedCase, ...]
     before: dict[str, Any]
@@ -213,6 +237,7 @@ def _prepare(
     progress: Progress,
 ) -> _Prepared:
     """Check, claim, cache and measure, in the first process; the others take it from the run folder."""
+    from ToothTopoSegLib.quantization.bundle import SECOND
     from ToothTopoSegLib.training import finetune_run
     from ToothTopoSegLib.training.finetune_steps import Task
     from ToothTopoSegLib.training.user_cache import has_case, read_case
@@ -226,7 +251,7 @@ def _prepare(
     checked: tuple[CheckedCase, ...] = ()
     if group.first:
         marks = finetune_run.fingerprints(cases)
-        wanted = {"model": base.card["sha256"], "cases": marks, **asdict(choices)}
+        wanted = {"model": base.card["sha256"], "surface": base.card.get("surface"), "cases": marks, **asdict(choices)}
         known = finetune_run.is_claimed(folder, wanted)
         if not known or not all(has_case(folder / "cases", number) for number in range(len(cases))):
             checked = tuple(check_cases(cases, part(progress, 0.0, 0.5)))
@@ -239,7 +264,21 @@ def _prepare(
     task = Task(base, out.stem, read, trained, held_out, choices.rate, choices.topology, choices.seed, choices.batch)
     held = [cases[number] for number in held_out]
     before, seconds = _before(folder, base, held, part(progress, 0.7, 1.0)) if group.first else ({}, 0.0)
-    return _Prepared(folder, task, tuple(cases), checked, before, seconds)
+    second = base.second
+    surface = None
+    if second is not None:
+        surface = replace(task, base=second, name=f"{out.stem}{SECOND}", of_surfaces=True)
+    return _Prepared(folder, task, surface, _kept_surface(second), tuple(cases), checked, before, seconds)
+
+
+def _kept_surface(second: Bundle | None) -> Best | None:
+    """A second network that is not the program's own, which every bundle finds."""
+    from ToothTopoSegLib.quantization.bundle import model_path
+    from ToothTopoSegLib.training.finetune_run import kept
+
+    if second is None or second.path.parent.resolve() == model_path(None).parent.resolve():
+        return None
+    return kept(second)
 
 
 def _fill(cases: Sequence[UserCase], folder: Path, spacing: float, progress: Progress) -> None:
@@ -289,49 +328,106 @@ class _Outlook:
         """Seconds used so far, those of earlier calls included, pauses left out."""
         return self.used_before + monotonic() - self.began - self.paused
 
-    def gone(self, state: State) -> float:
-        """Which part (0..1) of the training is over."""
+    def gone(self, state: State, until: float) -> float:
+        """Which part (0..1) of the training of a network is over; ``until`` is its end as a part of all learning."""
         if self.choices.steps is not None:
             return state.step / self.choices.steps
-        least = self.seconds * LEAST_SHARE
-        return min(1.0, self.used / max(self.seconds - self.end_seconds, least))
+        end = until * max(self.seconds - self.end_seconds, self.seconds * LEAST_SHARE)
+        return 1.0 if end <= state.since else min(1.0, (self.used - state.since) / (end - state.since))
+
+
+def _learn(
+    prepared: _Prepared,
+    outlook: _Outlook,
+    group: Group,
+    on_point: Point,
+    go_on: Callable[[], bool],
+    progress: Progress,
+) -> tuple[list[_Run], str]:
+    """Let one network learn after the other; returns their runs, and why the last one ended."""
+    from ToothTopoSegLib.training.finetune_run import SURFACE_CHECKPOINT
+
+    until = 1.0 if prepared.surface is None else FIRST_SHARE
+    telling = group, on_point, go_on
+    first = _Run(prepared, prepared.task, outlook, until, *telling, part(progress, 0.0, until))
+    if prepared.surface is None:
+        return [first], first.learn()
+    ready = group.agree(float((prepared.folder / SURFACE_CHECKPOINT).exists()))
+    if not ready and (stopped := first.learn()) == ENDED:
+        return [first], stopped
+    rest = part(progress, until, 1.0)
+    second = _Run(prepared, prepared.surface, outlook, 1.0, *telling, rest, first.state.best)
+    return [first, second], second.learn()
 
 
 @dataclass
 class _Run:
-    """The steps of a training, its checkpoints and its validations."""
+    """The steps of the training of one network, its checkpoints and its validations.
+
+    ``until`` is where it ends, as a part of the time for learning. ``first`` is the network that numbers the teeth
+    whose surfaces the one learns to draw; of several processes only the first one needs it.
+    """
 
     prepared: _Prepared
+    task: Task
     outlook: _Outlook
+    until: float
     group: Group
     on_point: Point
     go_on: Callable[[], bool]
     progress: Progress
+    first: Best | None = None
     state: State = field(init=False)
     saved_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         from ToothTopoSegLib.quantization.export import float_weights_path
         from ToothTopoSegLib.quantization.fold import read_weights
-        from ToothTopoSegLib.training.finetune_run import BEST, load, publish
+        from ToothTopoSegLib.training.finetune_run import load
         from ToothTopoSegLib.training.finetune_steps import starting_state
 
-        task, folder = self.prepared.task, self.prepared.folder
+        task = self.task
         self.state = starting_state(task, read_weights(float_weights_path(task.base.path)), self.group.device)
-        load(self.state, folder, self.group.device)
+        found = load(self.state, self._checkpoint, self.group.device)
         self.group.agree(0.0)  # nobody writes while others read
-        self.outlook.used_before = self.state.seconds
-        if self.group.first and self.state.best is not None:
-            publish(self.state.best, folder / BEST)
+        if found:
+            self.outlook.used_before = self.state.seconds
+        elif self.group.first and self.first is not None:
+            self._begin_from_what_is_there(self.first)
+
+    def _begin_from_what_is_there(self, first: Best) -> None:
+        """Let a second network be measured against the one it starts from, together with the best first one."""
+        from ToothTopoSegLib.training.finetune_run import kept
+
+        state = self.state
+        state.since = self.outlook.used
+        state.best = replace(kept(self.task.base), measures=first.measures)
+        state.validations.append({"step": 0, **first.measures})
+        self._save()
+
+    @property
+    def _checkpoint(self) -> Path:
+        from ToothTopoSegLib.training.finetune_run import CHECKPOINT, SURFACE_CHECKPOINT
+
+        return self.prepared.folder / (SURFACE_CHECKPOINT if self.task.of_surfaces else CHECKPOINT)
+
+    @property
+    def models(self) -> tuple[Best, Best | None]:
+        """The best model so far, and the second network that has to go with it."""
+        best, kept_surface = self.state.best, self.prepared.kept_surface
+        assert best is not None
+        if self.first is None:
+            return best, kept_surface
+        return self.first, best if best.step else kept_surface
 
     def learn(self) -> str:
         """Train until the end; returns why it ended."""
         from ToothTopoSegLib.training.finetune_steps import Lessons
 
-        joined, lessons = self.group.joined(self.state.network), Lessons(self.prepared.task, self.group)
+        joined, lessons = self.group.joined(self.state.network), Lessons(self.task, self.group)
         try:
-            if self.group.first and not self.state.validations:
-                self._validate(self.prepared.task.base)
+            if self.group.first:
+                self._begin()
             while not (stopped := self._stopped()):
                 self._step(joined, lessons)
             if self.group.first and (self.state.best is None or self.state.validations[-1]["step"] < self.state.step):
@@ -344,6 +440,22 @@ class _Run:
         finally:
             lessons.close()
 
+    def _begin(self) -> None:
+        """Show what is there: the best model so far, or how good the one to start from is."""
+        if self.state.best is not None:
+            self._publish()
+        if not self.state.validations:
+            self._validate(self.task.base)
+
+    def _publish(self) -> None:
+        from ToothTopoSegLib.training.finetune_run import BEST, publish
+
+        best, surface = self.models
+        publish(best, self.prepared.folder / BEST, surface)
+
+    def _gone(self) -> float:
+        return self.outlook.gone(self.state, self.until)
+
     def _stopped(self) -> str:
         """Why the training ends now, the same in all processes; nothing while it goes on."""
         reasons = ("", TIME_IS_UP, NO_BETTER, ENDED)
@@ -355,7 +467,7 @@ class _Run:
         self.outlook.paused += monotonic() - asked
         if not go_on:
             return ENDED
-        if self.outlook.gone(self.state) >= 1:
+        if self._gone() >= 1:
             return TIME_IS_UP
         best = self.state.best
         after = [entry for entry in self.state.validations if best is not None and entry["step"] > best.step]
@@ -364,37 +476,41 @@ class _Run:
     def _step(self, joined: Any, lessons: Any) -> None:
         from ToothTopoSegLib.training.finetune_steps import learn, point
 
-        task, state = self.prepared.task, self.state
-        gone = self.group.agree(self.outlook.gone(state))
+        task, state = self.task, self.state
+        gone = self.group.agree(self._gone())
         terms = learn(task, state, joined, lessons(state.step), gone, self.group.device)
         if not self.group.first:
             return
         if state.step % POINT_EVERY == 0:
-            self.on_point(point(terms))
-        if self.outlook.gone(state) >= len(state.validations) / VALIDATIONS:
+            self.on_point(point(task, terms))
+        if self._gone() >= len(state.validations) / VALIDATIONS:
             self._validate_own()
         elif monotonic() - self.saved_at > SAVE_SECONDS:
             self._save()
-        self.progress(self.outlook.gone(state), f"learning: step {state.step}")
+        self.progress(self._gone(), f"learning{' surfaces' if task.of_surfaces else ''}: step {state.step}")
 
     def _validate_own(self) -> None:
         """Validate the state as an integer model, keep it if none was better, and write the checkpoint."""
-        from ToothTopoSegLib.training.finetune_run import BEST, publish
         from ToothTopoSegLib.training.finetune_steps import best_of, integer_bundle
 
         state = self.state
-        bundle, weights = integer_bundle(self.prepared.task, state)
+        bundle, weights = integer_bundle(self.task, state)
         measures = self._validate(bundle)
         if state.best is None or measures["validation score"] > state.best.score:
             state.best = best_of(state, bundle, weights, measures)
         self._save()
-        publish(state.best, self.prepared.folder / BEST)
+        self._publish()
 
     def _validate(self, bundle: Bundle) -> dict[str, float]:
-        from ToothTopoSegLib.training.finetune_steps import validate
+        """Measures of a state of the network, with the other network at its side."""
+        from ToothTopoSegLib.training.finetune_steps import bundle_of, validate
 
-        self.progress(self.outlook.gone(self.state), "looking at the held-out cases")
-        measures = validate(self.prepared.task, bundle)
+        self.progress(self._gone(), "looking at the held-out cases")
+        if self.first is None:
+            whole = replace(bundle, second=self.task.base.second)
+        else:
+            whole = bundle_of(self.first, self.prepared.task.name, bundle)
+        measures = validate(self.task, whole)
         self.state.validations.append({"step": self.state.step, **measures})
         self.on_point(measures)
         return measures
@@ -403,7 +519,7 @@ class _Run:
         from ToothTopoSegLib.training.finetune_run import save
 
         self.state.seconds = self.outlook.used
-        save(self.state, self.prepared.folder)
+        save(self.state, self._checkpoint)
         self.saved_at = monotonic()
 
 
@@ -411,15 +527,14 @@ class _Run:
 
 
 def _finish(
-    prepared: _Prepared, state: State, out: Path, outlook: _Outlook, stopped: str, progress: Progress
+    prepared: _Prepared, runs: Sequence[_Run], out: Path, outlook: _Outlook, stopped: str, progress: Progress
 ) -> dict[str, Any]:
     """Measure the best model on the held-out cases, write the bundle, and report."""
     from ToothTopoSegLib.quantization.bundle import load_bundle
-    from ToothTopoSegLib.training.finetune_card import finished_card, is_better, measure, verdict
+    from ToothTopoSegLib.training.finetune_card import finished_card, is_better, measure, told_card, verdict
     from ToothTopoSegLib.training.finetune_run import BEST, publish
 
-    best, before = state.best, prepared.before
-    assert best is not None
+    (best, surface), before, state = runs[-1].models, prepared.before, runs[0].state
     after = measure(load_bundle(prepared.folder / BEST), prepared.held_out, progress)
     facts = {
         "cases": len(prepared.cases),
@@ -428,7 +543,11 @@ def _finish(
         "steps": best.step,
         "choices": asdict(outlook.choices),
     }
-    publish(replace(best, card=finished_card(best.card, facts, before, after)), out)
+    if surface is not None and surface.step:
+        surface = replace(surface, card=told_card(surface.card, facts | {"steps": surface.step}))
+    drawn = [_about_surfaces(run) for run in runs[1:]]
+    told = facts | {"surface": drawn[0]} if drawn else facts
+    publish(replace(best, card=finished_card(best.card, told, before, after)), out, surface)
     progress(1.0, "done")
     return {
         "bundle": out,
@@ -440,8 +559,16 @@ def _finish(
         "trained_on": prepared.names(prepared.task.trained),
         "steps": state.step,
         "best_step": best.step,
+        **({"surface": drawn[0]} if drawn else {}),
         "minutes": round(outlook.used / 60, 2),
         "stopped": stopped,
-        "validations": state.validations,
+        "validations": [entry for run in runs for entry in run.state.validations],
         "labels": [case.as_dict() for case in prepared.checked],
     }
+
+
+def _about_surfaces(run: _Run) -> dict[str, Any]:
+    """What card and report say of the second network: without a step that was better it is the one from before."""
+    best = run.state.best
+    assert best is not None
+    return {"steps": run.state.step, "best_step": best.step, "taken over": best.step > 0}

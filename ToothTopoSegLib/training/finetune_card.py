@@ -92,17 +92,24 @@ def base_card(base: Bundle, made: Mapping[str, Any]) -> dict[str, Any]:
     """The card of a model while it is fine-tuned; ``made`` is what the model itself determines."""
     start = {key: base.card.get(key) for key in ("name", "version", "sha256")}
     limits = " ".join(text for text in (base.card.get("limits"), LIMITS) if text)
-    kept: dict[str, Any] = {key: base.card[key] for key in ("licence", "training", "surface") if key in base.card}
+    same = ("licence", "training", "classes", "surface")
+    kept: dict[str, Any] = {key: base.card[key] for key in same if key in base.card}
     return {**made, **kept, "fine_tuning": {"fine-tuned from": start}, "limits": limits}
+
+
+def told_card(card: str, facts: Mapping[str, Any]) -> str:
+    """A card that tells of its fine-tuning."""
+    whole: dict[str, Any] = json.loads(card)
+    whole["fine_tuning"] |= dict(facts)
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def finished_card(card: str, facts: Mapping[str, Any], before: Measures, after: Measures) -> str:
     """The card at the end; cases are numbered, and held-out ones stand with their measures."""
-    whole: dict[str, Any] = json.loads(card)
-    whole["fine_tuning"] |= dict(facts) | {
+    measured = {
         "before": before,
         "after": after,
         "better": is_better(before, after),
         "verdict": verdict(before, after),
     }
-    return json.dumps(whole, indent=2) + "\n"
+    return told_card(card, dict(facts) | measured)

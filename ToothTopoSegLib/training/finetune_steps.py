@@ -1,7 +1,8 @@
 """How a model learns from a user's cases: the start, one step, one validation.
 
-The network is in fake quantization from the first step to the last, with the ranges of its activations observed on the
+A network is in fake quantization from the first step to the last, with the ranges of its activations observed on the
 user's own scans before it begins. What is validated, kept and handed over is therefore always the integer model itself.
+The network that numbers teeth and the one that draws their surfaces learn in the same way, each as its :class:`Task`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,14 @@ from ToothTopoSegLib.training.losses.partial import IGNORED, partly_labelled
 from ToothTopoSegLib.training.losses.topology import TopologyConfig
 from ToothTopoSegLib.training.network import Plan
 from ToothTopoSegLib.training.parallel import Group
+from ToothTopoSegLib.training.surface_samples import core_and_border
 from ToothTopoSegLib.training.user_cache import UserSamples, merged_classes
-from ToothTopoSegLib.training.user_samples import draw_user_sample, plain_sample
+from ToothTopoSegLib.training.user_samples import (
+    draw_user_sample,
+    draw_user_surface_sample,
+    plain_sample,
+    plain_surface_sample,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,11 +55,16 @@ VALIDATED = 3
 """Held-out cases, at most, that a validation looks at; all of them are measured in the end."""
 POINT_NAMES = {"cross_entropy": "cross-entropy", "class_dice": "Dice", "tooth_dice": "tooth Dice", "total": "loss"}
 """What the terms of the objective are called in a plot, where not by their own names."""
+SURFACE = "surface "
+"""How the names of the terms begin in a plot that are those of the network that draws surfaces."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is learnt: from which bundle, on which cases, validated on which, and how."""
+    """What is learnt: from which bundle, on which cases, validated on which, and how.
+
+    With ``of_surfaces`` the network draws the surfaces of teeth, else it tells them by their numbers.
+    """
 
     base: Bundle
     name: str
@@ -63,6 +75,7 @@ class Task:
     topology: float
     seed: int
     batch: int
+    of_surfaces: bool = False
 
     @property
     def plan(self) -> Plan:
@@ -80,6 +93,26 @@ class Task:
         """What is minimised at a part (0..1) of the training."""
         weight = self.topology if part >= TOPOLOGY_FROM else 0.0
         return Objective(topology=TopologyConfig(weight, weight, weight, every=TOPOLOGY_EVERY) if weight else None)
+
+    @property
+    def numbering(self) -> float:
+        """Weight of the numbering loss."""
+        return 0.0 if self.of_surfaces else NUMBERING
+
+    def learnt(self, classes: Tensor) -> Tensor:
+        """What the network is to say of the classes (b, z, y, x) of samples; ``IGNORED`` stays."""
+        if not self.of_surfaces:
+            return classes
+        return core_and_border(classes).masked_fill(classes == IGNORED, IGNORED)
+
+    def sample(self, case: UserSamples, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """A random sample of a case: image (z, y, x) and classes (z, y, x)."""
+        draw = draw_user_surface_sample if self.of_surfaces else draw_user_sample
+        return draw(case, rng, self.plan.patch, self.plan.spacing)
+
+    def merged(self, case: UserSamples) -> list[int]:
+        """The classes of the network that count as background in a case."""
+        return [] if self.of_surfaces else merged_classes(case.jaws)
 
 
 def starting_state(task: Task, weights: Mapping[str, Any], device: str) -> State:
@@ -106,9 +139,9 @@ def _calibration(task: Task) -> list[Any]:
     """Images (1, 1, z, y, x) from all over the trained cases."""
     places = np.linspace(0, 1, CALIBRATION)
     chosen = [task.cases[task.trained[i % len(task.trained)]] for i in range(CALIBRATION)]
-    plan = task.plan
+    plan, plain = task.plan, plain_surface_sample if task.of_surfaces else plain_sample
     return [
-        plain_sample(case, float(place), plan.patch, plan.spacing)[None, None].numpy()
+        plain(case, float(place), plan.patch, plan.spacing)[None, None].numpy()
         for case, place in zip(chosen, places, strict=True)
     ]
 
@@ -118,7 +151,8 @@ def _calibration(task: Task) -> list[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """Images (b, 1, z, y, x), classes (b, z, y, x) and, for each sample, the classes that count as background."""
+    """Images (b, 1, z, y, x), classes (b, z, y, x) of teeth and jaws and, for each sample, the classes of the network
+    that count as background."""
 
     images: Tensor
     classes: Tensor
@@ -152,7 +186,7 @@ class Lessons:
         for place in self._places:
             rng = np.random.default_rng([task.seed, step, place])
             case = task.cases[task.trained[int(rng.integers(len(task.trained)))]]
-            drawn.append((*draw_user_sample(case, rng, task.plan.patch, task.plan.spacing), merged_classes(case.jaws)))
+            drawn.append((*task.sample(case, rng), task.merged(case)))
         images, classes, merged = zip(*drawn, strict=True)
         return Lesson(torch.stack(images)[:, None], torch.stack(classes), merged)
 
@@ -181,9 +215,12 @@ def learn(task: Task, state: State, joined: nn.Module, lesson: Lesson, part: flo
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(task.rate, part)
     outputs = joined(lesson.images.to(device, memory_format=torch.channels_last_3d))
-    seen, classes = partly_labelled(outputs, lesson.classes.to(device), lesson.merged)
-    regulariser = QuantRegulariser(GRID)
-    terms = task.objective(part)(seen, classes, state.step, NUMBERING, lambda: regulariser(network.weights_in_steps()))
+    classes = lesson.classes.to(device)
+    seen, target = partly_labelled(outputs, task.learnt(classes), lesson.merged)
+    regulariser, teeth = QuantRegulariser(GRID), classes if task.of_surfaces else None
+    terms = task.objective(part)(
+        seen, target, state.step, task.numbering, lambda: regulariser(network.weights_in_steps()), teeth
+    )
     state.optimiser.zero_grad(set_to_none=True)
     terms.total.backward()  # also when it is no number: all processes have to hear of it
     steepness = torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
@@ -198,9 +235,12 @@ def learn(task: Task, state: State, joined: nn.Module, lesson: Lesson, part: flo
     return terms
 
 
-def point(terms: ObjectiveTerms) -> dict[str, float]:
+def point(task: Task, terms: ObjectiveTerms) -> dict[str, float]:
     """The terms of a step by the names a plot shows."""
-    return {POINT_NAMES.get(name, name): value for name, value in terms.row().items()}
+    row = {POINT_NAMES.get(name, name): value for name, value in terms.row().items()}
+    if not task.of_surfaces:
+        return row
+    return {f"{SURFACE}{name}": value for name, value in row.items() if name != "numbering"}
 
 
 # ---- one validation
@@ -255,6 +295,13 @@ def _validated(case: UserSamples, bundle: Bundle, runner: Any) -> dict[str, floa
     found = segment_volume(region, bundle, runner).array
     truth = class_to_label()[np.where(ignored, 0, classes)]
     return compared(region.with_array(np.where(ignored, 0, found).astype(np.uint8)), region.with_array(truth))
+
+
+def bundle_of(best: Best, name: str, second: Bundle | None = None) -> Bundle:
+    """What was kept as a bundle again, with a second network at hand."""
+    from ToothTopoSegLib.quantization.bundle import Bundle
+
+    return Bundle(Path(f"{name}.onnx"), best.model, json.loads(best.card), second)
 
 
 def best_of(state: State, bundle: Bundle, weights: bytes, measures: dict[str, float]) -> Best:

@@ -1,9 +1,9 @@
 """The cache of a user's cases: each scan and its labels once on a fine grid, as fine-tuning draws its samples from.
 
 In: a scan and its FDI label map on one grid. Out: grey values on the scale that segmentation gives this scan
-(:mod:`ToothTopoSegLib.segmentation.normalise`) and class indices, both on a canonical grid :data:`FINER` times as fine
-as the network's, cut to the teeth and some surroundings. Files bear the number of the case, so that no name of a
-patient enters the cache.
+(:mod:`ToothTopoSegLib.segmentation.normalise`), not yet clipped, because the network that draws surfaces has limits of
+its own in every tile, and class indices, both on a canonical grid :data:`FINER` times as fine as the network's, cut to
+the teeth and some surroundings. Files bear the number of the case, so that no name of a patient enters the cache.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ Box = tuple[slice, slice, slice]
 SURROUNDINGS_MM = 25.0
 """How far around the teeth a case reaches: rotated patches look beyond the dental region, and a network that forgets
 what lies there finds teeth in it."""
+FAR = 1000.0
+"""No grey value is kept farther from the mean than so many standard deviations: half precision ends at 65504."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,8 @@ class UserSamples:
     """A case to draw samples from: normalised grey values float16 and classes uint8, both (z, y, x).
 
     ``spacing`` is mm of the cubic voxels, ``region`` the dental region as segmentation sees it, (low, high) for each
-    axis, ``jaws`` tells for the lower and the upper jaw whether they are labelled at all.
+    axis, ``jaws`` tells for the lower and the upper jaw whether they are labelled at all. ``limits`` are the grey
+    values to which segmentation clips the dental region.
     """
 
     image: Array
@@ -48,6 +51,7 @@ class UserSamples:
     spacing: float
     region: tuple[tuple[int, int], ...]
     jaws: tuple[bool, bool]
+    limits: tuple[float, float]
 
     @property
     def box(self) -> Box:
@@ -65,11 +69,12 @@ def prepare(scan: Volume, labels: Volume, spacing: float) -> UserSamples:
     ends = (region - reach[0]) * np.asarray(truth.spacing) * FINER / spacing
     low, high = np.clip(np.rint(ends), 0, fine.array.shape).astype(int).tolist()
     return UserSamples(
-        scale.apply(fine.array).astype(np.float16),
+        np.clip((fine.array - scale.mean) / scale.std, -FAR, FAR).astype(np.float16),
         _classes_on(fine, truth),
         spacing / FINER,
         tuple(zip(low, high, strict=True)),
         (bool((truth.array == LOWER_JAW).any()), bool((truth.array == UPPER_JAW).any())),
+        ((scale.low - scale.mean) / scale.std, (scale.high - scale.mean) / scale.std),
     )
 
 
@@ -125,7 +130,7 @@ def write_case(case: UserSamples, folder: Path, number: int) -> None:
     for name, array in (("image", case.image), ("classes", case.classes)):
         with _replacing(folder / f"{number:03d}_{name}.npy") as staged, staged.open("wb") as file:
             np.save(file, array)
-    note = {"spacing": case.spacing, "region": case.region, "jaws": case.jaws}
+    note = {"spacing": case.spacing, "region": case.region, "jaws": case.jaws, "limits": case.limits}
     with _replacing(folder / f"{number:03d}.json") as staged:
         staged.write_text(json.dumps(note), encoding="utf-8")
 
@@ -139,8 +144,9 @@ def read_case(folder: Path, number: int) -> UserSamples:
     """A case of the cache, its arrays as memory maps; FileNotFoundError when it is not there."""
     note = json.loads((folder / f"{number:03d}.json").read_text(encoding="utf-8"))
     image, classes = (np.load(folder / f"{number:03d}_{name}.npy", mmap_mode="r") for name in ("image", "classes"))
-    lower, upper = note["jaws"]
-    return UserSamples(image, classes, note["spacing"], tuple((a, b) for a, b in note["region"]), (lower, upper))
+    (lower, upper), (low, high) = note["jaws"], note["limits"]
+    region = tuple((a, b) for a, b in note["region"])
+    return UserSamples(image, classes, note["spacing"], region, (lower, upper), (low, high))
 
 
 @contextmanager

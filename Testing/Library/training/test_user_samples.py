@@ -48,8 +48,9 @@ def test_a_small_scan_is_kept_whole_on_the_finer_grid_in_segmentations_grey_scal
     scan, _ = scan_and_labels(0)
     assert case.image.shape == tuple(2 * n for n in scan.array.shape) and case.spacing == 0.5
     assert case.region == tuple((0, n) for n in case.image.shape)
-    expected = grey_scale(scan.array).apply(resample_linear(scan, (0.5,) * 3).array)
-    assert np.abs(case.image - expected).max() < 0.01
+    scale, fine = grey_scale(scan.array), resample_linear(scan, (0.5,) * 3).array
+    assert np.abs(np.clip(case.image, *case.limits) - scale.apply(fine)).max() < 0.01
+    assert np.abs(case.image - (fine - scale.mean) / scale.std).max() < 0.01
 
 
 def test_of_a_large_scan_the_teeth_and_their_surroundings_are_kept():
@@ -98,6 +99,7 @@ def test_a_cached_case_comes_back_as_it_was_and_its_files_bear_a_number_only(cas
     back = read_case(tmp_path, 7)
     assert np.array_equal(back.image, case.image) and np.array_equal(back.classes, case.classes)
     assert (back.region, back.jaws, back.spacing) == (case.region, case.jaws, case.spacing)
+    assert back.limits == case.limits
     assert sorted(path.name for path in tmp_path.iterdir()) == ["007.json", "007_classes.npy", "007_image.npy"]
 
 

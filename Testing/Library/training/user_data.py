@@ -16,6 +16,7 @@ from ToothTopoSegLib.imaging.resample import crop
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.imaging.write import write_label_map
 from ToothTopoSegLib.phantom.write import make_small_phantom
+from ToothTopoSegLib.quantization.export import record_surface
 from ToothTopoSegLib.segmentation.classes import CLASSES, LABELS, MIRRORED
 
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -60,3 +61,11 @@ def teeth_alone(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def write_model(folder: Path) -> Path:
     """A bundle of a tiny network that finds nothing yet."""
     return write_bundle(folder, seeing_nothing(tiny_network(PLAN)))
+
+
+def write_two_networks(folder: Path) -> Path:
+    """The same with a second network, which draws the surfaces of teeth."""
+    model = write_model(folder)
+    surface = replace(PLAN, patch=(16, 16, 16), spacing=0.5, classes=3)
+    record_surface(model, write_bundle(folder, tiny_network(surface, seed=3), "drawn"))
+    return model
