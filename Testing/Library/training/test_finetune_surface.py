@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 import torch
 
 from Testing.Library.training.user_data import scan_and_labels, write_pair, write_two_networks
+from ToothTopoSegLib import resources
 from ToothTopoSegLib.errors import Cancelled, ModelError, OutputError, TrainingError
 from ToothTopoSegLib.quantization.audit import audit_model
-from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle, model_path, surface_bundle
+from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle, surface_bundle
 from ToothTopoSegLib.quantization.export import float_weights_path
 from ToothTopoSegLib.segmentation.pipeline import segment_volume
 from ToothTopoSegLib.segmentation.runner import Runner
@@ -142,9 +144,9 @@ def test_the_surface_network_that_is_better_lies_beside_the_bundle_as_a_bundle_o
     assert surface.card["fine_tuning"]["fine-tuned from"]["sha256"] == surface_of(model).card["sha256"]
 
 
-def test_what_was_learnt_segments_and_goes_wherever_it_is_copied(whole, tmp_path):
-    for file in whole.parent.glob("mine*.*"):
-        (tmp_path / file.name).write_bytes(file.read_bytes()) if file.is_file() else None
+def test_what_was_learnt_segments_wherever_its_files_are_copied(whole, tmp_path):
+    for file in (*whole.parent.glob("mine*.onnx"), *whole.parent.glob("mine*.json")):
+        shutil.copy(file, tmp_path)
     bundle = load_bundle(tmp_path / "mine.onnx")
     scan, _ = scan_and_labels(0)
     assert segment_volume(scan, bundle, Runner(bundle, threads=1)).array.shape == scan.array.shape
@@ -158,15 +160,10 @@ def test_a_bundle_that_is_fine_tuned_again_goes_on_from_its_own_surface_network(
 
 @pytest.mark.parametrize("own", [False, True])
 def test_a_surface_network_that_is_not_better_is_not_taken_over(own, model, cases, tmp_path, monkeypatch):
+    base = model
     if own:  # what lies among the program's models every bundle finds
-        monkeypatch.setattr("ToothTopoSegLib.resources.resource_folder", lambda: tmp_path)
-        (tmp_path / "Models").mkdir()
-        for file in model.parent.glob("drawn*"):
-            (model_path(None).parent / file.name).write_bytes(file.read_bytes())
-    base = model_path(None).with_name("tiny.onnx") if own else model
-    if own:
-        for file in model.parent.glob("tiny*"):
-            base.with_name(file.name).write_bytes(file.read_bytes())
+        monkeypatch.setattr(resources, "resource_folder", lambda: tmp_path)
+        base = shutil.copytree(model.parent, tmp_path / "Models") / model.name
     scores = iter([0.1, 0.2, 0.3, 0.3, 0.25])
     monkeypatch.setattr(finetune_steps, "validate", lambda task, bundle: measured(next(scores)))
     report = finetune([cases], tmp_path / "m.onnx", 5, "cpu", base, CHOICES)
@@ -298,12 +295,11 @@ def test_a_disk_that_fills_up_while_surfaces_are_learnt_is_said_plainly(whole, m
 
 
 def test_a_surface_network_without_float_weights_or_of_another_kind_is_refused(model, cases, tmp_path):
-    for file in model.parent.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    float_weights_path(tmp_path / "drawn.onnx").unlink()
+    folder = shutil.copytree(model.parent, tmp_path / "model")
+    float_weights_path(folder / "drawn.onnx").unlink()
     with pytest.raises(ModelError, match=r"drawn\.onnx has no float weights"):
-        finetune([cases], tmp_path / "out" / "m.onnx", 5, "cpu", tmp_path / "tiny.onnx", CHOICES)
-    card = json.loads((tmp_path / "drawn.json").read_text())
-    (tmp_path / "drawn.json").write_text(json.dumps(card | {"plan": card["plan"] | {"classes": 35}}))
+        finetune([cases], tmp_path / "out" / "m.onnx", 5, "cpu", folder / "tiny.onnx", CHOICES)
+    card = json.loads((folder / "drawn.json").read_text())
+    (folder / "drawn.json").write_text(json.dumps(card | {"plan": card["plan"] | {"classes": 35}}))
     with pytest.raises(ModelError, match=r"drawn\.onnx is no network of this program"):
-        finetune([cases], tmp_path / "out" / "m.onnx", 5, "cpu", tmp_path / "tiny.onnx", CHOICES)
+        finetune([cases], tmp_path / "out" / "m.onnx", 5, "cpu", folder / "tiny.onnx", CHOICES)

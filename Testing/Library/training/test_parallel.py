@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from Testing.Library.training.user_data import write_model, write_pair
+from Testing.Library.training.user_data import write_pair, write_two_networks
+from ToothTopoSegLib.training.finetune_run import CHECKPOINT, SURFACE_CHECKPOINT, run_folder
 from ToothTopoSegLib.training.parallel import Group, group, rank
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,8 +26,8 @@ def command(launcher: list[str], cases: Path, out: Path, model: Path) -> subproc
     return subprocess.run([sys.executable, *launcher, *words], env=environment, capture_output=True, text=True)
 
 
-def weights(out: Path) -> dict[str, Any]:
-    kept = torch.load(out.with_name(f"{out.stem}.run") / "checkpoint.pt", weights_only=True)["network"]
+def weights(out: Path, checkpoint: str) -> dict[str, Any]:
+    kept = torch.load(run_folder(out) / checkpoint, weights_only=True)["network"]
     return {name: value for name, value in kept.items() if torch.is_tensor(value)}
 
 
@@ -34,7 +35,7 @@ def weights(out: Path) -> dict[str, Any]:
 def both(tmp_path_factory) -> list[tuple[Path, subprocess.CompletedProcess[str]]]:
     """Bundle and ended command of one process, and of two."""
     folder = tmp_path_factory.mktemp("parallel")
-    model = write_model(folder / "model")
+    model = write_two_networks(folder / "model")
     for number, name in enumerate("abc"):
         write_pair(folder / "cases", name, number)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -45,9 +46,10 @@ def both(tmp_path_factory) -> list[tuple[Path, subprocess.CompletedProcess[str]]
     ]
 
 
-def test_two_processes_learn_what_one_learns_from_the_same_batch(both):
+@pytest.mark.parametrize("checkpoint", [CHECKPOINT, SURFACE_CHECKPOINT])
+def test_two_processes_learn_what_one_learns_from_the_same_batch(checkpoint, both):
     assert [ended.returncode for _, ended in both] == [0, 0], both[1][1].stderr
-    one, two = (weights(out) for out, _ in both)
+    one, two = (weights(out, checkpoint) for out, _ in both)
     for name, value in one.items():
         assert torch.allclose(value, two[name], rtol=1e-3, atol=1e-5), name
 
@@ -55,7 +57,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(both):
 def test_the_first_process_alone_speaks_and_writes(both):
     out, ended = both[1]
     report = json.loads(ended.stdout)
-    assert report["steps"] == 3 and Path(report["bundle"]) == out
+    assert report["steps"] == report["surface"]["steps"] == 3 and Path(report["bundle"]) == out
     assert ended.stderr.count("case      a:") == 1
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from Testing.Library.training.user_data import other_side, scan_and_labels, teeth_alone
 from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, UPPER_JAW
@@ -11,10 +14,17 @@ from ToothTopoSegLib.imaging.resample import resample_linear
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH, to_classes
 from ToothTopoSegLib.segmentation.normalise import grey_scale
-from ToothTopoSegLib.training import natural, sampling, user_samples
+from ToothTopoSegLib.segmentation.surface import BORDER, CORE
+from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS
+from ToothTopoSegLib.training import finetune_steps, natural, sampling, user_samples
 from ToothTopoSegLib.training.losses.partial import IGNORED
 from ToothTopoSegLib.training.user_cache import has_case, merged_classes, prepare, read_case, write_case
-from ToothTopoSegLib.training.user_samples import draw_user_sample, plain_sample
+from ToothTopoSegLib.training.user_samples import (
+    draw_user_sample,
+    draw_user_surface_sample,
+    plain_sample,
+    plain_surface_sample,
+)
 
 PATCH = (16, 32, 32)
 
@@ -146,3 +156,59 @@ def test_plain_samples_go_through_the_dental_region(case):
     expected = grey_scale(whole).apply(whole)[tuple(slice(0, n) for n in PATCH)]
     assert tuple(first.shape) == PATCH and not bool((first == last).all())
     assert np.corrcoef(first.numpy().ravel(), expected.ravel())[0, 1] > 0.97
+
+
+# ---- around teeth, for the network that draws surfaces
+
+
+def test_surface_samples_lie_where_their_labels_lie_and_show_a_tooth_nine_times_of_ten(still, monkeypatch):
+    monkeypatch.setattr(user_samples, "SPREAD_MM", 0.0)
+    made = prepare(*block((60, 64, 68)), 1.0)
+    seen = []
+    for seed in range(30):
+        image, classes = draw_user_surface_sample(made, np.random.default_rng(seed), (32, 32, 32), 0.5)
+        tooth = (classes == TEETH.index(26) + 1).numpy()
+        seen.append(bool(tooth[16, 16, 16]))
+        if seen[-1]:
+            # labels of 1 mm and grey values between them differ by a part of the outermost layer, not by a voxel more
+            assert ((image.numpy() > 0.5 * image.numpy().max()) == tooth).mean() > 0.955
+    assert 24 <= sum(seen) <= 29
+
+
+def test_surface_samples_are_no_larger_than_what_the_network_learnt_from_and_stay_within_the_scan(case, still):
+    for seed in range(4):
+        image, classes = draw_user_surface_sample(case, np.random.default_rng(seed), (64, 80, 80), 0.5)
+        assert tuple(image.shape) == tuple(classes.shape) == (48, 64, 64)
+        assert bool(image.isfinite().all()) and int(classes.max()) < CLASSES
+
+
+def test_a_plain_surface_sample_is_a_tile_as_segmentation_sees_it(case):
+    fine = resample_linear(scan_and_labels(0)[0], (0.5,) * 3).array
+    found = plain_surface_sample(case, 0.0, (48, 64, 64), 0.5).numpy()
+    # The lowest tooth is so near the border of the scan that the tile lies against it.
+    first = [0, *_best_match(found, fine)]
+    tile = tuple(slice(a, a + n) for a, n in zip(first, found.shape, strict=True))
+    around = tuple(slice(max(0, s.start - SURROUNDINGS), s.stop + SURROUNDINGS) for s in tile)
+    expected = grey_scale(fine[around]).apply(fine[tile])
+    assert np.abs(found - expected).mean() < 0.05
+
+
+def _best_match(found: np.ndarray, fine: np.ndarray) -> tuple[int, int]:
+    """Where (y, x) the lowest slices of a tile lie in a scan."""
+    places = [(y, x) for y in range(fine.shape[1] - 63) for x in range(fine.shape[2] - 63)]
+    thinned = found[::16, ::4, ::4].ravel()
+    rows = [np.corrcoef(thinned, fine[0:48:16, y : y + 64 : 4, x : x + 64 : 4].ravel())[0, 1] for y, x in places]
+    return places[int(np.argmax(rows))]
+
+
+def test_the_network_of_surfaces_learns_core_and_border_of_teeth_and_nothing_of_jaws_and_ignored_voxels(case):
+    classes = torch.zeros((1, 12, 12, 12), dtype=torch.uint8)
+    classes[0, 2:7, 2:7, 2:10] = 5
+    classes[0, 7:9] = CLASSES - 1
+    classes[0, :, :, 10:] = IGNORED
+    task = finetune_steps.Task(None, "", {}, (), (), 1.0, 1.0, 0, 1, of_surfaces=True)
+    learnt = task.learnt(classes)[0].numpy()
+    assert (learnt[3:6, 3:6, 3:9] == CORE).all() and (learnt[:, :, 10:] == IGNORED).all()
+    assert (learnt == CORE).sum() == 3 * 3 * 6 and (learnt == BORDER).sum() == 5 * 5 * 8 - 3 * 3 * 6
+    assert (learnt[7:, :, :10] == 0).all() and task.merged(case) == []
+    assert bool((replace(task, of_surfaces=False).learnt(classes) == classes).all())
