@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,13 +143,13 @@ def export_run(
     """Write the bundle ``bundle`` (an .onnx path) from a training run; returns the card.
 
     A run in float is quantized as ``config`` says; a quantization-aware one, or what of a run is in ``INTEGERS``, is
-    written as it was trained. ``mean_with`` is the bundle that a run in float began from: the mean of both keeps what
-    it knew beside what the run has learnt (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022), and
-    its second network goes on.
+    written as it was trained. ``mean_with`` is the bundle that a run, or its part in integers, began from: the mean of
+    both keeps what it knew beside what the run has learnt (Wortsman et al., Robust fine-tuning of zero-shot models,
+    CVPR 2022), is quantized as ``config`` says, and its second network goes on.
 
-    Raises UsageError when ``run_folder`` holds no finished run, or one in integers is to be averaged, or ``bundle`` is
-    no .onnx path, ModelError when the weights are damaged or of another network or the exported graph fails its own
-    audit, OutputError when the bundle cannot be written; then nothing is written.
+    Raises UsageError when ``run_folder`` holds no finished run or ``bundle`` is no .onnx path, ModelError when the
+    weights are damaged or of another network or the exported graph fails its own audit, OutputError when the bundle
+    cannot be written; then nothing is written.
     """
     from safetensors.numpy import save
 
@@ -163,16 +164,14 @@ def export_run(
     trained = schedule.get("quantization")
     begun_from: Mapping[str, Any] = {}
     if mean_with is not None:
-        if trained:
-            raise UsageError("A run in integers has ranges of its own and cannot be averaged; export it alone.")
-        weights, begun_from = _mean(weights, load_bundle(mean_with))
+        weights, begun_from = _mean(weights, load_bundle(mean_with), plan)
     graph = _folded(weights, plan)
-    if trained:
+    if trained and mean_with is None:
         config = QuantConfig(**trained)
         model, scores = trained_in_integers(_trained_network(run_folder, weights, plan, config), plan)
     else:
         config = config or QuantConfig()
-        patches = _calibration_patches(run_folder / "cases", schedule, plan, part(progress, 0.1, 0.8))
+        patches = _calibration_patches(whole / "cases", schedule, plan, part(progress, 0.1, 0.8))
         model, scores = quantized(graph, patches, plan, config)
     progress(0.8, "auditing the integer graph")
     if problems := audit_graph(optimised_graph(model).graph):
@@ -194,9 +193,15 @@ def export_run(
     return card
 
 
-def _mean(weights: dict[str, NDArray[Any]], begun_from: Bundle) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
-    """The mean of the weights and those of a bundle, in half precision, and the card of that bundle."""
-    from ToothTopoSegLib.quantization.fold import read_weights
+def _mean(
+    weights: dict[str, NDArray[Any]], begun_from: Bundle, plan: Plan
+) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
+    """The mean of the weights and those of a bundle, in half precision, and the card of that bundle.
+
+    Norms are folded first: a part in integers has none left, and only what convolves is alike in both.
+    """
+    from ToothTopoSegLib.quantization.fold import fold, read_weights, supervision_heads, unfold
+    from ToothTopoSegLib.quantization.graph import Conv
 
     path = float_weights_path(begun_from.path)
     others = read_weights(path) if path.is_file() else {}
@@ -205,7 +210,18 @@ def _mean(weights: dict[str, NDArray[Any]], begun_from: Bundle) -> tuple[dict[st
             f"The bundle {begun_from.path.name} has no float weights of the network that was trained; give the one "
             "that the run began from."
         )
-    mean = {k: (v.astype(np.float32) + others[k].astype(np.float32)) / 2 for k, v in weights.items()}
+
+    def between(one: Conv, two: Conv) -> Conv:
+        return replace(one, weight=(one.weight + two.weight) / 2, bias=(one.bias + two.bias) / 2)
+
+    mine, theirs = ({k: v.astype(np.float32) for k, v in each.items()} for each in (weights, others))
+    graph, other = fold(mine, plan), fold(theirs, plan)
+    nodes = [
+        between(a, b) if isinstance(a, Conv) and isinstance(b, Conv) else a
+        for a, b in zip(graph.nodes, other.nodes, strict=True)
+    ]
+    heads, other_heads = supervision_heads(mine, plan), supervision_heads(theirs, plan)
+    mean = unfold(replace(graph, nodes=tuple(nodes)), {k: between(heads[k], other_heads[k]) for k in heads}, plan)
     return half_precision(mean), begun_from.card
 
 

@@ -40,7 +40,7 @@ ENAMEL_PERCENTILE, METAL_RATIO, METAL_SHARE = 90.0, 2.0, 0.65
 how much of a tooth is metal at most: up to 0.58 of those in development phantoms, and 0.71 and more of implants."""
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
-OWN_SHARE = 0.6
+OWN_SHARE = 0.8
 """What the second network's evidence weighs beside the first one's."""
 SMOOTH_MM = 0.375
 """Width (sigma) of the Gaussian over the evidence, which keeps noise from piercing and tearing ..."""

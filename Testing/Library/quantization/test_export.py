@@ -21,9 +21,12 @@ from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle
 from ToothTopoSegLib.quantization.calibrate import run_float
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.export import export_run, float_bundle, float_weights_path, record_metrics
+from ToothTopoSegLib.quantization.fold import fold
+from ToothTopoSegLib.quantization.graph import Conv
 from ToothTopoSegLib.segmentation.runner import Runner
 from ToothTopoSegLib.training import cases
 from ToothTopoSegLib.training.loop import Schedule
+from ToothTopoSegLib.training.network import Plan
 
 FILES = {"small.onnx", "small.json", "small_float16.safetensors"}
 LOG = "step,rate,loss,dice_teeth,dice_any_tooth,seconds\n25,1e-3,2.5,,,9\n50,1e-4,1.5,0.4321,0.8765,21\n"
@@ -238,23 +241,26 @@ def test_the_mean_with_the_bundle_a_run_began_from_keeps_its_second_network_and_
     export_run(run_folder, begun)
     card = json.loads(begun.with_suffix(".json").read_text()) | {"surface": {"name": "second", "sha256": "0"}}
     begun.with_suffix(".json").write_text(json.dumps(card))
+    plan = Plan.from_dict(card["plan"])
     weights = load_file(run_folder / "weights.safetensors")
-    save_file({k: (3 * v).astype(v.dtype) for k, v in weights.items()}, run_folder / "weights.safetensors")
+    scaled = {k: (3 * v).astype(v.dtype) if "conv.bias" in k or "seg_layers" in k else v for k, v in weights.items()}
+    save_file(scaled, run_folder / "weights.safetensors")
     found = export_run(run_folder, mean, mean_with=begun)
     assert found["surface"] == card["surface"] and found["training"]["mean with"] == card["training"]
-    shipped = load_file(float_weights_path(mean))
-    for name, value in weights.items():
-        np.testing.assert_allclose(shipped[name].astype(float), 2 * value.astype(float), rtol=2e-3, atol=1e-3)
+    shipped, before, after = (
+        fold({k: v.astype(np.float32) for k, v in each.items()}, plan).nodes
+        for each in (load_file(float_weights_path(mean)), weights, scaled)
+    )
+    for node, one, two in zip(shipped, before, after, strict=True):
+        if isinstance(node, Conv):
+            np.testing.assert_allclose(node.weight, (one.weight + two.weight) / 2, rtol=2e-3, atol=1e-3)
+            np.testing.assert_allclose(node.bias, (one.bias + two.bias) / 2, rtol=2e-3, atol=1e-3)
 
 
-def test_only_the_same_network_in_float_is_averaged(run_folder, tmp_path):
+def test_only_weights_of_the_same_network_are_averaged(run_folder, tmp_path):
     begun = tmp_path / "begun.onnx"
     export_run(run_folder, begun)
     float_weights_path(begun).unlink()
     with pytest.raises(ModelError, match=r"begun\.onnx has no float weights of the network"):
-        export_run(run_folder, tmp_path / "mean.onnx", mean_with=begun)
-    schedule = json.loads((run_folder / "schedule.json").read_text())
-    (run_folder / "schedule.json").write_text(json.dumps(schedule | {"quantization": QuantConfig().as_dict()}))
-    with pytest.raises(UsageError, match="cannot be averaged"):
         export_run(run_folder, tmp_path / "mean.onnx", mean_with=begun)
     assert not (tmp_path / "mean.onnx").exists()
