@@ -107,15 +107,23 @@ def _pieces(core: NDArray[np.float32], tooth: NDArray[np.bool_], spacing: float)
 def cut(core: NDArray[np.bool_], spacing: float) -> Labels:
     """Pieces (z, y, x), from 1 on, of a mask of cores that are cut at their necks; cubic voxels of ``spacing`` mm."""
     from scipy import ndimage
-    from skimage.segmentation import watershed
 
     distance = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1, 1:-1] * spacing
     distance = ndimage.gaussian_filter(distance, SMOOTH_VOXELS, mode="constant") * core
     tops = (distance == ndimage.maximum_filter(distance, 3)) & core
-    hills: Labels = watershed(-distance, ndimage.label(tops, _CUBE)[0], mask=core)
+    hills = np.where(core, _watershed(-distance, ndimage.label(tops, _CUBE)[0]), 0)
     heights = np.zeros(int(hills.max()) + 1)
     np.maximum.at(heights, hills[core], distance[core])
     return _merged(hills, heights, _passes(hills, distance))
+
+
+def _watershed(height: Array, markers: Array) -> Labels:
+    """The basins (z, y, x) of a landscape, flooded from markers; every voxel is of one."""
+    from ToothTopoSegLib.imaging.itk import import_sitk
+
+    sitk = import_sitk()  # scipy has no watershed of a landscape
+    images = (sitk.GetImageFromArray(a) for a in (height.astype(np.float32), markers.astype(np.uint32)))
+    return np.asarray(sitk.GetArrayFromImage(sitk.MorphologicalWatershedFromMarkers(*images, False, False)), np.int32)
 
 
 def _passes(hills: Labels, distance: Array) -> dict[tuple[int, int], float]:
