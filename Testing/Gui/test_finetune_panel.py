@@ -592,6 +592,7 @@ def test_a_preview_of_a_broken_model_is_told_and_training_goes_on(training, cbct
 
 def test_a_copied_model_takes_the_second_network_along_that_was_trained_with_it(application, tmp_path):
     from ToothTopoSegGui.training_run import copy_steps
+
     from ToothTopoSegLib.quantization.bundle import load_bundle, surface_bundle
 
     bundle, (trained, copied) = load_bundle(), (tmp_path / name for name in ("trained", "copied"))
