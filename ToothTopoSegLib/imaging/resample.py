@@ -44,6 +44,18 @@ def resample_linear(volume: Volume, spacing_zyx: Vector3, region: tuple[Index3, 
     return Volume(array, spacing, (x, y, z), volume.direction)
 
 
+def onto(values: Array, grid: Volume, other: Volume, order: int) -> Array:
+    """Values (z, y, x) on ``grid`` at the voxels of ``other``, a grid of the same direction.
+
+    Those of the nearest voxel (``order`` 0) or linear ones (1); beyond ``grid`` those at its border.
+    """
+    from scipy.ndimage import affine_transform
+
+    ratio = np.asarray(other.spacing) / np.asarray(grid.spacing)
+    offset = grid.lps_to_index(np.asarray(other.origin))
+    return np.asarray(affine_transform(values, ratio, offset, other.array.shape, order=order, mode="nearest"))
+
+
 def crop(volume: Volume, lower_zyx: Index3, upper_zyx: Index3) -> Volume:
     """The box of voxels ``lower_zyx`` (included) to ``upper_zyx`` (excluded), a view, at its place in the world.
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.resample import onto
 from ToothTopoSegLib.segmentation.classes import TEETH
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def tooth_numbers(
     ``core`` is the evidence in nats for the core of a tooth on the grid of ``fine``, whose voxels are cubes; ``teeth``
     (32, z, y, x) are the decided scores of the tooth classes in nats on the grid of ``region``, of the same direction.
     """
-    number = _onto(np.asarray(TEETH, np.uint8)[teeth.argmax(0)], region, fine)
+    number = onto(np.asarray(TEETH, np.uint8)[teeth.argmax(0)], region, fine, 0)
     spacing = fine.spacing[0]
     if not (tooth & (core > SURE_CORE)).any():
         return number
@@ -76,21 +77,12 @@ def tooth_numbers(
     inside = np.where(tooth, pieces, 0)
     volumes = np.bincount(inside.reshape(-1), minlength=int(pieces.max()) + 1) * spacing**3
     contacts = contacts_of(inside)
-    probability = _probabilities(_onto(inside, fine, region), teeth, int(pieces.max()))
+    probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     taken = shared_out(probability, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
     _strike_out_strays(found, inside, volumes, taken, contacts, spacing)
     return np.where(pieces > 0, found, number)
-
-
-def _onto(values: Array, grid: Volume, other: Volume) -> Array:
-    """Values on ``grid`` at the nearest voxels of ``other``, a grid of the same direction."""
-    from scipy.ndimage import affine_transform
-
-    ratio = np.asarray(other.spacing) / np.asarray(grid.spacing)
-    offset = grid.lps_to_index(np.asarray(other.origin))
-    return np.asarray(affine_transform(values, ratio, offset, other.array.shape, order=0, mode="nearest"))
 
 
 def _pieces(core: NDArray[np.float32], tooth: NDArray[np.bool_], spacing: float) -> Labels:

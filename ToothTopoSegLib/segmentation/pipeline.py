@@ -152,7 +152,7 @@ def _with_surfaces(
         rest = [0, *range(len(TEETH) + 1, len(scores))]
         labels = labels_on_grid(scores[rest], region, canonical, class_to_label()[rest], part(progress, 0.6, 0.8))
         teeth_on_grid(labels, found.tooth, found.number, canonical, part(progress, 0.8, 1.0))
-        give_away_slivers(labels, TEETH, canonical.voxel_volume)
+        give_away_slivers(labels, canonical.voxel_volume)
         return labels, found.kept()
 
 

@@ -6,7 +6,6 @@ of class scores exists beside them at any time, whatever the size of the scan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
+from ToothTopoSegLib.segmentation.pieces import small_pieces
 
 Array = NDArray[Any]
 
@@ -144,29 +144,11 @@ def _heaviest(values: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArra
     return out
 
 
-def give_away_slivers(labels: NDArray[np.uint8], teeth: Sequence[int], voxel_volume: float) -> None:
-    """Give pieces of ``teeth`` in a label map that are apart from their largest one and smaller than
-    :data:`SLIVER_MM3` to the label they touch most, in place.
+def give_away_slivers(labels: NDArray[np.uint8], voxel_volume: float) -> None:
+    """Give pieces of teeth in a label map that are apart from their largest one and smaller than :data:`SLIVER_MM3` to
+    the label they touch most, in place.
 
     Interpolation leaves such ones at the seams between teeth.
     """
-    from scipy import ndimage
-
-    cube = np.ones((3, 3, 3))
-    for fdi, box in enumerate(ndimage.find_objects(labels, max_label=max(teeth)), start=1):
-        if box is None or fdi not in teeth:
-            continue
-        wide = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
-        here = labels[wide]
-        pieces, count = ndimage.label(here == fdi, cube)
-        if count == 1:
-            continue
-        sizes = np.bincount(pieces.reshape(-1))
-        sizes[0] = 0
-        for piece, spot in enumerate(ndimage.find_objects(pieces), start=1):
-            if piece == sizes.argmax() or sizes[piece] * voxel_volume >= SLIVER_MM3:
-                continue
-            around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in spot)
-            mask = pieces[around] == piece
-            shell = here[around][ndimage.binary_dilation(mask, cube) & ~mask]
-            here[around][mask] = np.bincount(shell).argmax()
+    for where, mask, around in small_pieces(labels, lambda _: SLIVER_MM3 / voxel_volume):
+        labels[where][mask] = np.bincount(around).argmax()

@@ -19,6 +19,7 @@ from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
 from ToothTopoSegLib.segmentation.instances import tooth_numbers
+from ToothTopoSegLib.segmentation.pieces import small_pieces
 from ToothTopoSegLib.topology.robust import ToothScores
 
 if TYPE_CHECKING:
@@ -76,11 +77,11 @@ def surfaces(
     """
     from scipy.ndimage import gaussian_filter
 
-    from ToothTopoSegLib.imaging.resample import resample_linear
+    from ToothTopoSegLib.imaging.resample import onto, resample_linear
 
     fine = resample_linear(scan, (spacing,) * 3, _box(scan, region))
     teeth = scores[1 : len(TEETH) + 1]
-    first = _onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine)
+    first = onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine, 1)
     near = _near(first > 0, spacing)
     own, core = _evidence(fine.array, near, runner, patch, progress)
     evidence = OWN_SHARE * own + (1 - OWN_SHARE) * np.clip(first, -SURE, SURE)
@@ -104,15 +105,6 @@ def _box(scan: Volume, region: Volume) -> tuple[Patch, Patch]:
     high = np.clip(np.ceil(np.round(last + 0.5, 6)).astype(int), low + 1, scan.array.shape)
     (a, b, c), (d, e, f) = low.tolist(), high.tolist()
     return (a, b, c), (d, e, f)
-
-
-def _onto(values: Array, grid: Volume, fine: Volume) -> Array:
-    """Values on ``grid`` at the voxels of ``fine``, linearly between."""
-    from scipy.ndimage import affine_transform
-
-    ratio = np.asarray(fine.spacing) / np.asarray(grid.spacing)
-    offset = grid.lps_to_index(np.asarray(fine.origin))
-    return np.asarray(affine_transform(values, ratio, offset, fine.array.shape, order=1, mode="nearest"))
 
 
 def _near(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
@@ -179,19 +171,8 @@ def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8]) -> Non
 
     What touches no other tooth keeps its number: a root that noise cut off is no part of its neighbour.
     """
-    from scipy import ndimage
-
     labels = np.where(tooth, number, 0)
-    for fdi, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None:
-            continue
-        wide = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
-        here, named = labels[wide], number[wide]
-        pieces, count = ndimage.label(here == fdi, np.ones((3, 3, 3)))
-        sizes = np.bincount(pieces.reshape(-1), minlength=count + 1)[1:]
-        for piece in np.flatnonzero(sizes < STRAY_SHARE * sizes.max()) + 1:
-            mask = pieces == piece
-            around = here[ndimage.binary_dilation(mask, np.ones((3, 3, 3))) & ~mask]
-            touched = np.bincount(around[around > 0], minlength=1)
-            if touched.any():
-                named[mask] = here[mask] = touched.argmax()
+    for where, mask, around in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
+        touched = np.bincount(around[around > 0], minlength=1)
+        if touched.any():
+            number[where][mask] = labels[where][mask] = touched.argmax()

@@ -1,0 +1,48 @@
+"""Pieces of a tooth that lie apart from its largest one, for those who give them away.
+
+In: a label map with FDI numbers. Out: one small piece after the other and what it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ToothTopoSegLib.segmentation.classes import TEETH
+
+Box = tuple[slice, ...]
+_CUBE = np.ones((3, 3, 3))
+
+
+def small_pieces(
+    labels: NDArray[np.uint8], smaller: Callable[[int], float]
+) -> Iterator[tuple[Box, NDArray[np.bool_], NDArray[Any]]]:
+    """Where each small piece of a tooth lies, its mask (z, y, x) in that box, and the labels (n,) of the voxels around.
+
+    Small are pieces of fewer voxels than ``smaller`` says of the number of voxels of the tooth's largest one, which is
+    none of them. ``labels`` may be changed between two pieces.
+    """
+    from scipy import ndimage
+
+    for fdi, box in enumerate(ndimage.find_objects(labels, max_label=max(TEETH)), start=1):
+        if box is None or fdi not in TEETH:
+            continue
+        pieces, count = ndimage.label(labels[box] == fdi, _CUBE)
+        if count == 1:
+            continue
+        sizes = np.bincount(pieces.reshape(-1))[1:]
+        spots = ndimage.find_objects(pieces)
+        for piece in np.flatnonzero(sizes < smaller(int(sizes.max()))).tolist():
+            if piece == sizes.argmax():
+                continue
+            inner = [slice(b.start + s.start, b.start + s.stop) for b, s in zip(box, spots[piece], strict=True)]
+            low = [min(s.start, 1) for s in inner]
+            where = tuple(slice(s.start - n, s.stop + 1) for s, n in zip(inner, low, strict=True))
+            mask = np.zeros(labels[where].shape, bool)
+            mask[tuple(slice(n, n + s.stop - s.start) for n, s in zip(low, inner, strict=True))] = (
+                pieces[spots[piece]] == piece + 1
+            )
+            yield where, mask, labels[where][ndimage.binary_dilation(mask, _CUBE) & ~mask]
