@@ -77,11 +77,10 @@ def _in_turn(jobs: Sequence[tuple[Any, ...]], progress: Progress) -> list[tuple[
 def _in_processes(
     jobs: Sequence[tuple[Any, ...]], workers: int, progress: Progress
 ) -> list[tuple[Record, list[Record]]]:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from ToothTopoSegLib.processes import one_thread_each
 
     done = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with one_thread_each(workers) as pool:
         for number, result in enumerate(pool.map(_seed, jobs), start=1):
             done.append(result)
             progress(number / len(jobs), f"map {number} of {len(jobs)}")

@@ -11,16 +11,15 @@ Out: a folder that an interrupted experiment goes on in, with ``evidence/``: all
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.evaluation.comparison import HELD_OUT_SEED, Row
+from ToothTopoSegLib.processes import one_thread_each
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.training.loop import Schedule
@@ -134,7 +133,7 @@ def run(
     jobs = [
         (folder, bundle.path, settings, name, seed, device) for seed in settings.seeds for name in settings.trainings()
     ]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_core) as pool:
+    with one_thread_each(workers, _one_core) as pool:
         cases = [pool.submit(cache_case, folder / "cases", n) for n in range(settings.cases)]
         _wait(cases, part(progress, 0.0, 0.1), "training heads")
         scans = [pool.submit(_cache_scan, folder, seed, bundle.path) for seed in settings.scan_seeds]
@@ -159,7 +158,6 @@ def _claim(folder: Path, settings: Settings, bundle: Bundle) -> None:
 def _one_core() -> None:
     import torch
 
-    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ToothTopoSegLib.errors import UsageError
+from ToothTopoSegLib.processes import one_thread_each
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.export import INTEGERS
@@ -118,7 +119,7 @@ def _fill(folder: Path, numbers: list[int], progress: Progress, natural: bool = 
     if not missing:
         return
     workers = min(len(missing), os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers) as pool:
+    with one_thread_each(workers) as pool:
         jobs = [pool.submit(cache_case, folder, n, natural) for n in missing]
         try:
             for done, job in enumerate(as_completed(jobs), 1):

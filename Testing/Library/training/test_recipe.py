@@ -24,7 +24,7 @@ RUN = {"schedule.json", "checkpoint.pt", "weights.safetensors", "log.csv", "tens
 @pytest.fixture(autouse=True)
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads are rendered in threads here: what a test replaces reaches them on every system."""
-    monkeypatch.setattr(recipe, "ProcessPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(recipe, "one_thread_each", ThreadPoolExecutor)
 
 
 @pytest.fixture
