@@ -79,6 +79,11 @@ class ActivationQuantizer(nn.Module):
         """Take over what :meth:`get_extra_state` gave."""
         self.observing = state["observing"]
 
+    def start_anew(self) -> None:
+        """Forget the range and observe."""
+        self.observer.start_anew()
+        self.observing = True
+
     @torch.no_grad()
     def stop_observing(self) -> None:
         """Keep the range as it is from now on; a learned range starts from what was observed."""
@@ -100,11 +105,17 @@ class QuantConv(nn.Module):
         self.stride, self.padding = node.strides, node.padding
         self.weight = nn.Parameter(torch.from_numpy(np.array(node.weight, np.float32)))
         self.bias = nn.Parameter(torch.from_numpy(np.array(node.bias[::copies], np.float32)))
-        largest = self._largest().clamp(min=SMALLEST_SCALE)
-        scales = torch.from_numpy(weight_scales(node.weight, config))
-        # The best range of weights is sought once, and then moves with the largest weight.
-        self.register_buffer("shrink", scales * config.weight_limit / largest)
-        self.log_scale = nn.Parameter(scales.log()) if config.learned_ranges else None
+        self.register_buffer("shrink", torch.ones(len(self.weight)))
+        self.log_scale = nn.Parameter(torch.zeros(len(self.weight))) if config.learned_ranges else None
+        self.seek_scales()
+
+    @torch.no_grad()
+    def seek_scales(self) -> None:
+        """Seek the best range of the weights as they are; it then moves with the largest weight, or is learned."""
+        scales = torch.from_numpy(weight_scales(_numpy(self.weight), self.config)).to(self.weight.device)
+        self.shrink.copy_(scales * self.config.weight_limit / self._largest().clamp(min=SMALLEST_SCALE))
+        if self.log_scale is not None:
+            self.log_scale.copy_(scales.log())
 
     @torch.no_grad()
     def _largest(self) -> Tensor:
@@ -153,6 +164,9 @@ class QatNetwork(nn.Module):
     ``heads`` names, from the finest to the coarsest, the tensors that further heads of nnU-Net's deep supervision read,
     with the head itself; they stay in float, are no part of the exported graph, and only in training mode make the
     result a list of scores, the finest resolution first.
+
+    With ``in_float`` nothing is rounded: the folded network learns as it is, in a fraction of the time. Before it goes
+    on in fake quantization its ranges are observed anew (:meth:`observe_anew`).
     """
 
     def __init__(self, graph: Graph, config: QuantConfig, heads: Mapping[str, Conv] | None = None) -> None:
@@ -169,19 +183,51 @@ class QatNetwork(nn.Module):
         self.quantizers = nn.ModuleDict({_key(name): ActivationQuantizer(config) for name in self.ranges.values()})
         self.heads = nn.ModuleDict({_key(name): _float_head(conv) for name, conv in (heads or {}).items()})
         self.head_sources = tuple(heads or ())
+        self.in_float = False
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Class scores; in training mode with heads a list of them."""
+        if self.in_float:
+            return self._with_heads(self._unrounded(image))
         # Half precision would round the integers.
         with torch.autocast(image.device.type, enabled=False):
             values = {self.graph.image: self._quantizer(self.graph.image)(image.float())}
             for node in self.graph.nodes:
                 values[node.name] = self._step(node, values)
-            real = {name: values[name][0] * values[name][1] for name in (self.graph.scores, *self.head_sources)}
-            scores = real[self.graph.scores]
-            if not (self.training and self.head_sources):
-                return scores
-            return [scores, *(self.heads[_key(name)](real[name]) for name in self.head_sources)]
+            names = (self.graph.scores, *self.head_sources)
+            return self._with_heads({name: values[name][0] * values[name][1] for name in names})
+
+    def get_extra_state(self) -> dict[str, bool]:
+        """Whether nothing is rounded, for checkpoints."""
+        return {"in_float": self.in_float}
+
+    def set_extra_state(self, state: dict[str, bool]) -> None:
+        """Take over what :meth:`get_extra_state` gave."""
+        self.in_float = state["in_float"]
+
+    def _with_heads(self, real: Mapping[str, Tensor]) -> Tensor | list[Tensor]:
+        scores = real[self.graph.scores]
+        if not (self.training and self.head_sources):
+            return scores
+        return [scores, *(self.heads[_key(name)](real[name]) for name in self.head_sources)]
+
+    def _unrounded(self, image: Tensor) -> dict[str, Tensor]:
+        """The values of all tensors of the folded network in float."""
+        values = {self.graph.image: image}
+        for node in self.graph.nodes:
+            if isinstance(node, Conv):
+                conv, source = self.convs[_key(node.name)], values[node.source]
+                found = functional.conv3d(source, conv.weight, conv.biases(), conv.stride, conv.padding)
+            elif isinstance(node, LeakyRelu):
+                found = functional.leaky_relu(values[node.source], node.slope)
+            elif isinstance(node, Concat):
+                found = torch.cat([values[source] for source in node.sources], 1)
+            elif isinstance(node, Shuffle):
+                found = shuffled(values[node.source], node.factors)
+            else:
+                raise _not_trained(node)
+            values[node.name] = found
+        return values
 
     def _quantizer(self, name: str) -> Any:
         return self.quantizers[_key(self.ranges[name])]
@@ -200,7 +246,7 @@ class QatNetwork(nn.Module):
             levels, scale = values[node.source]
             found = shuffled(levels, node.factors), scale
         else:
-            raise TypeError(f"{node.name} is a {type(node).__name__}, which no network trained in integers has")
+            raise _not_trained(node)
         return found
 
     @torch.no_grad()
@@ -220,6 +266,21 @@ class QatNetwork(nn.Module):
             raise ValueError("calibration needs at least one patch")
         if self.config.learned_ranges:
             self.freeze_ranges()
+
+    @torch.no_grad()
+    def observe_anew(self, patches: Iterable[Tensor]) -> None:
+        """Seek the ranges of the weights, and of the activations on images (b, 1, z, y, x), and keep them.
+
+        Raises ValueError when there is no image.
+        """
+        for quantizer in self.quantizers.values():
+            quantizer.start_anew()
+        for conv in self.convs.values():
+            conv.seek_scales()
+        in_float, self.in_float = self.in_float, False
+        self.calibrate(patches)
+        self.freeze_ranges()
+        self.in_float = in_float
 
     def freeze_ranges(self) -> None:
         """Let observers keep their ranges from now on; learned ranges go on learning."""
@@ -255,6 +316,10 @@ class QatNetwork(nn.Module):
         """The further heads with the weights as they are now."""
         heads = {name: self.heads[_key(name)] for name in self.head_sources}
         return {name: Conv(name, name, _numpy(head.weight), _numpy(head.bias)) for name, head in heads.items()}
+
+
+def _not_trained(node: Node) -> TypeError:
+    return TypeError(f"{node.name} is a {type(node).__name__}, which no network trained in integers has")
 
 
 def _key(name: str) -> str:

@@ -115,6 +115,10 @@ class Observer(nn.Module):
         self.low.lerp_(low, share)
         self.high.lerp_(high, share)
 
+    def start_anew(self) -> None:
+        """Forget what was seen; the range itself stays until the next values."""
+        self.seen.zero_()
+
     def affine(self) -> tuple[Tensor, Tensor]:
         """Scale and zero point of the range seen so far."""
         return affine_of_range(self.low, self.high, self.config)

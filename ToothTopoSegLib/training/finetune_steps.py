@@ -1,7 +1,8 @@
 """How a model learns from a user's cases: the start, one step, one validation.
 
-A network is in fake quantization from the first step to the last, with the ranges of its activations observed on the
-user's own scans before it begins. What is validated, kept and handed over is therefore always the integer model itself.
+A network learns in float first, its norms folded, which takes a fraction of the time, and then in fake quantization
+with the topological loss; the ranges of its activations are observed on the user's own scans. What is validated, kept
+and handed over is always the integer model itself.
 The network that numbers teeth and the one that draws their surfaces learn in the same way, each as its :class:`Task`.
 """
 
@@ -22,7 +23,7 @@ from ToothTopoSegLib.errors import ModelError, TrainingError
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.training.finetune_card import base_card, compared
 from ToothTopoSegLib.training.finetune_run import Best, State
-from ToothTopoSegLib.training.loop import follow, named_weights
+from ToothTopoSegLib.training.loop import bfloat16_pays, follow, named_weights
 from ToothTopoSegLib.training.losses.objective import Objective, ObjectiveTerms
 from ToothTopoSegLib.training.losses.partial import IGNORED, partly_labelled
 from ToothTopoSegLib.training.losses.topology import TopologyConfig
@@ -46,9 +47,11 @@ CALIBRATION = 12
 """Images on which the ranges of the activations are observed."""
 NUMBERING, GRID = 0.5, 0.01
 """Weights of the numbering loss and of the quantization regulariser."""
-TOPOLOGY_FROM, TOPOLOGY_EVERY = 1 / 3, 2
-"""From which part of the training, and at every which step, the topological terms are looked at: they cost as much as
-the rest of a step where everything is still wrong, and mend what overlap alone leaves."""
+FLOAT_UNTIL = 0.6
+"""Up to which part of the training nothing is rounded: such a step takes a half to a tenth of the time, by processor."""
+TOPOLOGY_EVERY = 2
+"""At every which step in fake quantization the topological terms are looked at: they cost as much as the rest of a step
+where everything is still wrong, and mend what overlap alone leaves."""
 AVERAGE, WARM = 0.98, 0.03
 """Decay of the moving average of the weights, and the part of a training in which the rate rises."""
 VALIDATED = 3
@@ -91,7 +94,7 @@ class Task:
 
     def objective(self, part: float) -> Objective:
         """What is minimised at a part (0..1) of the training."""
-        weight = self.topology if part >= TOPOLOGY_FROM else 0.0
+        weight = 0.0 if in_float(part) else self.topology
         return Objective(topology=TopologyConfig(weight, weight, weight, every=TOPOLOGY_EVERY) if weight else None)
 
     @property
@@ -115,6 +118,11 @@ class Task:
         return [] if self.of_surfaces else merged_classes(case.jaws)
 
 
+def in_float(part: float) -> bool:
+    """Whether nothing is rounded yet at a part (0..1) of the training."""
+    return part < FLOAT_UNTIL
+
+
 def starting_state(task: Task, weights: Mapping[str, Any], device: str) -> State:
     """The state before the first step, from float weights by nnU-Net's names.
 
@@ -133,6 +141,15 @@ def starting_state(task: Task, weights: Mapping[str, Any], device: str) -> State
     network = network.to(device=device, memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), lr=task.rate, weight_decay=1e-2, fused=True)
     return State(network, copy.deepcopy(network).eval(), optimiser)
+
+
+def in_integers(task: Task, network: Any) -> None:
+    """Let a network (:class:`~ToothTopoSegLib.quantization.fake_quant.QatNetwork`) round again, in ranges of its own."""
+    import torch
+
+    device = next(network.parameters()).device
+    network.observe_anew(torch.from_numpy(image).to(device) for image in _calibration(task))
+    network.in_float = False
 
 
 def _calibration(task: Task) -> list[Any]:
@@ -212,15 +229,20 @@ def learn(task: Task, state: State, joined: nn.Module, lesson: Lesson, part: flo
     from ToothTopoSegLib.quantization.regulariser import QuantRegulariser
 
     network: Any = state.network.train()
+    if in_float(part):
+        network.in_float = state.average.in_float = True
+    elif network.in_float:
+        for rounding in (network, state.average):
+            in_integers(task, rounding)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(task.rate, part)
-    outputs = joined(lesson.images.to(device, memory_format=torch.channels_last_3d))
+    with torch.autocast(device, torch.bfloat16, enabled=network.in_float and bfloat16_pays(device)):
+        outputs = joined(lesson.images.to(device, memory_format=torch.channels_last_3d))
     classes = lesson.classes.to(device)
     seen, target = partly_labelled(outputs, task.learnt(classes), lesson.merged)
     regulariser, teeth = QuantRegulariser(GRID), classes if task.of_surfaces else None
-    terms = task.objective(part)(
-        seen, target, state.step, task.numbering, lambda: regulariser(network.weights_in_steps()), teeth
-    )
+    grid = None if network.in_float else lambda: regulariser(network.weights_in_steps())
+    terms = task.objective(part)(seen, target, state.step, task.numbering, grid, teeth)
     state.optimiser.zero_grad(set_to_none=True)
     terms.total.backward()  # also when it is no number: all processes have to hear of it
     steepness = torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
@@ -258,6 +280,9 @@ def integer_bundle(task: Task, state: State) -> tuple[Bundle, bytes]:
     from ToothTopoSegLib.quantization.export import half_precision, model_card, trained_in_integers
 
     network: Any = state.average
+    if network.in_float:
+        in_integers(task, network)
+        network.in_float = True
     weights = half_precision({name: value.numpy() for name, value in named_weights(network, task.plan).items()})
     model, scores = trained_in_integers(network, task.plan)
     if problems := audit_graph(optimised_graph(model).graph):

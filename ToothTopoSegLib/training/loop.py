@@ -419,7 +419,7 @@ def _learn(state: State, schedule: Schedule, image: Tensor, classes: Tensor) -> 
     _freeze(state.network, schedule, state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(schedule, state.step)
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=_bfloat16_pays(image.device.type)):
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=bfloat16_pays(image.device.type)):
         outputs = state.network(image)
     regulariser = _regulariser(state.network, schedule)
     teeth = classes if schedule.of_surfaces else None
@@ -436,7 +436,7 @@ def _learn(state: State, schedule: Schedule, image: Tensor, classes: Tensor) -> 
 
 
 @cache
-def _bfloat16_pays(device: str) -> bool:
+def bfloat16_pays(device: str) -> bool:
     """Whether half precision is faster: on a GPU, and on processors with matrix units (three times, measured)."""
     import torch
 

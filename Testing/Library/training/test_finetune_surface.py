@@ -78,6 +78,7 @@ def done(model, cases, tmp_path_factory) -> tuple[Path, dict[str, Any], list[dic
         patch.setattr(engine, "VALIDATIONS", 2)
         patch.setattr(engine, "POINT_EVERY", 1)
         patch.setattr(finetune_steps, "CALIBRATION", 2)
+        patch.setattr(finetune_steps, "FLOAT_UNTIL", 0.3)
         report = finetune([cases], out, 5, "cpu", model, replace(CHOICES, steps=4), points.append)
     return out, report, points
 
