@@ -6,8 +6,8 @@ Phantoms of development, plain and natural, are segmented with today's tiles and
 thing: the size of the tiles or the overlap of neighbours, of the first network (1 mm voxels, each tile seen twice, as
 it is and mirrored) or of the second (0.5 mm). The networks are folded convolutions, which take tiles of any multiple of
 their strides (16 and 8 voxels) with the same weights. The dental region is the same for all ways, found with today's
-tiles. Told are the mean Dice per tooth, the share of teeth whose Betti numbers are wrong, how often the network looks at
-a tile of a scan in the mean, and the processor seconds of segmenting all scans, with one thread, beside today's:
+tiles. Told are the mean Dice per tooth, the share of teeth whose Betti numbers are wrong, how often the network looks
+at a tile of a scan in the mean, and the processor seconds of segmenting all scans, with one thread, beside today's:
 seconds of the processor, not of the clock, so that what else the computer does hardly counts. Tiles are spread evenly,
 so that few of them often share more than they must: where as many looks stand as for today, the tiles are the same.
 """
@@ -238,8 +238,8 @@ def verdict(rows: dict[Way, list[Measured]], today: Way) -> str:
     head = "| beside today | Dice per tooth, standard error | wrong teeth in points, standard error |\n|---|---|---|\n"
     rule = (
         f"A way is better than today's where its Dice is higher or its share of wrong teeth lower by more than "
-        f"{SURE:g} standard errors, neither is worse by as much, and it takes less than {WORTH:.0%} more seconds; or where "
-        f"neither is worse and it takes {WORTH:.0%} fewer. Used is today's"
+        f"{SURE:g} standard errors, neither is worse by as much, and it takes less than {WORTH:.0%} more seconds; or "
+        f"where neither is worse and it takes {WORTH:.0%} fewer. Used is today's"
     )
     told = f", though better: {'; '.join(better)}." if better else ", because no other is better."
     return head + "\n".join(lines) + "\n\n" + textwrap.fill(rule + told, 120)
