@@ -630,10 +630,7 @@ def show_teeth_in_steps(
 def _put_in_place(made: Mapping[str, Any], node: Any, volume_node: Any, name: str, jaws_visible: bool) -> None:
     """Put segments in place of those of a node of the scene."""
     looks, held = looks_of(node), node.GetSegmentation()
-    for identifier in held.GetSegmentIDs():
-        # Slicer would look for its voxels in the whole layer once more.
-        held.GetSegment(identifier).RemoveRepresentation(LABELMAP)
-        held.RemoveSegment(identifier)
+    _empty(held)
     held.SetSourceRepresentationName(LABELMAP)
     for identifier, segment in made.items():
         held.AddSegment(segment, identifier)
@@ -789,6 +786,19 @@ def move_segmentation(source_node: Any, target_node: Any) -> None:
     target_node.SetReferenceImageGeometryParameterFromVolumeNode(source_node.GetNodeReference(role))
     target_node.CreateDefaultDisplayNodes()
     remove_with_displays(source_node.GetScene(), source_node)
+
+
+def remove_with_segments(scene: Any, node: Any) -> None:
+    """:func:`remove_with_displays` of a segmentation node that nobody wants back, in a moment."""
+    remove_with_displays(scene, node)
+    _empty(node.GetSegmentation())
+
+
+def _empty(segmentation: Any) -> None:
+    """Remove all segments, for each of which Slicer would look through the whole layer if they still were in it."""
+    for identifier in segmentation.GetSegmentIDs():
+        segmentation.GetSegment(identifier).RemoveRepresentation(LABELMAP)
+        segmentation.RemoveSegment(identifier)
 
 
 def remove_with_displays(scene: Any, node: Any) -> None:

@@ -166,7 +166,7 @@ class SegmentRun:
         """Show nothing more, and take back what is preliminary."""
         self._endSteps()
         if is_in_scene(self._preliminary):
-            nodes.remove_with_displays(slicer.mrmlScene, self._preliminary)
+            nodes.remove_with_segments(slicer.mrmlScene, self._preliminary)
         self._preliminary = None
 
 
