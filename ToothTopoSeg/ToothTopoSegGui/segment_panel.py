@@ -104,7 +104,7 @@ class SegmentPanel:
     def _showFirst(self, node: Any) -> None:
         self._centreOnce()
         self.services.showStatus(
-            _("“{name}” is a first result: where the teeth are. Their surfaces are still being drawn.").format(
+            _("“{name}” is a first result. Surfaces and numbers of its teeth may still change.").format(
                 name=node.GetName()
             )
         )

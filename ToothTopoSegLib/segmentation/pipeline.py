@@ -76,9 +76,9 @@ def segment_volume(
 ) -> Volume:
     """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth.
 
-    ``on_first`` gets such a label map as soon as there is one: the teeth as the first network draws them, before the
-    second draws their surfaces. It is not called where nothing better follows: without a second network, or without
-    teeth.
+    ``on_first`` gets such a label map as soon as there is one: the teeth as the first network draws and numbers them,
+    before the second draws their surfaces. It is not called where nothing better follows: without a second network, or
+    where the scan shows no teeth.
     """
     return segmented(scan, bundle, runner, progress, clock, on_first=on_first).labels
 
