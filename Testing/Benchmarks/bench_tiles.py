@@ -266,7 +266,8 @@ def main() -> None:
             print(seed, way.tiles, way.overlaps, rows[way][-1], file=sys.stderr, flush=True)
     about = __doc__.split("\n\n")[2].strip()
     listed = [", ".join(map(str, seeds)) for seeds in (args.plain, args.natural)]
-    seeds = f"Seeds: plain {listed[0]}; natural {listed[1]}, those without teeth left out."
+    count = f"{len(rows[today])} scans; seeds: plain {listed[0]}; natural {listed[1]}, those without teeth left out."
+    seeds = textwrap.fill(count, 120)
     page = f"# Tiles of both networks\n\n{about}\n\n{seeds}\n\n{table(rows, today)}\n\n{verdict(rows, today)}\n"
     print(page)
     if args.page:
