@@ -29,7 +29,7 @@ from xml.etree import ElementTree
 
 from ToothTopoSegLib import __version__
 from ToothTopoSegLib.errors import Cancelled, OutputError, ToothTopoSegError, UsageError
-from ToothTopoSegLib.progress import Progress
+from ToothTopoSegLib.progress import Milestone, Progress
 
 INTERNAL_ERROR, WRONG_USAGE, STRICT_FINDING, UNUSABLE, CANCELLED = 1, 2, 3, 4, 130
 NOT_WRITABLE = {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EPERM, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -48,7 +48,10 @@ class Outcome:
 
 
 class ProgressBar:
-    """A progress callback that writes to a stream: one changing line on a terminal, else a line every 10 percent."""
+    """A progress callback that writes to a stream: one changing line on a terminal, else a line every 10 percent.
+
+    A milestone gets a line of its own that stays.
+    """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -62,7 +65,11 @@ class ProgressBar:
         """Show that ``fraction`` (0..1) of the whole work is done; a fraction never goes back."""
         self._fraction = max(self._fraction, min(max(fraction, 0.0), 1.0))
         percent = int(self._fraction * 100 + 1e-9)
-        if self._terminal:
+        if isinstance(message, Milestone):
+            self.close()
+            self._shown = (percent, message)
+            self._write(f"{percent:3d} %  {message}\n")
+        elif self._terminal:
             self._rewrite(percent, message)
         elif self._shown is None or percent // 10 > self._shown[0] // 10:
             self._shown = (percent, message)

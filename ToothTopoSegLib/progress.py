@@ -11,6 +11,12 @@ from collections.abc import Callable
 Progress = Callable[[float, str], None]
 
 
+class Milestone(str):
+    """A message of something that is reached, and that stays to be read where messages replace each other."""
+
+    __slots__ = ()
+
+
 def silent(fraction: float, message: str) -> None:
     """A progress callback that shows nothing and never cancels."""
 

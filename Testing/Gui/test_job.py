@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -76,6 +77,26 @@ def test_messages_come_in_order_and_what_is_none_is_a_remark(job, listener, told
         ["log.txt", "request.json"],
     )
     assert told[0]["message"] == "half" and told[1] == {"event": "remark", "text": "a library says hello\n"}
+
+
+def test_the_worker_writes_the_first_labels_before_it_tells_them_and_before_the_result(worker, phantom, tmp_path):
+    scan, truth = phantom
+    np.save(tmp_path / "volume.npy", scan.array)
+    told = []
+
+    class Reporter(worker.Reporter):
+        def tell(self, event, **content):
+            if event != "progress":
+                told.append((event, content, sorted(path.name for path in tmp_path.glob("*.npy"))))
+
+    arguments = {"model": None, "device": "cpu", "threads": 1, "geometry": worker.geometry_of(scan)}
+    result = worker.segment(tmp_path, arguments, Reporter(sys.stdout), worker.Control())
+    ((event, content, files),) = told
+    assert event == "first" and files == ["first.npy", "volume.npy"]
+    first, last = (np.load(tmp_path / f"{name}.npy") for name in ("first", "labels"))
+    assert first.shape == last.shape == truth.array.shape and (first != last).any()
+    assert content["boxes"] == worker.boxes_of(first) and result["boxes"] == worker.boxes_of(last)
+    assert len(set(content["boxes"]) & {str(label) for label in np.unique(truth.array)}) > 20
 
 
 def test_an_error_brings_its_sentence_and_the_log_for_the_diagnosis(job, listener, told, python_that, process_events):

@@ -157,6 +157,156 @@ def test_a_run_that_the_system_kills_is_explained(panel, at_work, process_events
     assert "memory ran out" in copied and "Slicer 5" in copied and "interpreter" in copied
 
 
+# ---- first labels
+
+
+FAKE = """
+import json, sys
+import numpy as np
+sys.path[:0] = {path!r}
+from pathlib import Path
+from ToothTopoSegGui.worker import boxes_of
+def tell(event, **content):
+    print(json.dumps(dict(event=event, **content)), flush=True)
+folder, stored = Path(sys.argv[1]), {stored!r}
+labels = {{name: np.load(Path(stored) / (name + ".npy")) for name in ("first", "labels")}}
+for name, array in labels.items():
+    np.save(folder / (name + ".npy"), array)
+tell("first", boxes=boxes_of(labels["first"]))
+sys.stdin.readline()  # the greeting
+word = "go on" if {at_once} else sys.stdin.readline().strip()
+if word != "go on":
+    raise SystemExit(7)
+tell("result", boxes=boxes_of(labels["labels"]), model={{}})
+"""
+
+
+@pytest.fixture
+def told_first(panel, phantom, tmp_path, monkeypatch, scene, process_events):
+    """Presses Apply with a process in place of the worker whose first labels lack the lower jaw and its teeth.
+
+    Gives the preliminary node. The process goes on when it is told to, any other word ends it.
+    """
+    truth = phantom[1].array
+    np.save(tmp_path / "labels.npy", truth)
+    np.save(tmp_path / "first.npy", np.where(np.isin(truth, UPPER), truth, 0).astype(np.uint8))
+
+    def start(at_once=False):
+        script, program = tmp_path / "fake.py", tmp_path / "python"
+        script.write_text(FAKE.format(path=sys.path, stored=str(tmp_path), at_once=at_once), encoding="utf-8")
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$3"\n', encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setenv("TOOTHTOPOSEG_PYTHON", str(program))
+        panel.ui.applyButton.click()
+        assert process_events(lambda: segmentations(scene), MINUTE)
+        return segmentations(scene)[0]
+
+    return start
+
+
+UPPER = [*range(11, 19), *range(21, 29)]
+
+
+def segmentations(scene):
+    kind = "vtkMRMLSegmentationNode"
+    return [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
+
+
+def labels_in(node):
+    return importlib.import_module("ToothTopoSegGui.nodes").labels_of(node).labels.array
+
+
+def test_first_labels_are_shown_as_preliminary_and_the_result_takes_their_place_in_the_same_node(
+    told_first, panel, phantom, scene, slicer, application, process_events, status, tag_of, screenshot
+):
+    node, truth = told_first(), phantom[1].array
+    segmentation = node.GetSegmentation()
+    assert node.GetName() == "CBCT teeth (preliminary)" and "CBCT teeth (preliminary)" in status()
+    assert {segmentation.GetSegment(i).GetLabelValue() for i in segmentation.GetSegmentIDs()} <= set(UPPER)
+    assert segmentation.ContainsRepresentation("Closed surface") and application.layoutManager().view.centred
+    assert panel.running and panel._parameterNode.result is None and panel.ui.cancelButton.enabled
+    screenshot(slicer.modules.toothtoposeg.widgetRepresentation(), "segment_first")
+    node.GetDisplayNode().SetSegmentVisibility("Segment_11", False)
+    count = scene.GetNumberOfNodes()
+    panel._run.job.send("go on")
+    assert process_events(lambda: not panel.running, MINUTE)
+    assert segmentations(scene) == [node] and scene.GetNumberOfNodes() == count
+    assert panel._parameterNode.result is node and node.GetName() == "CBCT teeth"
+    np.testing.assert_array_equal(labels_in(node), truth)
+    surfaces = [segmentation.GetSegment(i).GetRepresentation("Closed surface") for i in segmentation.GetSegmentIDs()]
+    assert all(surface is not None and surface.GetNumberOfPoints() for surface in surfaces)
+    display = node.GetDisplayNode()
+    assert not display.GetSegmentVisibility("Segment_11") and display.GetSegmentVisibility("Segment_36")
+    assert tag_of(segmentation.GetSegment("Segment_36"), "DICOM.SegmentAlgorithmName") == "ToothTopoSeg"
+
+
+def test_cancel_takes_the_preliminary_segmentation_back(told_first, panel, scene, slicer, status, process_events, cbct):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    before = contents(scene), hierarchy.GetNumberOfItems()
+    told_first()
+    process, folder = panel._run.job._process, panel._run.job.folder
+    assert contents(scene) != before[0]
+    panel.ui.cancelButton.click()
+    assert ended(process) and not panel.running and "Cancelled" in status()
+    assert (contents(scene), hierarchy.GetNumberOfItems()) == before
+    assert process_events(lambda: not folder.exists()) and panel.logic.resultName(cbct) == "CBCT teeth"
+
+
+def test_cancel_while_the_result_takes_the_place_of_first_labels_takes_both_back(
+    told_first, panel, scene, process_events
+):
+    before = contents(scene)
+    told_first()
+    panel._run.job.send("go on")
+    assert process_events(lambda: "Showing" in panel.ui.progressLabel.text, MINUTE)
+    panel.ui.cancelButton.click()
+    assert not panel.running and contents(scene) == before
+
+
+@pytest.mark.parametrize("end", ["killed", "failed", "deleted volume", "closed scene"])
+def test_a_run_that_fails_after_its_first_labels_leaves_none_of_them(
+    end, told_first, panel, scene, cbct, process_events, status
+):
+    before = contents(scene)
+    told_first()
+    if end == "killed":
+        panel._run.job._process.kill()
+    elif end == "deleted volume":
+        scene.RemoveNode(cbct)
+        panel._run.job.send("go on")
+    elif end == "closed scene":
+        scene.Clear(0)
+    else:
+        panel._run.job.send("no")
+    assert process_events(lambda: not panel.running, MINUTE) and not segmentations(scene)
+    if end in ("killed", "failed"):
+        assert contents(scene) == before
+    else:
+        assert {"deleted volume": "was deleted", "closed scene": "scene was closed"}[end] in status()
+
+
+def test_a_preliminary_segmentation_that_the_user_removes_does_not_come_back_but_the_result_does(
+    told_first, panel, scene, process_events, phantom
+):
+    node = told_first()
+    scene.RemoveNode(node)
+    panel._run.job.send("go on")
+    assert process_events(lambda: not panel.running, MINUTE)
+    (made,) = segmentations(scene)
+    assert made is panel._parameterNode.result and made is not node and made.GetName() == "CBCT teeth"
+    np.testing.assert_array_equal(labels_in(made), phantom[1].array)
+
+
+def test_a_result_that_comes_with_its_first_labels_gives_one_segmentation(
+    told_first, panel, scene, process_events, phantom
+):
+    told_first(at_once=True)
+    assert process_events(lambda: not panel.running, MINUTE)
+    (node,) = segmentations(scene)
+    assert node.GetName() == "CBCT teeth"
+    np.testing.assert_array_equal(labels_in(node), phantom[1].array)
+
+
 # ---- input that cannot be used
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from ToothTopoSegLib import __version__, cli
 from ToothTopoSegLib.errors import Cancelled, InputError, UsageError
+from ToothTopoSegLib.progress import Milestone
 
 COMMANDS = ("demo", "test", "segment", "check", "repair", "evaluate", "phantom", "train", "export", "audit", "bench")
 COMMANDS += ("experiment", "batch", "finetune", "import-nnunet")
@@ -503,6 +504,21 @@ def test_progress_on_a_terminal_is_one_line_that_is_cleared_at_the_end():
     assert "\n" not in stream.getvalue() and stream.getvalue().count("\r") == 2
     bar.close()
     assert stream.getvalue().endswith("\r\x1b[2K")
+
+
+@pytest.mark.parametrize("make", [io.StringIO, lambda: Terminal()], ids=["file", "terminal"])
+def test_a_milestone_is_a_line_that_stays_among_the_progress(make):
+    stream = make()
+    bar = cli.ProgressBar(stream)
+    bar(0.65, "network")
+    bar(0.66, Milestone("first labels after 8 s"))
+    bar(0.67, "surfaces")
+    bar(0.70, "surfaces")
+    bar.close()
+    lines = [line for line in stream.getvalue().split("\n") if "first labels" in line]
+    assert [line.split("\x1b[2K")[-1] for line in lines] == [" 66 %  first labels after 8 s"]
+    shown = stream.getvalue().replace("\r\x1b[2K", "\n").split("\n")
+    assert [line for line in shown if line.startswith((" 65", " 70"))] == [" 65 %  network", " 70 %  surfaces"]
 
 
 def test_progress_estimates_the_remaining_time_from_the_work_done():

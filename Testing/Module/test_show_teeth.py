@@ -132,12 +132,56 @@ def test_a_volume_that_is_in_no_study_gets_its_teeth_at_the_top(nodes, scene, sl
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == hierarchy.GetSceneItemID()
 
 
+def test_teeth_take_the_place_of_what_a_node_holds_and_are_shown_as_before(
+    nodes, scene, slicer_core, scan, labels, teeth_array, described
+):
+    first = teeth_array.copy()
+    first[first == 36] = 38
+    node = nodes.show_teeth(labels.with_array(first), scan, "First", closed_surface=True)
+    node.GetDisplayNode().SetSegmentVisibility("Segment_11", False)
+    node.GetDisplayNode().SetSegmentOpacity3D("Segment_37", 0.5)
+    segmentation, before = node.GetSegmentation(), scene_content(scene, slicer_core)
+    steps = nodes.show_teeth_in_steps(
+        labels, nodes.label_boxes(labels.array), scan, "Last", jaws_visible=False, closed_surface=True, node=node
+    )
+    held = segmentation.GetSegmentIDs()
+    while True:
+        try:
+            next(steps)
+            assert node.GetName() == "First" and segmentation.GetSegmentIDs() == held
+        except StopIteration as end:
+            assert end.value is node
+            break
+    assert node.GetName() == "Last" and node.GetSegmentation() is segmentation
+    assert scene_content(scene, slicer_core) == before
+    assert np.array_equal(nodes.labels_of(node).labels.array, teeth_array)
+    fresh = nodes.show_teeth(labels, scan, "Fresh")
+    assert described(node) == described(fresh) and segmentation.GetNumberOfLayers() == 1
+    display = node.GetDisplayNode()
+    assert not display.GetSegmentVisibility("Segment_11") and display.GetSegmentOpacity3D("Segment_37") == 0.5
+    assert display.GetSegmentVisibility("Segment_36") and display.GetSegmentVisibility("Segment_101")
+    assert segmentation.GetSegment("Segment_36").GetRepresentation("Closed surface").GetNumberOfPoints() > 100
+
+
+def test_a_node_that_is_gone_gets_no_teeth_but_a_new_one_does(nodes, scene, scan, labels, teeth_array):
+    gone = nodes.show_teeth(labels, scan, "Gone")
+    scene.RemoveNode(gone)
+    boxes = nodes.label_boxes(labels.array)
+    steps = nodes.show_teeth_in_steps(labels, boxes, scan, "Last", node=gone)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(steps)
+    made = end.value.value
+    assert made is not gone and made.GetScene() is scene
+    assert np.array_equal(nodes.labels_of(made).labels.array, teeth_array)
+
+
 def scene_content(scene, slicer_core):
     hierarchy = slicer_core.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     return [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())], hierarchy.GetNumberOfItems()
 
 
-@pytest.mark.parametrize("step", ["_segmentation", "show_jaws", "_place_beside"])
+@pytest.mark.parametrize("step", ["_segments", "show_jaws", "_place_beside"])
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 def test_whatever_fails_leaves_nothing_in_the_scene(nodes, scene, slicer_core, scan, labels, monkeypatch, step, error):
     before = scene_content(scene, slicer_core)

@@ -121,6 +121,11 @@ class Job:
         return not self._over
 
     @property
+    def folder(self) -> Path:
+        """The folder that the process writes to, which is removed when the job is over."""
+        return self._folder
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._began

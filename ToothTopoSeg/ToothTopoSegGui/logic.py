@@ -81,22 +81,28 @@ class SegmentLogic:
         return Request("segment", arguments, {"volume": volume.array})
 
     def showResult(
-        self, result: dict[str, Any], folder: Path, volumeNode: Any, jawsVisible: bool = True, name: str | None = None
+        self,
+        result: dict[str, Any],
+        folder: Path,
+        volumeNode: Any,
+        jawsVisible: bool = True,
+        name: str | None = None,
+        segmentationNode: Any = None,
     ) -> Generator[float, None, Any]:
         """What a background job found as a segmentation node with closed surfaces, in steps of a tenth of a second.
 
-        ``name`` is that of the node, made of the volume's unless given.
+        ``name`` is that of the node, made of the volume's unless given. The teeth go into ``segmentationNode`` where
+        one is given that is in the scene (what it held is replaced at the last step), else into a new node.
         """
-        import numpy as np
-
-        from ToothTopoSegGui import nodes
-
-        labels = nodes.volume_of(volumeNode, copy=False).with_array(np.load(folder / "labels.npy"))
-        boxes = {int(label): tuple(slice(*axis) for axis in box) for label, box in result["boxes"].items()}
         name = name or self.resultName(volumeNode)
-        return _readyForDicom(
-            nodes.show_teeth_in_steps(labels, boxes, volumeNode, name, jaws_visible=jawsVisible, closed_surface=True)
-        )
+        return _readyForDicom(_steps(result, folder / "labels.npy", volumeNode, jawsVisible, name, segmentationNode))
+
+    def showFirst(
+        self, first: dict[str, Any], folder: Path, volumeNode: Any, jawsVisible: bool = True, name: str | None = None
+    ) -> Generator[float, None, Any]:
+        """The same of the first labels of a background job, in a new node that is named preliminary."""
+        told = _("{name} (preliminary)").format(name=name or _resultName(volumeNode))
+        return _steps(first, folder / "first.npy", volumeNode, jawsVisible, told)
 
     def expectedCost(self, volumeNode: Any, threads: int | None = None) -> Cost | None:
         """The time and memory that segmenting a volume node will take; None where it cannot be segmented."""
@@ -122,8 +128,7 @@ class SegmentLogic:
 
     def resultName(self, volumeNode: Any) -> str:
         """The name of a new segmentation of a volume node."""
-        name = _("{volume} teeth").format(volume=volumeNode.GetName())
-        return str(volumeNode.GetScene().GenerateUniqueName(name))
+        return str(volumeNode.GetScene().GenerateUniqueName(_resultName(volumeNode)))
 
     def checkPackages(self) -> None:
         """PackageError, which names them, where packages are missing that segmenting needs."""
@@ -154,6 +159,25 @@ class SegmentLogic:
         from ToothTopoSegLib.resources import resource_folder
 
         return str(resource_folder())
+
+
+def _resultName(volumeNode: Any) -> str:
+    """The name before it is made unique, which the scene counts."""
+    return _("{volume} teeth").format(volume=volumeNode.GetName())
+
+
+def _steps(
+    told: dict[str, Any], file: Path, volumeNode: Any, jawsVisible: bool, name: str, segmentationNode: Any = None
+) -> Generator[float, None, Any]:
+    """Steps that show the labels that a background job wrote into ``file`` and told the boxes of."""
+    import numpy as np
+
+    from ToothTopoSegGui import nodes
+
+    labels = nodes.volume_of(volumeNode, copy=False).with_array(np.load(file))
+    boxes = {int(label): tuple(slice(*axis) for axis in box) for label, box in told["boxes"].items()}
+    looks = {"jaws_visible": jawsVisible, "closed_surface": True}
+    return nodes.show_teeth_in_steps(labels, boxes, volumeNode, name, node=segmentationNode, **looks)
 
 
 def _readyForDicom(steps: Generator[float, None, Any]) -> Generator[float, None, Any]:

@@ -593,11 +593,14 @@ def show_teeth_in_steps(
     *,
     jaws_visible: bool = True,
     closed_surface: bool = False,
+    node: Any = None,
 ) -> Generator[float, None, Any]:
     """:func:`show_teeth` as a generator, for a thread that must not be held up: each step takes a tenth of a second.
 
     ``boxes`` are those of :func:`label_boxes`. It yields the fraction that is done and returns the node, which comes
-    into the scene with the last step; whoever stops before has left nothing there.
+    into the scene with the last step; whoever stops before has left nothing there. Where a segmentation ``node`` of the
+    scene is given, the last step puts the teeth in place of what it holds and gives it the name; segments that it had
+    before are shown as they were.
     """
     from ToothTopoSegLib.errors import InputError
     from ToothTopoSegLib.topology.check import check_same_grid
@@ -607,10 +610,13 @@ def show_teeth_in_steps(
     if not boxes:
         raise InputError(f"No teeth were found in {volume_node.GetName()!r}; expected a CBCT that shows teeth.")
     segments = _told_of(sorted(boxes))
-    segmentation = yield from _segmentation(labels, boxes, volume_node, segments, closed_surface)
+    made = yield from _segments(labels, boxes, volume_node, segments, closed_surface)
+    if node is not None and node.GetScene() is volume_node.GetScene():
+        _put_in_place(made, node, volume_node, name, jaws_visible)
+        return node
     node = slicer.vtkMRMLSegmentationNode()
     node.SetName(name)
-    node.SetAndObserveSegmentation(segmentation)
+    node.SetAndObserveSegmentation(_segmentation_of(made))
     with _whole_or_nothing(volume_node.GetScene(), node):
         volume_node.GetScene().AddNode(node)
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
@@ -621,24 +627,47 @@ def show_teeth_in_steps(
     return node
 
 
-def _segmentation(
+def _put_in_place(made: Mapping[str, Any], node: Any, volume_node: Any, name: str, jaws_visible: bool) -> None:
+    """Put segments in place of those of a node of the scene."""
+    looks, held = looks_of(node), node.GetSegmentation()
+    _empty(held)
+    held.SetSourceRepresentationName(LABELMAP)
+    for identifier, segment in made.items():
+        held.AddSegment(segment, identifier)
+    node.SetName(name)
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    node.CreateDefaultDisplayNodes()
+    show_jaws(node, jaws_visible)
+    show_as(node, made, looks)
+
+
+def _segmentation_of(segments: Mapping[str, Any]) -> Any:
+    segmentation = slicer.vtkSegmentation()
+    segmentation.SetSourceRepresentationName(LABELMAP)
+    for identifier, segment in segments.items():
+        segmentation.AddSegment(segment, identifier)
+    return segmentation
+
+
+def _segments(
     labels: Volume, boxes: Mapping[int, Box], volume_node: Any, segments: Sequence[Segment], closed_surface: bool
-) -> Generator[float, None, Any]:
+) -> Generator[float, None, dict[str, Any]]:
+    """New segments by their ID, which are in no segmentation yet: one that is left behind would part their layer."""
     local = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(local)
     matrix, first = _numpy_matrix(local), volume_node.GetImageData().GetExtent()[::2]
     image = yield from _image_in_steps(labels.array, _union(list(boxes.values())), matrix, first)
-    segmentation = slicer.vtkSegmentation()
-    segmentation.SetSourceRepresentationName(LABELMAP)
+    made, usual = {}, slicer.vtkSegmentation()
     for number, told in enumerate(segments):
         yield number / len(segments)
         segment = _new_segment(told, image)
         if closed_surface:
-            surface = _surface(labels.array, told.value, boxes[told.value], matrix, first, segmentation)
+            surface = _surface(labels.array, told.value, boxes[told.value], matrix, first, usual)
             segment.AddRepresentation(SURFACE, surface)
-        segmentation.AddSegment(segment, told.identifier)
+        made[told.identifier] = segment
     yield 1.0
-    return segmentation
+    return made
 
 
 def _told_of(numbers: Sequence[int]) -> list[Segment]:
@@ -759,6 +788,19 @@ def move_segmentation(source_node: Any, target_node: Any) -> None:
     remove_with_displays(source_node.GetScene(), source_node)
 
 
+def remove_with_segments(scene: Any, node: Any) -> None:
+    """:func:`remove_with_displays` of a segmentation node that nobody wants back, in a moment."""
+    remove_with_displays(scene, node)
+    _empty(node.GetSegmentation())
+
+
+def _empty(segmentation: Any) -> None:
+    """Remove all segments, for each of which Slicer would look through the whole layer if they still were in it."""
+    for identifier in segmentation.GetSegmentIDs():
+        segmentation.GetSegment(identifier).RemoveRepresentation(LABELMAP)
+        segmentation.RemoveSegment(identifier)
+
+
 def remove_with_displays(scene: Any, node: Any) -> None:
     """Remove a displayable node with all that belongs to it alone: display nodes, storage node, hierarchy item."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
@@ -769,6 +811,21 @@ def remove_with_displays(scene: Any, node: Any) -> None:
     for part in (*own, node):
         if part is not None and part.GetScene() is scene:
             scene.RemoveNode(part)
+
+
+def looks_of(segmentation_node: Any) -> dict[str, dict[str, Any]]:
+    """How each segment of a node is shown; nothing where the node has no display node."""
+    display = segmentation_node.GetDisplayNode()
+    identifiers = segmentation_node.GetSegmentation().GetSegmentIDs() if display else ()
+    return {one: {look: getattr(display, f"GetSegment{look}")(one) for look in _LOOKS} for one in identifiers}
+
+
+def show_as(segmentation_node: Any, identifiers: Iterable[str], looks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Show segments of a node as :func:`looks_of` has told of them; those it told nothing of stay as they are."""
+    display = segmentation_node.GetDisplayNode()
+    for identifier in identifiers if display else ():
+        for look, value in looks.get(identifier, {}).items():
+            getattr(display, f"SetSegment{look}")(identifier, value)
 
 
 def show_jaws(segmentation_node: Any, visible: bool) -> None:
@@ -833,16 +890,11 @@ class History:
         self._note_looks()
         before = set(self.node.GetSegmentation().GetSegmentIDs())
         done = bool(restore())
-        display = self.node.GetDisplayNode()
-        for identifier in set(self.node.GetSegmentation().GetSegmentIDs()) - before:
-            for look, value in self._looks.get(identifier, {}).items() if display else ():
-                getattr(display, f"SetSegment{look}")(identifier, value)
+        show_as(self.node, set(self.node.GetSegmentation().GetSegmentIDs()) - before, self._looks)
         return done
 
     def _note_looks(self) -> None:
-        display = self.node.GetDisplayNode()
-        for identifier in self.node.GetSegmentation().GetSegmentIDs() if display else ():
-            self._looks[identifier] = {look: getattr(display, f"GetSegment{look}")(identifier) for look in _LOOKS}
+        self._looks |= looks_of(self.node)
 
 
 @dataclass(eq=False)

@@ -1,7 +1,8 @@
 """The panel Segment: choose a volume, see what it will cost, press Apply, get a segmentation with every tooth.
 
 The network runs in a background process; its result comes into the scene step by step, so that Slicer can be used
-meanwhile. Cancel, a closed scene or a deleted volume leave the scene as it was.
+meanwhile, and so do first labels as soon as there are some. Cancel, a closed scene or a deleted volume leave the scene
+as it was.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class SegmentPanel:
         self._guiTag: Any = None
         self._run: SegmentRun | None = None
         self._volume: Any = None
+        self._centred = False
         self._connect()
         self._showRunning(False)
 
@@ -79,8 +81,8 @@ class SegmentPanel:
             request = self.logic.segmentRequest(
                 chosen.inputVolume, self._ownModel(), chosen.device.value, chosen.threads or None
             )
-            self._volume = chosen.inputVolume
-            listener = RunListener(self._showProgress, self._finish, self._fail, self._cancelled)
+            self._volume, self._centred = chosen.inputVolume, False
+            listener = RunListener(self._showProgress, self._finish, self._fail, self._cancelled, first=self._showFirst)
             self._run = SegmentRun(self.logic, request, self._volume, listener, self.ui.jawsCheckBox.checked)
             self._run.start()
         except (ToothTopoSegError, packages.PackageError, JobError) as error:
@@ -99,16 +101,29 @@ class SegmentPanel:
         self.ui.progressBar.value = round(100 * fraction)
         self.ui.progressLabel.text = said
 
+    def _showFirst(self, node: Any) -> None:
+        self._centreOnce()
+        self.services.showStatus(
+            _("“{name}” is a first result. Surfaces and numbers of its teeth may still change.").format(
+                name=node.GetName()
+            )
+        )
+
     def _finish(self, node: Any, seconds: float) -> None:
         self._run = None
         self._showRunning(False)
         if self._parameterNode is not None:
             self.logic.learnPace(self._volume, self._parameterNode.threads or None, seconds)
             self._parameterNode.result = node
-            if self._parameterNode.centre3D:
-                _centre3D()
+            self._centreOnce()
         self.services.showStatus(_told(node, seconds))
         self.services.teethSegmented(node)
+
+    def _centreOnce(self) -> None:
+        """Centre what a run has brought into the scene first; the user may turn the view then."""
+        if self._parameterNode is not None and self._parameterNode.centre3D and not self._centred:
+            _centre3D()
+            self._centred = True
 
     def _fail(self, error: Exception) -> None:
         self._run = None

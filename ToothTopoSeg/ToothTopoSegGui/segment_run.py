@@ -1,6 +1,8 @@
 """A volume on its way to a segmentation: the network in a background process, then its result into the scene in steps.
 
-The panels Segment and Fine-tune (its preview) run it. It ends by itself where its volume is deleted.
+The panels Segment and Fine-tune (its preview) run it. It ends by itself where its volume is deleted. First labels of
+the process come into the scene while it goes on, as a preliminary segmentation; the result takes its place, and of a
+run without a result nothing stays.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
+from ToothTopoSegGui import nodes
 from ToothTopoSegGui.job import Job, JobError, Listener, Request, in_words, remaining_seconds
 from ToothTopoSegGui.logic import is_in_scene
 
@@ -25,14 +29,16 @@ _SHOWING_FROM = 0.97  # of the progress: the rest is the way into the scene
 class RunListener:
     """Whom a run tells what, in the main thread.
 
-    ``progress`` gets the fraction done and what is being done, with the time left; then exactly one of the others is
-    called. ``finished`` gets the segmentation node and the seconds that the network took.
+    ``progress`` gets the fraction done and what is being done, with the time left, ``first`` the preliminary
+    segmentation node where there is one; then exactly one of the others is called. ``finished`` gets the segmentation
+    node, the preliminary one where it is still there, and the seconds that the network took.
     """
 
     progress: Callable[[float, str], None]
     finished: Callable[[Any, float], None]
     failed: Callable[[Exception], None]
     cancelled: Callable[[], None]
+    first: Callable[[Any], None] = lambda node: None
 
 
 class SegmentRun:
@@ -54,6 +60,7 @@ class SegmentRun:
         self._jawsVisible, self._name = jawsVisible, name
         self.job = Job(request, Listener(self._hear, self._showTeeth, self._failed, self._cancelled))
         self._elapsed = 0.0
+        self._preliminary: Any = None
         self._steps: Generator[float, None, Any] | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
@@ -67,8 +74,8 @@ class SegmentRun:
 
     def cancel(self) -> None:
         """End the run; the scene stays as it was."""
-        if self._steps is not None:
-            self._endSteps()
+        if self._steps is not None and not self.job.running:
+            self._forget()
             self._listener.cancelled()
         else:
             self.job.cancel()
@@ -82,26 +89,41 @@ class SegmentRun:
             if left is not None:
                 said = _("{step}: about {time} left").format(step=said, time=in_words(left))
             self._listener.progress(_SHOWING_FROM * message["fraction"], said)
+        elif message["event"] == "first":
+            self._showFirst(message)
 
     def _cancelled(self) -> None:
+        self._forget()
         if is_in_scene(self._volume):
             self._listener.cancelled()
         else:
             self._failed(_volumeGone())
 
     def _failed(self, error: Exception) -> None:
+        self._forget()
         self._listener.failed(error)
+
+    def _showFirst(self, first: dict[str, Any]) -> None:
+        from ToothTopoSegLib.errors import ToothTopoSegError
+
+        try:
+            self._steps = self._logic.showFirst(first, self.job.folder, self._volume, self._jawsVisible, self._name)
+        except ToothTopoSegError:
+            return  # what is amiss is told when the result cannot be shown either
+        self._timer.start()
 
     def _showTeeth(self, result: dict[str, Any], folder: Path) -> None:
         from ToothTopoSegLib.errors import ToothTopoSegError
 
         self._elapsed = self.job.elapsed
+        self._endSteps()  # of first labels that are not in the scene yet
         if not is_in_scene(self._volume):
             self._failed(_volumeGone())
             return
         self._listener.progress(_SHOWING_FROM, _("Showing the teeth"))
+        shown = self._volume, self._jawsVisible, self._name, self._preliminary
         try:
-            self._steps = self._logic.showResult(result, folder, self._volume, self._jawsVisible, self._name)
+            self._steps = self._logic.showResult(result, folder, *shown)
         except ToothTopoSegError as error:
             self._failed(error)
             return
@@ -116,19 +138,36 @@ class SegmentRun:
             if not is_in_scene(self._volume):
                 raise _volumeGone()
             done = next(self._steps)
-            self._listener.progress(_SHOWING_FROM + (1 - _SHOWING_FROM) * done, _("Showing the teeth"))
+            if not self.job.running:
+                self._listener.progress(_SHOWING_FROM + (1 - _SHOWING_FROM) * done, _("Showing the teeth"))
         except StopIteration as end:
             self._endSteps()
-            self._listener.finished(end.value, self._elapsed)
+            self._shown(end.value)
         except (ToothTopoSegError, JobError, MemoryError) as error:
             self._endSteps()
-            self._failed(error)
+            if not self.job.running:
+                self._failed(error)
+
+    def _shown(self, node: Any) -> None:
+        if self.job.running:
+            self._preliminary = node
+            self._listener.first(node)
+        else:
+            self._preliminary = None
+            self._listener.finished(node, self._elapsed)
 
     def _endSteps(self) -> None:
         self._timer.stop()
         if self._steps is not None:
             self._steps.close()
         self._steps = None
+
+    def _forget(self) -> None:
+        """Show nothing more, and take back what is preliminary."""
+        self._endSteps()
+        if is_in_scene(self._preliminary):
+            nodes.remove_with_segments(slicer.mrmlScene, self._preliminary)
+        self._preliminary = None
 
 
 def _importWhatShowingNeeds() -> None:

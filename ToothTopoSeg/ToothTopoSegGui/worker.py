@@ -2,9 +2,9 @@
 
 FOLDER holds ``request.json`` (a task and its arguments) and the arrays it needs, as :mod:`ToothTopoSegGui.job` writes
 them. Each line of standard output is one JSON object: {"event": "progress", "fraction", "message"}, {"event": "point",
-"values"}, and at the end {"event": "result", ...} or {"event": "error", "message", "details"}. On standard input come
-the words hello, pause, resume and stop; where it closes after a hello, Slicer is gone and the process ends. No Slicer,
-no Qt.
+"values"}, {"event": "first", ...} for a result that a better one follows, and at the end {"event": "result", ...} or
+{"event": "error", "message", "details"}. On standard input come the words hello, pause, resume and stop; where it
+closes after a hello, Slicer is gone and the process ends. No Slicer, no Qt.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class Control:
 
 
 def segment(folder: Path, arguments: dict[str, Any], reporter: Reporter, control: Control) -> dict[str, Any]:
-    """Segment ``volume.npy``; writes ``labels.npy`` (FDI, uint8) on the same grid and tells the box of each label."""
+    """Segment ``volume.npy``; writes ``labels.npy`` (FDI, uint8) on the same grid and tells the box of each label.
+
+    The first labels, where better ones follow, are written as ``first.npy`` and told by an event of that name.
+    """
     import numpy as np
 
     from ToothTopoSegLib.quantization.bundle import load_bundle
@@ -81,7 +84,14 @@ def segment(folder: Path, arguments: dict[str, Any], reporter: Reporter, control
     bundle = load_bundle(Path(arguments["model"]) if arguments["model"] else None)
     runner = Runner(bundle, arguments["device"], arguments["threads"])
     scan = volume_from(np.load(folder / "volume.npy"), arguments["geometry"])
-    labels = segment_volume(scan, bundle, runner, reporter.progress)
+
+    def tell_first(found: Volume) -> None:
+        boxes = boxes_of(found.array)
+        if boxes:
+            np.save(folder / "first.npy", found.array)
+            reporter.tell("first", boxes=boxes)
+
+    labels = segment_volume(scan, bundle, runner, reporter.progress, on_first=tell_first)
     np.save(folder / "labels.npy", labels.array)
     return {"boxes": boxes_of(labels.array), "model": bundle.identity}
 

@@ -8,7 +8,7 @@ elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.imaging.canonical import from_canonical, to_canonical
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.progress import Progress, part, silent
+from ToothTopoSegLib.progress import Milestone, Progress, part, silent
 from ToothTopoSegLib.quantization.bundle import Bundle, load_bundle, surface_bundle
 from ToothTopoSegLib.segmentation.classes import MIRRORED, TEETH, class_to_label
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ToothTopoSegLib.topology.robust import ToothScores
 
 OVERLAP = 0.5
+OnFirst = Callable[[Volume], None]
 
 
 @dataclass
@@ -66,10 +67,20 @@ class Segmented(NamedTuple):
 
 
 def segment_volume(
-    scan: Volume, bundle: Bundle, runner: Runner, progress: Progress = silent, clock: Clock | None = None
+    scan: Volume,
+    bundle: Bundle,
+    runner: Runner,
+    progress: Progress = silent,
+    clock: Clock | None = None,
+    on_first: OnFirst | None = None,
 ) -> Volume:
-    """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth."""
-    return segmented(scan, bundle, runner, progress, clock).labels
+    """Label map uint8 (FDI numbers, jaws, 0) on the grid of ``scan``; all zero when the scan shows no teeth.
+
+    ``on_first`` gets such a label map as soon as there is one: the teeth as the first network draws and numbers them,
+    before the second draws their surfaces. It is not called where nothing better follows: without a second network, or
+    where the scan shows no teeth.
+    """
+    return segmented(scan, bundle, runner, progress, clock, on_first=on_first).labels
 
 
 def segmented(
@@ -79,6 +90,7 @@ def segmented(
     progress: Progress = silent,
     clock: Clock | None = None,
     locate: Locate | None = None,
+    on_first: OnFirst | None = None,
 ) -> Segmented:
     """The same with its scores. ``locate`` is another way to find the dental region than the usual one."""
     from ToothTopoSegLib.imaging.resample import crop, resample_linear
@@ -115,8 +127,21 @@ def segmented(
     if surface is None:
         labels, kept = _as_found(scores, region, canonical, runner, clock, part(progress, 0.75, 1.0))
     else:
+        if on_first is not None:
+            with clock.step("first labels"):
+                on_first(from_canonical(_first_labels(scores, region, canonical), scan))
+        progress(0.75, Milestone(f"first labels after {clock.rounded()['total']:.0f} s"))
         labels, kept = _with_surfaces(scores, region, canonical, surface, runner, clock, part(progress, 0.75, 1.0))
     return Segmented(from_canonical(labels, scan), kept)
+
+
+def _first_labels(
+    scores: NDArray[np.float32], region: Volume, canonical: Volume, progress: Progress = silent
+) -> NDArray[np.uint8]:
+    """Labels on the grid of a scan from the scores of the first network, which stay as they are."""
+    from ToothTopoSegLib.segmentation.regrid import labels_on_grid
+
+    return labels_on_grid(scores, region, canonical, class_to_label(), progress)
 
 
 def _as_found(
@@ -124,10 +149,9 @@ def _as_found(
 ) -> tuple[NDArray[np.uint8], ToothScores]:
     """Labels on the grid of a scan from the scores of the one network, and what is kept of them."""
     from ToothTopoSegLib.segmentation.decide import scores_kept
-    from ToothTopoSegLib.segmentation.regrid import labels_on_grid
 
     with clock.step("labels"):
-        labels = labels_on_grid(scores, region, canonical, class_to_label(), progress)
+        labels = _first_labels(scores, region, canonical, progress)
         return labels, scores_kept(scores, runner.score_scale, region)
 
 

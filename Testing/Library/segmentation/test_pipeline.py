@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import zipfile
 from itertools import pairwise, permutations, product
 from pathlib import Path
@@ -21,6 +22,7 @@ from ToothTopoSegLib.evaluation import html, preview
 from ToothTopoSegLib.imaging import dicom_seg, segments, write
 from ToothTopoSegLib.imaging.read import read_label_map
 from ToothTopoSegLib.imaging.volume import IDENTITY, Volume
+from ToothTopoSegLib.progress import Milestone
 from ToothTopoSegLib.quantization.bundle import load_bundle
 from ToothTopoSegLib.segmentation import arch_prior, decide, pipeline, tiling
 from ToothTopoSegLib.segmentation.classes import LABELS
@@ -119,6 +121,78 @@ def test_a_second_network_changes_surfaces_and_reports_name_it(
     written = segment_to_folder(_written(tmp_path, scan), tmp_path / "out", surfaced_bundle, threads=1)
     assert written["model"]["surface"] == load_bundle(surfaced_bundle).card["surface"]
     assert "surface" in written["timing_s"]
+
+
+@pytest.mark.parametrize("direction", [IDENTITY, OBLIQUE], ids=["straight", "oblique"])
+def test_the_first_labels_are_those_without_a_second_network_and_leave_the_last_ones_as_they_are(
+    tiny_bundle: Path, surfaced_bundle: Path, direction
+) -> None:
+    scan = _stored(_scan(direction=direction), (2, 0, 1), (0, 2))
+    first: list[Volume] = []
+    plain = segment_volume(scan, load_bundle(tiny_bundle), _runner(tiny_bundle))
+    alone, watched = (
+        segment_volume(scan, load_bundle(surfaced_bundle), _runner(surfaced_bundle), on_first=on_first)
+        for on_first in (None, first.append)
+    )
+    assert len(first) == 1 and first[0].array.dtype == np.uint8
+    np.testing.assert_array_equal(first[0].array, plain.array)
+    check_same_grid(first[0], scan)
+    np.testing.assert_array_equal(watched.array, alone.array)
+    assert (first[0].array != watched.array).any()
+
+
+def test_the_first_labels_come_before_the_second_network_and_may_be_changed(surfaced_bundle: Path) -> None:
+    told: list[str] = []
+
+    def spoil(labels: Volume) -> None:
+        told.append("first labels")
+        labels.array[...] = 0
+
+    bundle, runner, scan = load_bundle(surfaced_bundle), _runner(surfaced_bundle), _scan()
+    clock = Clock()
+    spoilt = segment_volume(scan, bundle, runner, lambda _, said: told.append(said), clock, spoil)
+    assert told.index("segmenting the teeth") < told.index("first labels") < told.index("looking at the surfaces")
+    assert "first labels" in clock.seconds
+    np.testing.assert_array_equal(spoilt.array, segment_volume(scan, bundle, runner).array)
+
+
+def test_first_labels_that_nothing_better_follows_are_not_told(tiny_bundle: Path, blind_bundle: Path) -> None:
+    for path in (tiny_bundle, blind_bundle):
+        segment_volume(
+            _scan(), load_bundle(path), _runner(path), on_first=lambda _: pytest.fail("the last labels come at once")
+        )
+
+
+def test_whoever_cancels_at_the_first_labels_gets_no_second_network(surfaced_bundle: Path) -> None:
+    told: list[str] = []
+
+    def stop(labels: Volume) -> None:
+        raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        segment_volume(
+            _scan(),
+            load_bundle(surfaced_bundle),
+            _runner(surfaced_bundle),
+            lambda _, said: told.append(said),
+            on_first=stop,
+        )
+    assert "looking at the surfaces" not in told
+
+
+def test_the_time_of_the_first_labels_is_told_though_nobody_asks_for_them(
+    surfaced_bundle: Path, tiny_bundle: Path, tmp_path: Path, no_picture: None
+) -> None:
+    scan, told = _written(tmp_path, _scan()), []
+    result = segment_to_folder(
+        scan, tmp_path / "out", surfaced_bundle, threads=1, progress=lambda _, said: told.append(said)
+    )
+    milestones = [said for said in told if isinstance(said, Milestone)]
+    assert len(milestones) == 1 and re.fullmatch(r"first labels after \d+ s", milestones[0])
+    assert "first labels" not in result["timing_s"] and {p.name for p in (tmp_path / "out").iterdir()} == FILES
+    told.clear()
+    segment_to_folder(scan, tmp_path / "plain", tiny_bundle, threads=1, progress=lambda _, said: told.append(said))
+    assert told and not any(isinstance(said, Milestone) for said in told)
 
 
 @pytest.mark.parametrize("spacing", [(0.2, 0.2, 0.2), (0.4, 0.3, 0.3), (1.0, 1.0, 1.0), (1.7, 0.6, 2.2)])
