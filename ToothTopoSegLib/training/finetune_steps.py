@@ -48,7 +48,7 @@ CALIBRATION = 12
 NUMBERING, GRID = 0.5, 0.01
 """Weights of the numbering loss and of the quantization regulariser."""
 FLOAT_UNTIL = 0.6
-"""Up to which part of the training nothing is rounded: such a step takes a half to a tenth of the time, by processor."""
+"""Up to which part of the training nothing is rounded: such a step takes a half to a tenth of the time."""
 TOPOLOGY_EVERY = 2
 """At every which step in fake quantization the topological terms are looked at: they cost as much as the rest of a step
 where everything is still wrong, and mend what overlap alone leaves."""
@@ -144,7 +144,7 @@ def starting_state(task: Task, weights: Mapping[str, Any], device: str) -> State
 
 
 def in_integers(task: Task, network: Any) -> None:
-    """Let a network (:class:`~ToothTopoSegLib.quantization.fake_quant.QatNetwork`) round again, in ranges of its own."""
+    """Let a :class:`~ToothTopoSegLib.quantization.fake_quant.QatNetwork` round again, in ranges of its own."""
     import torch
 
     device = next(network.parameters()).device

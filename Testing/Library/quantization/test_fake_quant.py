@@ -154,6 +154,37 @@ def test_the_further_heads_give_what_they_give_in_nnunet() -> None:
             assert (found - expected).abs().mean() < 0.05 * expected.std()
 
 
+def test_in_float_it_is_the_folded_network_with_its_heads() -> None:
+    network, tiny = _network(WIDE), tiny_network(WIDE)
+    network.in_float = True
+    image = smooth_patches(WIDE, 1, seed=9)[0]
+    with torch.no_grad():
+        found = network.eval()(torch.from_numpy(image)).numpy()
+        heads = network.train()(torch.from_numpy(image))
+    np.testing.assert_allclose(found, run_float(tiny.graph, image), rtol=1e-4, atol=1e-4)
+    assert len(heads) == len(network.head_sources) + 1
+
+
+@pytest.mark.parametrize("name", ["default", "learned"])
+def test_what_learnt_in_float_goes_on_in_integers_with_ranges_of_its_own(name: str) -> None:
+    network = _network(TINY, CONFIGS[name])
+    network.freeze_ranges()
+    before = network.exported()
+    network.in_float = True
+    losses = _trained(network, TINY, 12)
+    assert losses[-1] < losses[0]
+    assert network.exported().activations == before.activations
+    network.observe_anew(torch.from_numpy(patch) for patch in smooth_patches(TINY))
+    assert network.in_float
+    network.in_float = False
+    after = network.exported()
+    assert after.activations != before.activations
+    image = smooth_patches(TINY, 1, seed=9)[0]
+    assert (_levels(network, image) != _exported_levels(network, TINY.patch, image)).mean() < 1e-5
+    network.train()(torch.from_numpy(5 * image))
+    assert network.exported().activations == after.activations  # kept
+
+
 def test_ranges_are_observed_while_training_and_kept_once_frozen() -> None:
     network = _network(TINY)
     bright = torch.from_numpy(3 * smooth_patches(TINY, 1)[0])
@@ -199,10 +230,13 @@ def test_a_checkpoint_restores_the_network_with_its_ranges(name: str, tmp_path: 
     network = _network(TINY, CONFIGS[name])
     _trained(network, TINY)
     network.freeze_ranges()
+    network.in_float = True
     torch.save(network.state_dict(), tmp_path / "checkpoint.pt")
     weights = tiny_network(TINY).weights
     twin = QatNetwork(fold(weights, TINY), CONFIGS[name], supervision_heads(weights, TINY))
     twin.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    assert twin.in_float
+    network.in_float = twin.in_float = False
     image = smooth_patches(TINY, 1, seed=8)[0]
     np.testing.assert_array_equal(_levels(twin, image), _levels(network, image))
     twin.train()(torch.from_numpy(5 * image))
