@@ -266,7 +266,7 @@ def run_train(args: argparse.Namespace, progress: Progress) -> Outcome:
     """The recipe of the bundled model; goes on where an interrupted run stopped."""
     from ToothTopoSegLib.training.recipe import train
 
-    report = train(args.output, args.config, args.device, progress)
+    report = train(args.output, args.config, args.device, progress, args.begin_with)
     return Outcome(report, listing(report))
 
 
@@ -645,6 +645,8 @@ def _add_model_commands(command: CommandMaker) -> None:
     add = command("train", run_train, "Train the network; an interrupted run in the same folder goes on.")
     add("-o", "--output", type=Path, metavar="RUN_FOLDER", required=True, help="folder of the run")
     add("--config", default="bundled", metavar="NAME", help="name of the recipe (default: bundled)")
+    what = "bundle whose float weights a new run begins with (default: random weights)"
+    add("--begin-with", type=Path, metavar="BUNDLE", help=what)
     _add_device(add)
 
     _add_finetune(command)

@@ -2,9 +2,9 @@
 
 ``train`` renders the cases it needs (cached, in parallel), then learns in float and, where the recipe says so, goes on
 in fake quantization with the topological loss; started again on the same folder it goes on where it stopped.
-``bundled`` is the recipe of the model in ``Resources/Models``, made for a few processor cores; ``gpu`` learns from ten
-times as many samples of natural heads on a finer grid; ``surface`` is the recipe of the second network of the bundled
-model; ``tiny`` proves the machinery.
+``bundled`` is the recipe from which the model in ``Resources/Models`` began, made for a few processor cores, and
+``natural`` what it went on with; ``gpu`` learns from ten times as many samples of natural heads on a finer grid;
+``surface`` is the recipe of the second network of the bundled model; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ToothTopoSegLib.errors import UsageError
+from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.processes import one_thread_each
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.quantization.export import INTEGERS
+from ToothTopoSegLib.quantization.export import INTEGERS, float_weights_path
 from ToothTopoSegLib.quantization.fold import read_weights
 from ToothTopoSegLib.training.cases import cache_case, case_path
 from ToothTopoSegLib.training.loop import Schedule, run_training
@@ -52,6 +52,8 @@ def in_integers(schedule: Schedule, steps: int, rate: float, topology: float = 0
         cranium_from=0,
         frozen_from=0,
         objective=Objective(topology=TopologyConfig(topology, topology, topology, ramp_steps=steps // 5)),
+        average=0.99,
+        seed=schedule.seed + 1,
         quantization=QuantConfig(),
         calibration=16,
         ranges_frozen_from=steps // 2,
@@ -79,18 +81,36 @@ _SURFACE = Schedule(
     plan=Plan((64, 80, 80), 0.5, features=(16, 32, 64, 96), convs=(1, 2, 2, 2), convs_decoder=(1, 1, 1), classes=3),
     setting="natural",
     target="surfaces",
-    steps=1600,
+    steps=5000,
     warmup=50,
-    frozen_from=1250,
-    average=0.995,
-    cases=120,
+    frozen_from=3750,
+    rate=1e-3,
+    cases=240,
     crania=0,
+    seed=31,
     plain_share=0.4,
-    plain_cases=60,
-    coarse_until=1600,
+    plain_cases=80,
+    coarse_until=5000,
     coarse_patch=(48, 64, 64),
     coarse_spacing=0.5,
     numbering=0.0,
+    numbering_from=0,
+    cranium_from=0,
+)
+_NATURAL = Schedule(
+    setting="natural",
+    steps=2400,
+    warmup=50,
+    frozen_from=1800,
+    rate=8e-4,
+    cases=240,
+    cranium_share=0.08,
+    cranium_from=0,
+    seed=31,
+    coarse_until=0,
+    numbering_from=0,
+    plain_share=0.3,
+    plain_cases=80,
 )
 _TINY = Schedule(
     plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
@@ -107,7 +127,8 @@ _TINY = Schedule(
 )
 RECIPES = {
     "bundled": Recipe(Schedule()),
-    "surface": Recipe(_SURFACE, replace(in_integers(_SURFACE, 500, 2e-4), coarse_until=500)),
+    "natural": Recipe(_NATURAL, in_integers(_NATURAL, 260, 5e-5)),
+    "surface": Recipe(_SURFACE, replace(in_integers(_SURFACE, 500, 1e-4), coarse_until=500)),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }
@@ -155,15 +176,22 @@ def keep_memory() -> None:
 
 
 def train(
-    run_folder: Path, config_name: str = "bundled", device: str = "auto", progress: Progress = silent
+    run_folder: Path,
+    config_name: str = "bundled",
+    device: str = "auto",
+    progress: Progress = silent,
+    begin_with: Path | None = None,
 ) -> dict[str, Any]:
     """Train the recipe ``config_name`` in ``run_folder``, resuming what is there; returns the last measures.
 
-    Raises UsageError for an unknown recipe, a missing device, or a folder that holds another recipe's run.
+    A new run begins with the float weights of the bundle ``begin_with``, else with random ones. Raises UsageError for
+    an unknown recipe, a missing device, or a folder that holds another recipe's run, ModelError for a bundle without
+    float weights, RuntimeError for one of another network.
     """
     if config_name not in RECIPES:
         raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
     recipe, device = RECIPES[config_name], device_of(device)
+    weights = None if begin_with is None else _weights_of(begin_with)
     keep_memory()
     _claim(run_folder, config_name, recipe.schedule)
     cases = run_folder / "cases"
@@ -171,12 +199,20 @@ def train(
     _fill(cases, [*recipe.schedule.case_numbers, *held_out], part(progress, 0.0, 0.05), recipe.schedule.natural)
     workers = 1 if (os.cpu_count() or 1) < 8 else 8
     end = 1.0 if recipe.integers is None else 0.85
-    measures = run_training(recipe.schedule, run_folder, cases, device, workers, held_out, part(progress, 0.05, end))
+    heard = part(progress, 0.05, end)
+    measures = run_training(recipe.schedule, run_folder, cases, device, workers, held_out, heard, weights)
     if recipe.integers is None:
         return measures
     folder, start = run_folder / INTEGERS, read_weights(run_folder / "weights.safetensors")
     _claim(folder, config_name, recipe.integers)
     return run_training(recipe.integers, folder, cases, device, workers, held_out, part(progress, end, 1.0), start)
+
+
+def _weights_of(bundle: Path) -> dict[str, Any]:
+    path = float_weights_path(bundle)
+    if not path.is_file():
+        raise ModelError(f"The model {bundle.name} has no float weights beside it; copy the whole bundle.")
+    return read_weights(path)
 
 
 def _claim(folder: Path, name: str, schedule: Schedule) -> None:

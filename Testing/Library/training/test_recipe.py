@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ToothTopoSegLib.errors import Cancelled, UsageError
+from ToothTopoSegLib.errors import Cancelled, ModelError, UsageError
 from ToothTopoSegLib.quantization.export import export_run
 from ToothTopoSegLib.segmentation.classes import CLASSES
 from ToothTopoSegLib.training import recipe
@@ -61,7 +61,19 @@ def test_a_second_start_renders_nothing_and_goes_on(cheap_cases, untrained, tmp_
     assert len(untrained) == 4
     assert untrained[0][:3] == untrained[2][:3] == (RECIPES["tiny"].schedule, tmp_path, tmp_path / "cases")
     assert untrained[1][:3] == (RECIPES["tiny"].integers, tmp_path / "integers", tmp_path / "cases")
-    assert untrained[1][-1] == {"weight": 1.0} and len(untrained[0]) == len(untrained[1]) - 1
+    assert [asked[-1] for asked in untrained[:2]] == [None, {"weight": 1.0}]
+
+
+def test_a_run_can_begin_with_the_weights_of_a_bundle(cheap_cases, untrained, tmp_path):
+    (tmp_path / "other_float16.safetensors").touch()
+    train(tmp_path / "run", "tiny", "cpu", begin_with=tmp_path / "other.onnx")
+    assert [asked[-1] for asked in untrained] == [{"weight": 1.0}] * 2
+
+
+def test_a_bundle_without_float_weights_to_begin_with_is_refused_before_anything_is_made(cheap_cases, tmp_path):
+    with pytest.raises(ModelError, match=r"other\.onnx has no float weights"):
+        train(tmp_path / "run", "tiny", "cpu", begin_with=tmp_path / "other.onnx")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
@@ -71,7 +83,7 @@ def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
-    with pytest.raises(UsageError, match=r"'huge'.*bundled, surface, gpu, tiny"):
+    with pytest.raises(UsageError, match=r"'huge'.*bundled, natural, surface, gpu, tiny"):
         train(tmp_path / "run", "huge", "cpu")
     assert not (tmp_path / "run").exists()
 
@@ -120,7 +132,7 @@ def test_the_bundled_recipe_is_the_default_schedule_and_never_trains_on_what_it_
     assert HELD_OUT.start >= bundled.cases
 
 
-@pytest.mark.parametrize("name", ["gpu", "tiny"])
+@pytest.mark.parametrize("name", ["natural", "gpu", "tiny"])
 def test_what_goes_on_in_integers_has_the_same_network_and_heads_and_the_topological_loss(name):
     recipe_ = RECIPES[name]
     assert recipe_.integers.plan == recipe_.schedule.plan
