@@ -41,8 +41,6 @@ ENAMEL_PERCENTILE, METAL_RATIO, METAL_SHARE = 90.0, 2.0, 0.65
 how much of a tooth is metal at most: up to 0.58 of those in development phantoms, and 0.71 and more of implants."""
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
-OWN_SHARE = 0.8
-"""What the second network's evidence weighs beside the first one's."""
 SMOOTH_MM = 0.375
 """Width (sigma) of the Gaussian over the evidence, which keeps noise from piercing and tearing ..."""
 FULLER = 0.25
@@ -83,8 +81,7 @@ def surfaces(
     teeth = scores[1 : len(TEETH) + 1]
     first = onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine, 1)
     near = _near(first > 0, spacing)
-    own, core = _evidence(fine.array, near, runner, patch, progress)
-    evidence = OWN_SHARE * own + (1 - OWN_SHARE) * np.clip(first, -SURE, SURE)
+    evidence, core = _evidence(fine.array, near, runner, patch, progress)
     evidence = gaussian_filter(evidence, SMOOTH_MM / spacing, mode="nearest") + np.float32(FULLER)
     evidence[~near] = -SURE
     tooth = _without_crumbs(evidence > 0, spacing)
