@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.anatomy.fdi import is_upper
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.resample import onto
 from ToothTopoSegLib.segmentation.classes import TEETH
@@ -78,6 +79,7 @@ def tooth_numbers(
     volumes = np.bincount(inside.reshape(-1), minlength=int(pieces.max()) + 1) * spacing**3
     contacts = contacts_of(inside)
     probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
+    probability *= _in_view(number[tooth], spacing)
     taken = shared_out(probability, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
@@ -189,6 +191,17 @@ def _probabilities(pieces: Labels, teeth: NDArray[np.float32], count: int) -> Ar
     sums = np.stack([np.bincount(where, row, minlength=count + 1) for row in seen], 1)
     total = sums.sum(1, keepdims=True)
     return np.asarray(np.where(total > 0, sums / np.maximum(total, 1e-9), 1 / len(teeth)))
+
+
+def _in_view(number: NDArray[np.uint8], spacing: float) -> NDArray[np.bool_]:
+    """Which classes (32,) belong to a jaw of which the first network calls any tooth, by its numbers of tooth voxels.
+
+    Where a scan ends between the jaws, a crown that is cut in two must not become a tooth of the jaw out of view.
+    """
+    upper = np.array([is_upper(fdi) for fdi in TEETH])
+    volumes = np.array([np.count_nonzero(number == fdi) for fdi in TEETH]) * spacing**3
+    seen = [volumes[jaw].sum() >= LEAST_CUT_OFF_MM3 for jaw in (upper, ~upper)]
+    return np.where(upper, *seen)
 
 
 def _mouth_scale(probability: Array, volumes: Array) -> float:

@@ -145,3 +145,11 @@ def test_without_any_core_every_voxel_keeps_its_number(sure: float) -> None:
     tooth = balls((16, 20, 30, 9))
     fine, scores, region = placed({36: tooth})
     assert (tooth_numbers(np.full(SHAPE, sure, np.float32), tooth, fine, scores, region)[tooth] == 36).mean() > 0.9
+
+
+def test_a_piece_of_an_upper_tooth_gets_no_lower_number_where_no_lower_tooth_is_in_view() -> None:
+    one, two = balls((16, 20, 30, 12)), balls((16, 20, 51, 11))
+    fine, scores, region = placed({27: one | two})
+    scores[TEETH.index(37)][two[::2, ::2, ::2]] = 3.0
+    core = np.where(balls((16, 20, 30, 11), (16, 20, 51, 10)), 3.0, -3.0).astype(np.float32)
+    assert set(np.unique(tooth_numbers(core, one | two, fine, scores, region)[one | two])) == {27}
