@@ -83,6 +83,8 @@ def page(
     (dice, tuned), (wrong, wrong_tuned) = means["dice"], means["teeth_wrong"]
     lines = [f"| {name} | {first:.4f} | {second:.4f} |" for name, (first, second) in means.items()]
     stated = ", ".join(f"{name} {value}" for name, value in asdict(choices).items())
+    less = 100 * (1 - (1 - tuned) / (1 - dice))
+    change = f"{abs(less):.0f} % {'less' if less >= 0 else 'more'}"
     fewer = "fewer" if wrong_tuned < wrong else "not fewer"
     return f"""# Fine-tuning on five scans of another kind
 
@@ -97,7 +99,7 @@ learn from, 1 held out), before and after on {len(before)} others, whole scans, 
 |---|---|---|
 {chr(10).join(lines)}
 
-Error (1 - Dice) {1 - dice:.3f} before and {1 - tuned:.3f} after: {100 * (1 - (1 - tuned) / (1 - dice)):.0f} % less.
+Error (1 - Dice) {1 - dice:.3f} before and {1 - tuned:.3f} after: {change}.
 Teeth with a wrong Betti number {100 * wrong:.1f} % before and {100 * wrong_tuned:.1f} % after: {fewer}.
 """
 
