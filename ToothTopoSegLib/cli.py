@@ -266,7 +266,7 @@ def run_train(args: argparse.Namespace, progress: Progress) -> Outcome:
     """The recipe of the bundled model; goes on where an interrupted run stopped."""
     from ToothTopoSegLib.training.recipe import train
 
-    report = train(args.output, args.config, args.device, progress, args.begin_with)
+    report = train(args.output, args.config, args.device, args.begin_with, progress)
     return Outcome(report, listing(report))
 
 

@@ -441,11 +441,17 @@ class _Run:
             lessons.close()
 
     def _begin(self) -> None:
-        """Show what is there: the best model so far, or how good the one to start from is."""
+        """Show what is there: the best model so far, at first the one to start from."""
+        from ToothTopoSegLib.training.finetune_card import base_card
+        from ToothTopoSegLib.training.finetune_run import kept
+
+        if not self.state.validations:
+            # A few scans can unteach numbers: what the training starts from is kept unless something better comes.
+            base = self.task.base
+            card = json.dumps(base_card(base, base.card), indent=2) + "\n"
+            self.state.best = replace(kept(base), card=card, measures=self._validate(base))
         if self.state.best is not None:
             self._publish()
-        if not self.state.validations:
-            self._validate(self.task.base)
 
     def _publish(self) -> None:
         from ToothTopoSegLib.training.finetune_run import BEST, publish

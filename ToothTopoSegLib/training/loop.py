@@ -440,7 +440,8 @@ def bfloat16_pays(device: str) -> bool:
     """Whether half precision is faster: on a GPU, and on processors with matrix units (three times, measured)."""
     import torch
 
-    return device != "cpu" or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    used = torch.backends.cpu.get_cpu_capability() == "AVX512"  # ATEN_CPU_CAPABILITY=avx2 keeps a training in float32
+    return device != "cpu" or (used and bool(torch.cpu.get_capabilities().get("amx_bf16")))
 
 
 def _regulariser(network: nn.Module, schedule: Schedule) -> Callable[[], Tensor] | None:

@@ -179,8 +179,8 @@ def train(
     run_folder: Path,
     config_name: str = "bundled",
     device: str = "auto",
-    progress: Progress = silent,
     begin_with: Path | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the recipe ``config_name`` in ``run_folder``, resuming what is there; returns the last measures.
 

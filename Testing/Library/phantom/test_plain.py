@@ -13,7 +13,8 @@ from ToothTopoSegLib.phantom.head import Pose, render
 from ToothTopoSegLib.phantom.tooth import draw_tooth, tooth_distance
 
 EVERY_TYPE = tuple(t for t in fdi.PERMANENT + fdi.DECIDUOUS if not fdi.is_left(t))
-PLAIN_TEETH = "bfddbb72e80264f7"
+PLAIN_TEETH = {"bfddbb72e80264f7", "f60e380b2c636032"}
+"""Without and with AVX-512, with which NumPy's last bits in single precision are others."""
 PLAIN_STANDING = {(0, False): "5e83c09a9b882cca", (7, True): "291b7ba7176c6165"}
 PLAIN_HEADS = {(0, False): "0f74a482aee388bc", (7, True): "bb34a87de26875cf"}
 
@@ -34,7 +35,7 @@ def test_plain_teeth_are_what_they_were():
         for number in EVERY_TYPE
         for part in tooth_distance(draw_tooth(number, np.random.default_rng(number)), *lattice)
     ]
-    assert digest(*parts) == PLAIN_TEETH
+    assert digest(*parts) in PLAIN_TEETH
 
 
 @pytest.mark.parametrize(("seed", "hard"), PLAIN_STANDING)

@@ -102,7 +102,7 @@ def test_the_best_state_lies_in_the_run_folder_as_a_whole_bundle(done):
     out, report, _ = done
     best = load_bundle(finetune_run.run_folder(out) / "best.onnx")
     assert best.model == load_bundle(out).model
-    scores = [entry["validation score"] for entry in report["validations"][1:]]
+    scores = [entry["validation score"] for entry in report["validations"]]
     assert checkpoint(out)["best"]["measures"]["validation score"] == max(scores)
 
 
@@ -185,7 +185,7 @@ def test_validations_that_bring_nothing_better_end_the_training(model, cases, tm
     monkeypatch.setattr(finetune_steps, "validate", lambda task, bundle: dict(same))
     choices = replace(CHOICES, steps=50, patience=2)
     report = finetune([cases], tmp_path / "m.onnx", 5, "cpu", model, choices)
-    assert report["stopped"] == engine.NO_BETTER and report["steps"] == 3 and report["best_step"] == 1
+    assert report["stopped"] == engine.NO_BETTER and report["steps"] == 2 and report["best_step"] == 0
 
 
 def test_a_cancelled_training_goes_on_and_ends_as_if_it_had_never_stopped(done, model, cases, tmp_path):

@@ -127,9 +127,7 @@ def test_both_networks_learn_and_are_told_apart(done):
     assert of_surfaces and not any("loss" in point for point in of_surfaces)
     assert {"surface cross-entropy", "surface components"} <= set().union(*of_surfaces)
     assert [entry["step"] for entry in report["validations"]] == [0, 2, 4, 0, 2, 4]
-    assert report["validations"][3]["validation score"] == max(
-        e["validation score"] for e in report["validations"][1:3]
-    )
+    assert report["validations"][3]["validation score"] == max(e["validation score"] for e in report["validations"][:3])
 
 
 def test_the_surface_network_that_is_better_lies_beside_the_bundle_as_a_bundle_of_its_own(whole, model):
@@ -173,6 +171,16 @@ def test_a_surface_network_that_is_not_better_is_not_taken_over(own, model, case
     named = "drawn" if own else "m_surface"
     assert load_bundle(tmp_path / "m.onnx").card["surface"]["name"] == named
     assert (tmp_path / "m_surface.onnx").exists() is not own
+
+
+def test_a_first_network_that_is_not_better_stays_as_it_was(model, cases, tmp_path, monkeypatch):
+    scores = iter([0.5, 0.4, 0.3, 0.5, 0.6])
+    monkeypatch.setattr(finetune_steps, "validate", lambda task, bundle: measured(next(scores)))
+    report = finetune([cases], tmp_path / "m.onnx", 5, "cpu", model, CHOICES)
+    bundle, start = load_bundle(tmp_path / "m.onnx"), load_bundle(model)
+    assert (report["best_step"], report["surface"]["best_step"]) == (0, 2)
+    assert bundle.model == start.model and surface_of(tmp_path / "m.onnx").model != surface_of(model).model
+    assert bundle.card["fine_tuning"]["fine-tuned from"]["sha256"] == start.card["sha256"]
 
 
 def test_surfaces_are_validated_together_with_the_best_first_network(model, cases, tmp_path, monkeypatch):
@@ -220,7 +228,7 @@ def test_each_network_stops_early_by_its_own_validations(model, cases, tmp_path,
     monkeypatch.setattr(engine, "VALIDATIONS", 100)
     monkeypatch.setattr(finetune_steps, "validate", lambda task, bundle: measured(0.5))
     report = finetune([cases], tmp_path / "m.onnx", 5, "cpu", model, replace(CHOICES, steps=50, patience=1))
-    assert (report["steps"], report["surface"]["steps"], report["stopped"]) == (2, 1, engine.NO_BETTER)
+    assert (report["steps"], report["surface"]["steps"], report["stopped"]) == (1, 1, engine.NO_BETTER)
 
 
 def test_ending_early_ends_both_and_the_same_call_goes_on_with_the_first(whole, model, cases, tmp_path):

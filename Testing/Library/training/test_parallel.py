@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def command(launcher: list[str], cases: Path, out: Path, model: Path) -> subprocess.CompletedProcess[str]:
     words = ["-m", "ToothTopoSegLib.cli", "finetune", str(cases), "-o", str(out), "--model", str(model), "--json"]
     words += ["--device", "cpu", "--steps", "3", "--batch", "2", "--rate", "0.003", "--held-out", "0.3"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # In bfloat16 the sums of two processes differ by more than what is compared here.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}
     return subprocess.run([sys.executable, *launcher, *words], env=environment, capture_output=True, text=True)
 
 
@@ -51,7 +52,8 @@ def test_two_processes_learn_what_one_learns_from_the_same_batch(checkpoint, bot
     assert [ended.returncode for _, ended in both] == [0, 0], both[1][1].stderr
     one, two = (weights(out, checkpoint) for out, _ in both)
     for name, value in one.items():
-        assert torch.allclose(value, two[name], rtol=1e-3, atol=1e-5), name
+        # Where a gradient vanishes Adam makes steps of its rounding: a hundredth of what three steps move a weight.
+        assert torch.allclose(value, two[name], rtol=1e-3, atol=1e-4), name
 
 
 def test_the_first_process_alone_speaks_and_writes(both):

@@ -43,7 +43,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
 def test_the_tiny_recipe_runs_from_nothing_and_writes_a_model(cheap_cases, tmp_path):
     fractions: list[float] = []
-    result = train(tmp_path / "run", "tiny", "cpu", lambda fraction, message: fractions.append(fraction))
+    result = train(tmp_path / "run", "tiny", "cpu", progress=lambda fraction, message: fractions.append(fraction))
     assert result["steps"] == RECIPES["tiny"].integers.steps
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == {*RUN, "cases", "integers"}
