@@ -169,7 +169,7 @@ def write_check_page(
     from ToothTopoSegLib.evaluation.preview import draw_preview
     from ToothTopoSegLib.imaging.canonical import to_canonical
     from ToothTopoSegLib.measurements.table import rows_of
-    from ToothTopoSegLib.measurements.teeth import shapes_measured
+    from ToothTopoSegLib.measurements.teeth import mouth_measured
     from ToothTopoSegLib.surfaces.display import display_surfaces
     from ToothTopoSegLib.topology.mouth import Mouth
 
@@ -181,7 +181,7 @@ def write_check_page(
         preview = Path(folder) / "preview.png"
         draw_preview(tissue, teeth, findings, preview, _title(report.get("input")))
         pictures = finding_pictures(labels, scan, findings)
-        measures = rows_of(shapes_measured(Mouth(teeth, None if scan is None else tissue)))
+        measures = rows_of(mouth_measured(Mouth(teeth, None if scan is None else tissue)))
         write_html(report, preview, path, pictures, display_surfaces(teeth), measures)
 
 

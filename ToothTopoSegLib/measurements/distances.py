@@ -1,24 +1,33 @@
 """How far teeth lie from their neighbours and from the mandibular canal, surface to surface in mm.
 
-In go the surfaces of teeth as triangle meshes, out come neighbours and distances. Distances are those between the
-nearest vertices, which stand about a voxel apart: they are too large by less than half a voxel. Teeth whose voxels
-share a face touch: 0 mm.
+In go labels, out come their surfaces, neighbours and distances. The surface of a label goes through every face between
+one of its voxels and another label, at the place where the label, blurred a little so that its stairs are gone, is
+half there: between two flat walls the distance is exact. Teeth whose voxels share a face touch: 0 mm. Of two surfaces
+only the parts that can be nearest are compared, so that a whole dentition takes a fraction of a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from itertools import pairwise
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
-from ToothTopoSegLib.surfaces.mesh import TriangleMesh
+from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.topology.betti import Box
 
-_FARTHEST_MM = 60.0
-"""Nothing in a mouth lies farther from its neighbour."""
+Floats = NDArray[np.float64]
+
+_BLUR = 0.8
+"""Standard deviation in voxels of the blur that takes the stairs from a surface."""
+_MARGIN = 2
+"""How many voxels around a label the blur sees."""
+_EVERY = 25
+"""Every so manieth point bounds the distance first."""
 
 
 def side_neighbours(fdi: int, there: Collection[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -41,40 +50,72 @@ def _place(fdi: int) -> int:
     return teeth.position(fdi) * (1 if teeth.is_left(fdi) else -1)
 
 
-def touching(labels: NDArray[Any]) -> frozenset[tuple[int, int]]:
-    """The pairs of teeth (smaller number first) with voxels in a label map (z, y, x) that share a face."""
-    pairs: set[tuple[int, int]] = set()
-    is_tooth = np.zeros(int(labels.max()) + 1, dtype=bool)
-    is_tooth[[value for value in teeth.TEETH if value < len(is_tooth)]] = True
-    for axis in range(3):
-        along = np.moveaxis(labels, axis, 0)
-        for below, above in pairwise(along):
-            met = (below != above) & is_tooth[below] & is_tooth[above]
-            pairs |= {(min(pair), max(pair)) for pair in zip(below[met].tolist(), above[met].tolist(), strict=True)}
-    return frozenset(pairs)
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The outside of one label: ``points`` (n, 3) LPS mm, ``beside`` the labels that it shares faces of voxels with."""
 
+    points: Floats
+    beside: frozenset[int]
 
-class Distances:
-    """Distances between the surfaces of ``meshes`` (by FDI number); those in ``contacts`` touch."""
-
-    def __init__(self, meshes: Mapping[int, TriangleMesh], contacts: Collection[tuple[int, int]]) -> None:
+    @cached_property
+    def tree(self) -> Any:
+        """The points in a tree (:class:`scipy.spatial.cKDTree`)."""
         from scipy.spatial import cKDTree
 
-        self._trees = {fdi: cKDTree(mesh.vertices) for fdi, mesh in meshes.items()}
-        self._contacts = contacts
+        # a balanced tree takes several times as long to build and is no faster to ask here
+        return cKDTree(self.points, balanced_tree=False, compact_nodes=False)
 
-    def nearest(self, fdi: int, others: Collection[int]) -> tuple[int, float] | None:
-        """The nearest of the others and how far it is in mm; None where there are none."""
-        found = [(self.between(fdi, other), other) for other in others]
-        return (min(found)[1], min(found)[0]) if found else None
+    @cached_property
+    def ends(self) -> tuple[Floats, Floats]:
+        """The lowest and the highest corner (LPS mm) of the box around the points."""
+        return self.points.min(axis=0), self.points.max(axis=0)
 
-    def between(self, one: int, other: int) -> float:
-        """The distance of two teeth in mm."""
-        if (min(one, other), max(one, other)) in self._contacts:
-            return 0.0
-        return self.to_points(one, self._trees[other].data)
 
-    def to_points(self, fdi: int, points: NDArray[Any]) -> float:
-        """The distance in mm of a tooth from the nearest of the points (n, 3) LPS mm."""
-        away, _ = self._trees[fdi].query(points, distance_upper_bound=_FARTHEST_MM)
-        return float(np.min(away))
+def surface_of(labels: Volume, value: int, box: Box) -> Surface:
+    """The surface of a label (True of a boolean volume is 1) that lies within ``box`` (slices z, y, x) of a volume.
+
+    Where the label reaches the border of the volume there is no surface.
+    """
+    from scipy import ndimage
+
+    wide = tuple(slice(max(side.start - _MARGIN, 0), side.stop + _MARGIN) for side in box)
+    near = labels.array[wide]
+    mask = near == value
+    soft = ndimage.gaussian_filter(mask.astype(np.float32), _BLUR, truncate=2.5, mode="nearest")
+    places, beside = [], set()
+    for axis in range(3):
+        inside, numbers, share = (np.moveaxis(array, axis, 0) for array in (mask, near, soft))
+        met = inside[:-1] != inside[1:]
+        at = np.argwhere(met).astype(np.float64)
+        first, second = share[:-1][met], share[1:][met]
+        at[:, 0] += np.clip((first - 0.5) / (first - second), 0, 1)
+        places.append(at[:, np.argsort([axis, *(other for other in range(3) if other != axis)])])
+        # of the two sides of each face one bears the label itself
+        beside |= set(np.unique(numbers[:-1][met])) | set(np.unique(numbers[1:][met]))
+    index = np.concatenate(places) + [side.start for side in wide]
+    return Surface(np.asarray(labels.index_to_lps(index)), frozenset(int(other) for other in beside) - {0, value})
+
+
+def nearest(fdi: int, others: Collection[int], surfaces: Mapping[int, Surface]) -> tuple[int, float] | None:
+    """The nearest of the other teeth and how far it is in mm; None where there are none."""
+    found = [(between(fdi, other, surfaces), other) for other in others]
+    return (min(found)[1], min(found)[0]) if found else None
+
+
+def between(one: int, other: int, surfaces: Mapping[int, Surface]) -> float:
+    """The distance of two teeth in mm."""
+    return 0.0 if other in surfaces[one].beside else apart(surfaces[one], surfaces[other])
+
+
+def apart(one: Surface, other: Surface) -> float:
+    """The distance in mm of the nearest points of two surfaces; infinite where one has none."""
+    if not len(one.points) or not len(other.points):
+        return float("inf")
+    few, many = sorted((one, other), key=lambda surface: len(surface.points))
+    bound = float(many.tree.query(few.points[::_EVERY])[0].min())
+    low, high = many.ends
+    outside = np.maximum(np.maximum(low - few.points, few.points - high), 0)
+    close = few.points[np.einsum("ij,ij->i", outside, outside) <= bound**2]
+    # a little farther than the bound, which is itself the distance of one of the points
+    away, _ = many.tree.query(close, distance_upper_bound=bound * 1.001 + 1e-6)
+    return float(away.min())

@@ -18,11 +18,10 @@ from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.measurements.axis import LongAxis, long_axis_of
 from ToothTopoSegLib.measurements.cervix import cervix_from_enamel, cervix_from_shape
-from ToothTopoSegLib.measurements.distances import Distances, side_neighbours, touching
-from ToothTopoSegLib.progress import Progress, part, silent
-from ToothTopoSegLib.surfaces.mesh import tooth_surface
+from ToothTopoSegLib.measurements.distances import Surface, apart, nearest, side_neighbours, surface_of
+from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.topology.arch import Arch, fit_arches
-from ToothTopoSegLib.topology.betti import Body, label_boxes
+from ToothTopoSegLib.topology.betti import Body, box_around, label_boxes
 from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
 
 Floats = NDArray[np.float64]
@@ -85,31 +84,27 @@ def measured(
     ``scan`` and ``canal`` (boolean, True in the mandibular canals) lie on the grid of the labels. The shape is that of
     the largest body of a number, the volume that of all its voxels.
     """
+    return mouth_measured(mouth_of(labels, scan), canal, progress)
+
+
+def mouth_measured(mouth: Mouth, canal: Volume | None = None, progress: Progress = silent) -> tuple[ToothMeasures, ...]:
+    """The same of a mouth that is there already, as after a check."""
     progress(0.0, "Measuring the teeth")
-    mouth = mouth_of(labels, scan)
-    distances = _distances(mouth, part(progress, 0.0, 0.6))
-    nerve = None if canal is None or not canal.array.any() else _surface_points(canal)
-    found = []
-    for measures in shapes_measured(mouth, part(progress, 0.6, 1.0)):
-        measures = _with_neighbours(measures, mouth, distances)
-        if nerve is not None and not teeth.is_upper(measures.fdi):
-            measures = replace(measures, canal_distance=distances.to_points(measures.fdi, nerve))
-        found.append(measures)
-    progress(1.0, "Measured")
-    return tuple(found)
-
-
-def shapes_measured(mouth: Mouth, progress: Progress = silent) -> tuple[ToothMeasures, ...]:
-    """The measures of every tooth, ascending, without its distances: those take several times as long."""
+    labels = mouth.labels
+    surfaces = {fdi: surface_of(labels, fdi, box_around(tooth.bodies)) for fdi, tooth in mouth.teeth.items()}
+    nerve = None if canal is None else _canal_surface(canal)
     places = _places(mouth)
     found = []
     for step, (fdi, tooth) in enumerate(mouth.teeth.items()):
         progress(step / len(mouth.teeth), f"Measuring tooth {fdi}")
-        cut = tooth.bodies[0].reaches_border(mouth.labels.array.shape)
-        measures = ToothMeasures(fdi, tooth.voxels * mouth.labels.voxel_volume, cut)
+        cut = tooth.bodies[0].reaches_border(labels.array.shape)
+        measures = _with_neighbours(ToothMeasures(fdi, tooth.voxels * labels.voxel_volume, cut), surfaces)
+        if nerve is not None and not teeth.is_upper(fdi):
+            measures = replace(measures, canal_distance=apart(surfaces[fdi], nerve))
         if not cut and measures.volume >= _LEAST_MM3:
             measures = _with_shape(measures, mouth, places[fdi])
         found.append(measures)
+    progress(1.0, "Measured")
     return tuple(found)
 
 
@@ -190,18 +185,9 @@ def _cervix(mouth: Mouth, fdi: int, body: Body, axis: LongAxis, heights: Floats)
     return by_shape, "shape"
 
 
-def _distances(mouth: Mouth, progress: Progress) -> Distances:
-    boxes = label_boxes(mouth.labels.array)
-    meshes = {}
-    for step, fdi in enumerate(mouth.teeth):
-        progress(step / len(mouth.teeth), f"Surface of tooth {fdi}")
-        meshes[fdi] = tooth_surface(mouth.labels, fdi, boxes=boxes)
-    return Distances(meshes, touching(mouth.labels.array))
-
-
-def _with_neighbours(measures: ToothMeasures, mouth: Mouth, distances: Distances) -> ToothMeasures:
+def _with_neighbours(measures: ToothMeasures, surfaces: Mapping[int, Surface]) -> ToothMeasures:
     """The measures with the next teeth to both sides and how far they are."""
-    mesial, distal = (distances.nearest(measures.fdi, s) for s in side_neighbours(measures.fdi, mouth.teeth))
+    mesial, distal = (nearest(measures.fdi, side, surfaces) for side in side_neighbours(measures.fdi, surfaces))
     if mesial is not None:
         measures = replace(measures, mesial=mesial[0], mesial_distance=mesial[1])
     if distal is not None:
@@ -209,6 +195,7 @@ def _with_neighbours(measures: ToothMeasures, mouth: Mouth, distances: Distances
     return measures
 
 
-def _surface_points(mask: Volume) -> Floats:
-    """Points (n, 3) LPS mm on the surface of a boolean volume."""
-    return tooth_surface(mask.with_array(mask.array.astype(np.uint8)), 1).vertices.astype(float)
+def _canal_surface(canal: Volume) -> Surface | None:
+    """The surface of a boolean volume; None where nothing in it is set."""
+    box = label_boxes(canal.array.astype(np.uint8)).get(1)
+    return None if box is None else surface_of(canal, 1, box)

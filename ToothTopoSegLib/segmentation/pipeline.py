@@ -247,7 +247,7 @@ def segment_to_folder(
     from ToothTopoSegLib.imaging.read import is_dicom_scan, read_scan, scan_name
     from ToothTopoSegLib.imaging.write import output_folder
     from ToothTopoSegLib.measurements.table import rows_of
-    from ToothTopoSegLib.measurements.teeth import shapes_measured
+    from ToothTopoSegLib.measurements.teeth import mouth_measured
     from ToothTopoSegLib.segmentation.runner import Runner
     from ToothTopoSegLib.topology.check import check_volume
     from ToothTopoSegLib.topology.repair import repair_all
@@ -279,7 +279,7 @@ def segment_to_folder(
             with clock.step("robustness"):
                 findings = with_robustness(findings, mouth.labels, scores)
         with clock.step("measure"):
-            measures = rows_of(shapes_measured(mouth))
+            measures = rows_of(mouth_measured(mouth))
         case = scan_name(scan)
         source = {"name": scan.name, "shape_zyx": list(volume.array.shape), "spacing_zyx_mm": list(volume.spacing)}
         report = make_report(
