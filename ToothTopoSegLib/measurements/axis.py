@@ -52,6 +52,10 @@ class LongAxis:
         """Height (n,) in mm of points (n, 3) LPS mm over the tip of the longest root, along the axis."""
         return np.asarray(points @ self.direction - self.low)
 
+    def at(self, height: float) -> Floats:
+        """The point (3,) LPS mm on the axis so many mm over the tip of the longest root."""
+        return np.asarray(self.crown + (self.low + height - self.crown @ self.direction) * self.direction)
+
 
 def long_axis_of(index: Integers, points: Floats, spacing_mm: float, crownwards: Floats) -> LongAxis:
     """The long axis of the voxels ``index`` (n, 3) of a tooth with positions ``points`` (n, 3) LPS mm.

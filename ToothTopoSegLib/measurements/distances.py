@@ -88,7 +88,7 @@ def surface_of(labels: Volume, value: int, box: Box) -> Surface:
         met = inside[:-1] != inside[1:]
         at = np.argwhere(met).astype(np.float64)
         first, second = share[:-1][met], share[1:][met]
-        at[:, 0] += np.clip((first - 0.5) / (first - second), 0, 1)
+        at[:, 0] += np.clip((first - 0.5) / np.where(first == second, 1, first - second), 0, 1)
         places.append(at[:, np.argsort([axis, *(other for other in range(3) if other != axis)])])
         # of the two sides of each face one bears the label itself
         beside |= set(np.unique(numbers[:-1][met])) | set(np.unique(numbers[1:][met]))

@@ -3,7 +3,7 @@
 In goes a label map of FDI numbers, with the scan where there is one and the mandibular canal where it is labelled, out
 comes one :class:`ToothMeasures` a tooth. Angles are those of the whole tooth against the arch it stands in (Tong et
 al. 2012, see :mod:`ToothTopoSegLib.measurements.axis`): the occlusal plane and the arch curve are fitted to the teeth
-of the scan themselves (:mod:`ToothTopoSegLib.topology.arch`).
+of the scan themselves (:mod:`ToothTopoSegLib.measurements.frame`).
 """
 
 from __future__ import annotations
@@ -19,30 +19,25 @@ from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.measurements.axis import LongAxis, long_axis_of
 from ToothTopoSegLib.measurements.cervix import cervix_from_enamel, cervix_from_shape
 from ToothTopoSegLib.measurements.distances import Surface, apart, nearest, side_neighbours, surface_of
+from ToothTopoSegLib.measurements.frame import (
+    CrownTop,
+    Inclination,
+    arch_frame,
+    arch_through,
+    inclination,
+    occlusal_up,
+)
 from ToothTopoSegLib.progress import Progress, silent
-from ToothTopoSegLib.topology.arch import Arch, fit_arches
+from ToothTopoSegLib.topology.arch import Arches, fit_arches
 from ToothTopoSegLib.topology.betti import Body, box_around, label_boxes
 from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
 
 Floats = NDArray[np.float64]
 
-_AHEAD_MM = 1.0
 _RIM_MM, _SURFACE_MM = 0.45, 1.1
 """How deep the outer voxels of a tooth lie, in which enamel is looked for: beneath those that the gum darkens."""
 _LEAST_MM3 = 20.0
 """Of less than this of a tooth nothing but its volume is measured."""
-
-
-@dataclass(frozen=True)
-class Inclination:
-    """Angles in degrees of a long axis against the arch at its place.
-
-    ``tip`` (mesiodistal) is positive where the crown leans to mesial, ``torque`` (buccolingual) where it leans to the
-    lips or the cheek.
-    """
-
-    tip: float
-    torque: float
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,8 @@ def mouth_measured(mouth: Mouth, canal: Volume | None = None, progress: Progress
     labels = mouth.labels
     surfaces = {fdi: surface_of(labels, fdi, box_around(tooth.bodies)) for fdi, tooth in mouth.teeth.items()}
     nerve = None if canal is None else _canal_surface(canal)
-    places = _places(mouth)
-    found = []
+    standing = _standing(mouth)
+    found, shapes = [], {}
     for step, (fdi, tooth) in enumerate(mouth.teeth.items()):
         progress(step / len(mouth.teeth), f"Measuring tooth {fdi}")
         cut = tooth.bodies[0].reaches_border(labels.array.shape)
@@ -102,72 +97,87 @@ def mouth_measured(mouth: Mouth, canal: Volume | None = None, progress: Progress
         if nerve is not None and not teeth.is_upper(fdi):
             measures = replace(measures, canal_distance=apart(surfaces[fdi], nerve))
         if not cut and measures.volume >= _LEAST_MM3:
-            measures = _with_shape(measures, mouth, places[fdi])
+            shapes[fdi] = _shape(mouth, fdi, standing.crownwards(fdi))
         found.append(measures)
+    turned = _inclinations(shapes, standing)
     progress(1.0, "Measured")
-    return tuple(found)
-
-
-def inclination(axis: Floats, mesial: Floats, buccal: Floats, occlusal: Floats) -> Inclination:
-    """Tip and torque of a long axis towards the crown against the unit vectors of the arch at its place (all LPS)."""
-    out = axis @ occlusal
-    tip, torque = (float(np.degrees(np.arctan2(axis @ way, out))) for way in (mesial, buccal))
-    return Inclination(tip, torque)
-
-
-def arch_frame(arch: Arch, point: Floats, up: Floats, upper: bool) -> tuple[Floats, Floats, Floats]:
-    """Unit vectors (LPS) mesial, buccal and occlusal of an arch beside a point (3,) LPS mm."""
-    occlusal = -up if upper else up
-    along = float(arch.place(point[None])[0][0])
-    at = float(np.clip(along, arch.along[0] + _AHEAD_MM, arch.along[-1] - _AHEAD_MM))
-    behind, ahead = arch.points(np.array([at - _AHEAD_MM, at + _AHEAD_MM]), np.zeros(2))
-    left = (ahead - behind) / np.linalg.norm(ahead - behind)
-    return left * (-1 if along > 0 else 1), np.cross(left, up), occlusal
+    return tuple(_with_shape(m, shapes[m.fdi], turned.get(m.fdi)) if m.fdi in shapes else m for m in found)
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
-    """Where a tooth stands: crownward direction, and the frame of its arch where there is one."""
+class _Shape:
+    """The long axis of a tooth, the height of its cervix over the root's tip in mm and what that was told by."""
 
-    crownwards: Floats
-    arch: Arch | None
+    axis: LongAxis
+    cervix: float
+    cervix_from: str
+
+    @property
+    def neck(self) -> Floats:
+        """Where the axis passes the cervix (LPS mm)."""
+        return self.axis.at(self.cervix)
+
+
+@dataclass(frozen=True, eq=False)
+class _Standing:
+    """How the teeth of a scan stand: upwards (LPS), in the upper jaw or not by FDI number, and the fitted arches."""
+
     up: Floats
-    upper: bool
+    upper: Mapping[int, bool]
+    arches: Arches | None
+
+    def crownwards(self, fdi: int) -> Floats:
+        """The unit vector (LPS) from roots to crowns in the jaw of a tooth."""
+        return -self.up if self.upper[fdi] else self.up
 
 
-def _places(mouth: Mouth) -> dict[int, _Place]:
-    """The place of each tooth by FDI number, of its largest body; from the axes of the scan where no arch shows."""
+def _standing(mouth: Mouth) -> _Standing:
+    """How the largest body of each tooth stands; from the axes of the scan and the numbers where no arch shows."""
     arches = fit_arches(mouth)
     up = np.array([0.0, 0.0, 1.0]) if arches is None else arches.axes[2]
-    standing: Mapping[Body, bool] = {} if arches is None else {s.tooth.body: s.upper for s in arches.standing}
-    found = {}
-    for fdi, tooth in mouth.teeth.items():
-        upper = standing.get(tooth.bodies[0], teeth.is_upper(fdi))
-        arch = None if arches is None else arches.upper if upper else arches.lower
-        found[fdi] = _Place(-up if upper else up, arch, up, upper)
+    seen: Mapping[Body, bool] = {} if arches is None else {s.tooth.body: s.upper for s in arches.standing}
+    upper = {fdi: seen.get(tooth.bodies[0], teeth.is_upper(fdi)) for fdi, tooth in mouth.teeth.items()}
+    return _Standing(up, upper, arches)
+
+
+def _shape(mouth: Mouth, fdi: int, crownwards: Floats) -> _Shape:
+    """The shape of the largest body of a tooth."""
+    body = mouth.teeth[fdi].bodies[0]
+    index = body.indices
+    points = mouth.labels.index_to_lps(index)
+    axis = long_axis_of(index, points, float(np.mean(mouth.labels.spacing)), crownwards)
+    return _Shape(axis, *_cervix(mouth, fdi, body, axis, axis.heights(points)))
+
+
+def _inclinations(shapes: Mapping[int, _Shape], standing: _Standing) -> dict[int, Inclination]:
+    """Tip and torque of every tooth beside its own cervix; none where no arch shows."""
+    if standing.arches is None:
+        return {}
+    tops = [CrownTop(fdi, standing.upper[fdi], shape.axis.at(shape.axis.length)) for fdi, shape in shapes.items()]
+    up, found = occlusal_up(standing.arches, tops), {}
+    for upper, arch in ((True, standing.arches.upper), (False, standing.arches.lower)):
+        points = [top.point for top in tops if top.upper == upper]
+        if arch is None or not points:
+            continue
+        near = arch_through(arch, standing.arches.axes[1], np.stack(points))
+        for fdi in (top.fdi for top in tops if top.upper == upper):
+            found[fdi] = inclination(shapes[fdi].axis.direction, *arch_frame(near, shapes[fdi].neck, up, upper))
     return found
 
 
-def _with_shape(measures: ToothMeasures, mouth: Mouth, place: _Place) -> ToothMeasures:
-    """The measures with length, cervix, axis and inclination of the largest body of the tooth."""
-    labels, body = mouth.labels, mouth.teeth[measures.fdi].bodies[0]
-    index = body.indices
-    points = labels.index_to_lps(index)
-    axis = long_axis_of(index, points, float(np.mean(labels.spacing)), place.crownwards)
-    cervix, source = _cervix(mouth, measures.fdi, body, axis, axis.heights(points))
-    x, y, z = axis.direction.tolist()
-    measures = replace(
+def _with_shape(measures: ToothMeasures, shape: _Shape, turned: Inclination | None) -> ToothMeasures:
+    """The measures with length, cervix, axis and inclination."""
+    x, y, z = shape.axis.direction.tolist()
+    return replace(
         measures,
-        length=axis.length,
-        crown_length=axis.length - cervix,
-        root_length=cervix,
-        cervix_from=source,
+        length=shape.axis.length,
+        crown_length=shape.axis.length - shape.cervix,
+        root_length=shape.cervix,
+        cervix_from=shape.cervix_from,
         axis=(x, y, z),
+        tip=None if turned is None else turned.tip,
+        torque=None if turned is None else turned.torque,
     )
-    if place.arch is None:
-        return measures
-    turned = inclination(axis.direction, *arch_frame(place.arch, axis.crown, place.up, place.upper))
-    return replace(measures, tip=turned.tip, torque=turned.torque)
 
 
 def _cervix(mouth: Mouth, fdi: int, body: Body, axis: LongAxis, heights: Floats) -> tuple[float, str]:

@@ -13,7 +13,8 @@ from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.measurements.axis import long_axis_of
 from ToothTopoSegLib.measurements.cervix import cervix_from_enamel, cervix_from_shape, expected_cervix
 from ToothTopoSegLib.measurements.distances import side_neighbours
-from ToothTopoSegLib.measurements.teeth import arch_frame, inclination, measured
+from ToothTopoSegLib.measurements.frame import arch_frame, inclination
+from ToothTopoSegLib.measurements.teeth import measured
 from ToothTopoSegLib.phantom.arch import draw_dentition
 from ToothTopoSegLib.phantom.measures import drawn_labels, root_tips, true_measures
 from ToothTopoSegLib.topology.arch import Arch
