@@ -22,6 +22,7 @@ from ToothTopoSegLib.evaluation.tooth_chart import SEVERITIES, anchor, badge, ra
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
+    from ToothTopoSegLib.measurements.table import Column
     from ToothTopoSegLib.surfaces.mesh import TriangleMesh
     from ToothTopoSegLib.topology.findings import Finding
 
@@ -30,11 +31,23 @@ _NOTICE = (
     "ToothTopoSeg is research software and not a medical device. It must not be the sole basis of a diagnosis or "
     "treatment; a dentist has to check every tooth."
 )
-_MEASURES = ("length_mm", "crown_length_mm", "root_length_mm", "crown_root_ratio", "tip_deg", "torque_deg")
+_MEASURES = (
+    "length_mm",
+    "crown_length_mm",
+    "root_length_mm",
+    "crown_root_ratio",
+    "tip_deg",
+    "torque_deg",
+    "mesial_distance_mm",
+    "distal_distance_mm",
+)
+_NEIGHBOURS = {"mesial_distance_mm": "mesial_neighbour", "distal_distance_mm": "distal_neighbour"}
+"""Distances, and the teeth they are told of."""
 _ABOUT_MEASURES = (
     "Length: from the longest root’s tip to the highest point, along the long axis; crown and root meet at the "
     "estimated neck. Tip: crown to mesial is positive; torque: crown to the lips or cheek is positive. A dash: the "
-    "border of the scan cuts the tooth, or too little of it is there. Distances to the neighbours: ./toothtopo measure."
+    "border of the scan cuts the tooth, or too little of it is there. Mesial and distal distance: to the surface of "
+    "the next tooth, whose number stands in brackets; 0.0 where they touch, a dash where there is none."
 )
 _MEANING = {
     "cavity": "hole enclosed in a tooth",
@@ -421,11 +434,18 @@ def _measures_table(teeth: Sequence[Mapping[str, Any]], measures: Sequence[Mappi
     rows = []
     for tooth in present:
         row = measured.get(int(tooth["fdi"]), {})
-        figures = [_measure(row.get(column.name), 2 if column.unit == "" else 1) for column in columns]
+        figures = [_measured(row, column) for column in columns]
         rows.append(_row_of(tooth, [_number(tooth.get("volume_mm3")), *figures], anchored=True))
     head = ["<th>FDI</th>", "<th>Tooth</th>", *(f'<th class="n">{name}</th>' for name in ["Volume (mm³)", *names])]
     caption = f"<caption>{escape(_ABOUT_MEASURES)}</caption>" if measures else ""
     return _table(head, "".join(rows), caption=caption)
+
+
+def _measured(row: Mapping[str, Any], column: Column) -> str:
+    """The figure of one measure of a tooth, of a distance with the tooth it leads to."""
+    figure = _measure(row.get(column.name), 2 if column.unit == "" else 1)
+    other = row.get(_NEIGHBOURS.get(column.name, ""))
+    return figure if other is None else f"{figure} ({other})"
 
 
 def _measure(value: object, digits: int) -> str:

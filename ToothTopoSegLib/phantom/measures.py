@@ -32,13 +32,14 @@ _CROWN = (0.5, 0.9)
 class TrueMeasures:
     """``axis`` is the unit vector (LPS of the head) from the middle of the root tips to the middle of the crown;
     lengths in mm along it; ``tip`` and ``torque`` its angles in degrees against the arch, as in
-    :class:`ToothTopoSegLib.measurements.frame.Inclination`."""
+    :class:`ToothTopoSegLib.measurements.frame.Inclination`; ``volume`` mm3 that of the tooth drawn alone."""
 
     axis: Floats
     length: float
     crown_length: float
     tip: float
     torque: float
+    volume: float
 
 
 def true_measures(tooth: PlacedTooth, dentition: Dentition) -> TrueMeasures:
@@ -54,7 +55,8 @@ def true_measures(tooth: PlacedTooth, dentition: Dentition) -> TrueMeasures:
     mesial, buccal, occlusal = _frame(tooth, dentition)
     tip, torque = (float(np.degrees(np.arctan2(world @ way, world @ occlusal))) for way in (mesial, buccal))
     # the cervix is the origin of the tooth's own frame
-    return TrueMeasures(world, float(np.ptp(along)) + 2 * half, float(along.max()) + half, tip, torque)
+    length, volume = float(np.ptp(along)) + 2 * half, len(points) * STEP_MM**3
+    return TrueMeasures(world, length, float(along.max()) + half, tip, torque, volume)
 
 
 def root_tips(tooth: PlacedTooth) -> Floats:

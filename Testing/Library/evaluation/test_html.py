@@ -164,6 +164,14 @@ def test_what_was_measured_stands_beside_the_volume(page) -> None:
     assert "Length (mm)" not in page(a_report()).text
 
 
+def test_distances_are_told_with_the_tooth_they_lead_to(page) -> None:
+    row = {"fdi": 11, "mesial_neighbour": 21, "mesial_distance_mm": 0.0, "distal_neighbour": 13}
+    text = page(a_report(), measures=[row | {"distal_distance_mm": 7.16}]).text
+    assert all(words in text for words in ("Mesial distance (mm)", "0.0 (21)", "7.2 (13)"))
+    lonely = page(a_report(), measures=[{"fdi": 11, "mesial_neighbour": None, "mesial_distance_mm": None}]).text
+    assert "(None)" not in lonely and "–" in lonely
+
+
 def test_it_fits_a_phone(page) -> None:
     assert any(
         a.get("name") == "viewport" and "width=device-width" in (a.get("content") or "")

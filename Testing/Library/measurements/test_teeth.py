@@ -67,6 +67,11 @@ def test_tip_and_torque_against_the_fitted_arch_are_within_two_degrees_on_the_me
     assert np.mean(tips) < 2 and np.mean(torques) < 2
 
 
+def test_tip_and_torque_are_within_two_degrees_for_every_type_of_tooth(measures, truth):
+    away = {fdi: (measures[fdi].tip - true.tip, measures[fdi].torque - true.torque) for fdi, true in truth.items()}
+    assert np.abs(list(away.values())).max() < 2, away
+
+
 def test_the_cervix_is_found_from_shape_within_a_millimetre_on_the_mean(measures, truth):
     away = [abs(measures[fdi].crown_length - true.crown_length) for fdi, true in truth.items()]
     assert np.mean(away) < 1 and {measures[fdi].cervix_from for fdi in truth} == {"shape"}
