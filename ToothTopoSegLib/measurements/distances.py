@@ -2,8 +2,9 @@
 
 In go labels, out come their surfaces, neighbours and distances. The surface of a label goes through every face between
 one of its voxels and another label, at the place where the label, blurred a little so that its stairs are gone, is
-half there: between two flat walls the distance is exact, sharp edges are rounded. Teeth whose voxels share a face touch: 0 mm. Of two surfaces
-only the parts that can be nearest are compared, so that a whole dentition takes a fraction of a second.
+half there: between two flat walls the distance is exact, sharp edges are rounded. Teeth whose voxels share a face
+touch: 0 mm. Of two surfaces only the parts that can be nearest are compared, so that a whole dentition takes a fraction
+of a second.
 """
 
 from __future__ import annotations
