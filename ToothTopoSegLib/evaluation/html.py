@@ -126,6 +126,7 @@ footer { margin-top: 2em; border-top: 1px solid var(--line); padding-top: 1em; c
   thead { display: table-header-group; }
   h2 { margin-top: 1.2em; } th, td, td.n, th.n { padding: 3px 6px 3px 0; }
   table, td.place { font-size: 8.5pt; } th { white-space: normal; }
+  .measures table { font-size: 7.5pt; } .measures td, .measures td.n, .measures th.n { padding-right: 4px; }
   .overview { width: 100%; }
   .findings td:not(.evidence, .picture, :empty) { display: inline-block; margin-right: 12px; }
   .illustrated tr { position: relative; padding-right: 62mm; min-height: 31mm; }
@@ -429,7 +430,7 @@ def _measures_table(teeth: Sequence[Mapping[str, Any]], measures: Sequence[Mappi
     if not present:
         return "<p>No teeth found.</p>"
     columns = [column for column in COLUMNS if column.name in _MEASURES] if measures else []
-    names = [f"{c.title} ({c.unit})" if c.unit else c.title for c in columns]
+    names = [f"{c.title} ({c.unit})" if c.unit else c.title.replace("/", "/&#8203;") for c in columns]
     measured = {row["fdi"]: row for row in measures}
     rows = []
     for tooth in present:
@@ -438,7 +439,7 @@ def _measures_table(teeth: Sequence[Mapping[str, Any]], measures: Sequence[Mappi
         rows.append(_row_of(tooth, [_number(tooth.get("volume_mm3")), *figures], anchored=True))
     head = ["<th>FDI</th>", "<th>Tooth</th>", *(f'<th class="n">{name}</th>' for name in ["Volume (mm³)", *names])]
     caption = f"<caption>{escape(_ABOUT_MEASURES)}</caption>" if measures else ""
-    return _table(head, "".join(rows), caption=caption)
+    return _table(head, "".join(rows), "measures", caption)
 
 
 def _measured(row: Mapping[str, Any], column: Column) -> str:

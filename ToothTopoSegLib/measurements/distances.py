@@ -28,7 +28,7 @@ _BLUR = 0.8
 _MARGIN = 2
 """How many voxels around a label the blur sees."""
 _EVERY = 25
-"""Every so manieth point bounds the distance first."""
+"""One point in so many bounds the distance first."""
 
 
 def side_neighbours(fdi: int, there: Collection[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -51,15 +51,15 @@ class Settings:
     Every training draws patches of ``patch`` voxels from the heads 0 to ``cases`` - 1.
     """
 
-    steps: int = 160
+    steps: int = 200
     seeds: tuple[int, ...] = (1, 2, 3)
     scans: int = 20
     cases: int = 60
     patch: tuple[int, int, int] = (48, 64, 64)
     batch: int = 1
-    rate: float = 1e-4
+    rate: float = 5e-5
     quantization: QuantConfig = field(default_factory=QuantConfig)
-    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(1.0, 1.0, 1.0, ramp_steps=30))
+    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(4.0, 4.0, 4.0, ramp_steps=30))
     grid: float = 0.01
 
     @property
