@@ -713,6 +713,8 @@ def _add_finetune(command: CommandMaker) -> None:
     add("--held-out", type=float, metavar="SHARE", help="share of the cases to measure on, never learnt from")
     add("--patience", type=positive, metavar="N", help="validations without a better one that end the training")
     add("--batch", type=positive, metavar="N", help="samples a step, over all processes")
+    what = "share of the samples that are of synthetic heads, so that they are not forgotten (default: 0)"
+    add("--rehearsal", type=float, metavar="SHARE", help=what)
     add("--steps", type=positive, metavar="N", help="so many steps for each network instead of a time")
     add("--seed", type=natural, metavar="S", help="seed of split and samples")
 

@@ -112,11 +112,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="so many steps instead of a time")
     parser.add_argument("--rate", type=float, help="another learning rate than the program's own")
     parser.add_argument("--topology", type=float, help="another weight of the topological terms")
+    parser.add_argument("--rehearsal", type=float, help="share of samples of heads the model has learnt from before")
     parser.add_argument("--mixed", action="store_true", help="each phantom by a scanner of its own")
     parser.add_argument("--development", action="store_true", help="the seeds on which choices may be made")
     parser.add_argument("--evidence", type=Path, help="file for the page")
     args = parser.parse_args()
-    given = {name: getattr(args, name) for name in ("steps", "rate", "topology")}
+    given = {name: getattr(args, name) for name in ("steps", "rate", "topology", "rehearsal")}
     choices = Choices(**{name: value for name, value in given.items() if value is not None})
     seeds = DEVELOPMENT if args.development else (TRAINED, HELD_OUT)
     scanner = None if args.mixed else seeds[0].start

@@ -56,8 +56,9 @@ class Choices:
 
     ``rate`` is the peak of the learning rate, ``topology`` the weight of each topological term, ``held_out`` the share
     of cases that are never learnt from (at least one), ``patience`` how many validations in a row may bring nothing
-    better, ``batch`` how many samples a step learns from, over all processes. With ``steps`` each network learns for so
-    many instead of until the time is up, and the training is then the same each time.
+    better, ``batch`` how many samples a step learns from, over all processes. The share ``rehearsal`` of the samples is
+    of synthetic heads that the bundled model has learnt from, so that it does not forget them. With ``steps`` each
+    network learns for so many instead of until the time is up, and the training is then the same each time.
     """
 
     rate: float = 2e-4
@@ -66,6 +67,7 @@ class Choices:
     patience: int = 3
     seed: int = 0
     batch: int = 1
+    rehearsal: float = 0.0
     steps: int | None = None
 
     def complaint(self) -> str | None:
@@ -78,6 +80,8 @@ class Choices:
             )
         if not 0 < self.held_out < 1:
             return f"The held-out share {self.held_out:g} was given, but one between 0 and 1 is expected."
+        if not 0 <= self.rehearsal < 1:
+            return f"The rehearsed share {self.rehearsal:g} was given, but one of at least 0 and below 1 is expected."
         if min(self.patience, self.batch, 1 if self.steps is None else self.steps) < 1 or self.seed < 0:
             return "Patience, batch and steps must be at least 1 and the seed at least 0."
         return None
@@ -240,9 +244,11 @@ def _prepare(
     from ToothTopoSegLib.quantization.bundle import SECOND
     from ToothTopoSegLib.training import finetune_run
     from ToothTopoSegLib.training.finetune_steps import Task
+    from ToothTopoSegLib.training.rehearsal import render_heads
     from ToothTopoSegLib.training.user_cache import has_case, read_case
 
     cases, folder = find_cases(sources), finetune_run.run_folder(out)
+    heads = folder / "heads"
     if len(cases) < 2:
         raise InputError(
             "Only one case was found, but at least two are needed: one to learn from and one to measure on; label more."
@@ -259,11 +265,25 @@ def _prepare(
             refuse_unusable(checked)
             finetune_run.claim(folder, wanted)
             _fill(cases, folder, base.spacing, part(progress, 0.5, 0.7))
+        if choices.rehearsal:
+            render_heads(heads, part(progress, 0.7, 0.8))
     group.agree(0.0)  # the others wait until the cache is whole
     read = {number: read_case(folder / "cases", number) for number in range(len(cases))}
-    task = Task(base, out.stem, read, trained, held_out, choices.rate, choices.topology, choices.seed, choices.batch)
+    task = Task(
+        base,
+        out.stem,
+        read,
+        trained,
+        held_out,
+        choices.rate,
+        choices.topology,
+        choices.seed,
+        choices.batch,
+        rehearsal=choices.rehearsal,
+        heads=heads,
+    )
     held = [cases[number] for number in held_out]
-    before, seconds = _before(folder, base, held, part(progress, 0.7, 1.0)) if group.first else ({}, 0.0)
+    before, seconds = _before(folder, base, held, part(progress, 0.8, 1.0)) if group.first else ({}, 0.0)
     second = base.second
     surface = None
     if second is not None:

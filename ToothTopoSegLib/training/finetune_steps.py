@@ -29,9 +29,11 @@ from ToothTopoSegLib.training.losses.partial import IGNORED, partly_labelled
 from ToothTopoSegLib.training.losses.topology import TopologyConfig
 from ToothTopoSegLib.training.network import Plan
 from ToothTopoSegLib.training.parallel import Group
+from ToothTopoSegLib.training.rehearsal import draw_head_sample
 from ToothTopoSegLib.training.surface_samples import core_and_border
 from ToothTopoSegLib.training.user_cache import UserSamples, merged_classes
 from ToothTopoSegLib.training.user_samples import (
+    SURFACE_PATCH,
     draw_user_sample,
     draw_user_surface_sample,
     plain_sample,
@@ -66,7 +68,8 @@ SURFACE = "surface "
 class Task:
     """What is learnt: from which bundle, on which cases, validated on which, and how.
 
-    With ``of_surfaces`` the network draws the surfaces of teeth, else it tells them by their numbers.
+    With ``of_surfaces`` the network draws the surfaces of teeth, else it tells them by their numbers. Of its samples
+    ``rehearsal`` (a share) are of the synthetic heads in the folder ``heads``.
     """
 
     base: Bundle
@@ -79,6 +82,8 @@ class Task:
     seed: int
     batch: int
     of_surfaces: bool = False
+    rehearsal: float = 0.0
+    heads: Path = Path()
 
     @property
     def plan(self) -> Plan:
@@ -108,14 +113,17 @@ class Task:
             return classes
         return core_and_border(classes).masked_fill(classes == IGNORED, IGNORED)
 
-    def sample(self, case: UserSamples, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """A random sample of a case: image (z, y, x) and classes (z, y, x)."""
-        draw = draw_user_surface_sample if self.of_surfaces else draw_user_sample
-        return draw(case, rng, self.plan.patch, self.plan.spacing)
-
-    def merged(self, case: UserSamples) -> list[int]:
-        """The classes of the network that count as background in a case."""
-        return [] if self.of_surfaces else merged_classes(case.jaws)
+    def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, list[int]]:
+        """A random sample: image (z, y, x), classes (z, y, x), and the classes of the network that are background."""
+        plan = self.plan
+        if self.rehearsal and rng.random() < self.rehearsal:
+            z, y, x = (min(n, most) for n, most in zip(plan.patch, SURFACE_PATCH, strict=True))
+            patch = (z, y, x) if self.of_surfaces else plan.patch
+            return *draw_head_sample(self.heads, rng, patch, plan.spacing, self.of_surfaces), []
+        case = self.cases[self.trained[int(rng.integers(len(self.trained)))]]
+        if self.of_surfaces:
+            return *draw_user_surface_sample(case, rng, plan.patch, plan.spacing), []
+        return *draw_user_sample(case, rng, plan.patch, plan.spacing), merged_classes(case.jaws)
 
 
 def in_float(part: float) -> bool:
@@ -201,9 +209,7 @@ class Lessons:
 
         task, drawn = self._task, []
         for place in self._places:
-            rng = np.random.default_rng([task.seed, step, place])
-            case = task.cases[task.trained[int(rng.integers(len(task.trained)))]]
-            drawn.append((*task.sample(case, rng), task.merged(case)))
+            drawn.append(task.sample(np.random.default_rng([task.seed, step, place])))
         images, classes, merged = zip(*drawn, strict=True)
         return Lesson(torch.stack(images)[:, None], torch.stack(classes), merged)
 
