@@ -10,7 +10,7 @@ import torch
 
 from Testing.Library.training.user_data import write_model, write_pair
 from ToothTopoSegLib.segmentation.classes import CLASSES
-from ToothTopoSegLib.training import rehearsal
+from ToothTopoSegLib.training import finetune_steps, rehearsal
 from ToothTopoSegLib.training.cases import FIRST_CRANIUM, FIRST_PLAIN
 from ToothTopoSegLib.training.finetune import Choices, finetune
 
@@ -61,15 +61,13 @@ def test_fine_tuning_rehearses_the_share_that_is_asked(tmp_path, heads, monkeypa
         drawn.append(args[-1])
         return draw(*args)
 
-    from ToothTopoSegLib.training import finetune_steps
-
     draw = rehearsal.draw_head_sample
     monkeypatch.setattr(finetune_steps, "draw_head_sample", noted)
     for number, name in enumerate(("a", "b")):
         write_pair(tmp_path / "cases", name, number, np.copy)
     (tmp_path / "m.run").mkdir()
     (tmp_path / "m.run" / "heads").symlink_to(heads, target_is_directory=True)
-    choices = Choices(rate=1e-3, steps=6, held_out=0.5, rehearsal=0.7)
+    choices = Choices(rate=1e-3, steps=6, held_out=0.5, patience=9, rehearsal=0.7)
     model = write_model(tmp_path / "model")
     report = finetune([tmp_path / "cases"], tmp_path / "m.onnx", 5, "cpu", model, choices)
     assert report["steps"] == 6 and 2 <= len(drawn) <= 7 and not any(drawn)
