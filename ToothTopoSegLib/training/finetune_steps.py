@@ -121,9 +121,12 @@ class Task:
             patch = (z, y, x) if self.of_surfaces else plan.patch
             return *draw_head_sample(self.heads, rng, patch, plan.spacing, self.of_surfaces), []
         case = self.cases[self.trained[int(rng.integers(len(self.trained)))]]
-        if self.of_surfaces:
-            return *draw_user_surface_sample(case, rng, plan.patch, plan.spacing), []
-        return *draw_user_sample(case, rng, plan.patch, plan.spacing), merged_classes(case.jaws)
+        draw = draw_user_surface_sample if self.of_surfaces else draw_user_sample
+        return *draw(case, rng, plan.patch, plan.spacing), self.merged(case)
+
+    def merged(self, case: UserSamples) -> list[int]:
+        """The classes of the network that count as background in a case."""
+        return [] if self.of_surfaces else merged_classes(case.jaws)
 
 
 def in_float(part: float) -> bool:
