@@ -20,7 +20,6 @@ from ToothTopoSegLib.topology.arch import Arch, Arches
 
 Floats = NDArray[np.float64]
 
-_THIRD_MOLAR = 8
 _FEWEST = 3
 """Fewer tops show no plane."""
 _DEEP_MM = 4.0
@@ -80,7 +79,7 @@ def arch_frame(arch: Arch, point: Floats, up: Floats, upper: bool) -> tuple[Floa
 def occlusal_up(arches: Arches, tops: Sequence[CrownTop]) -> Floats:
     """The upward unit normal (LPS) of the occlusal plane; that of the arches where too few crowns show it."""
     first = arches.axes[2]
-    chosen = [top for top in tops if teeth.position(top.fdi) != _THIRD_MOLAR]
+    chosen = [top for top in tops if teeth.position(top.fdi) != 8]
     if len(chosen) < _FEWEST:
         return first
     points, upper = np.stack([top.point for top in chosen]), np.array([top.upper for top in chosen])

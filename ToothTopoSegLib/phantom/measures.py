@@ -23,7 +23,6 @@ Floats = NDArray[np.float64]
 STEP_MM = 0.2
 _MARGIN_MM = 1.0
 _ARCH_MM = 95.0
-_THIRD_MOLAR = 8
 _CROWN = (0.5, 0.9)
 """Part of the crown's height in which its middle is taken."""
 
@@ -108,7 +107,7 @@ def _solid(tooth: PlacedTooth) -> Floats:
 def occlusal_normal(dentition: Dentition) -> Floats:
     """Upward unit normal (LPS) of the occlusal plane: least squares through the tops of the crowns that have come
     through, by two parallel planes, one a jaw. Third molars have no say: many are drawn deep in the bone."""
-    standing = [tooth for tooth in dentition.teeth if tooth.erupted and teeth.position(tooth.fdi) != _THIRD_MOLAR]
+    standing = [tooth for tooth in dentition.teeth if tooth.erupted and teeth.position(tooth.fdi) != 8]
     tops = np.array([tooth.cervix + tooth.shape.crown_height * tooth.axes[2] for tooth in standing])
     upper = np.array([teeth.is_upper(tooth.fdi) for tooth in standing])
     design = np.column_stack([tops[:, :2], upper, ~upper]).astype(float)

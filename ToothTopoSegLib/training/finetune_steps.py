@@ -33,11 +33,11 @@ from ToothTopoSegLib.training.rehearsal import draw_head_sample
 from ToothTopoSegLib.training.surface_samples import core_and_border
 from ToothTopoSegLib.training.user_cache import UserSamples, merged_classes
 from ToothTopoSegLib.training.user_samples import (
-    SURFACE_PATCH,
     draw_user_sample,
     draw_user_surface_sample,
     plain_sample,
     plain_surface_sample,
+    surface_patch,
 )
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class Task:
         """A random sample: image (z, y, x), classes (z, y, x), and the classes of the network that are background."""
         plan = self.plan
         if self.rehearsal and rng.random() < self.rehearsal:
-            z, y, x = (min(n, most) for n, most in zip(plan.patch, SURFACE_PATCH, strict=True))
-            patch = (z, y, x) if self.of_surfaces else plan.patch
+            patch = surface_patch(plan.patch) if self.of_surfaces else plan.patch
             return *draw_head_sample(self.heads, rng, patch, plan.spacing, self.of_surfaces), []
         case = self.cases[self.trained[int(rng.integers(len(self.trained)))]]
         draw = draw_user_surface_sample if self.of_surfaces else draw_user_sample

@@ -64,10 +64,15 @@ def draw_user_surface_sample(
     """
     library = _library(rng)
     window = _draw_surface_window(case, rng, patch, spacing)
-    z, y, x = (min(n, most) for n, most in zip(patch, SURFACE_PATCH, strict=True))
-    view = _drawn_view(window, (z, y, x), rng, library)
+    view = _drawn_view(window, surface_patch(patch), rng, library)
     image = sampling._normalised(view.grey(case), _in_and_around(case, window, patch, view.step))
     return _varied(image, view.classes(case), rng, library)
+
+
+def surface_patch(patch: Patch) -> Patch:
+    """Shape (z, y, x) of a sample around a tooth: of a tile of ``patch``, at most :data:`SURFACE_PATCH`."""
+    z, y, x = (min(n, most) for n, most in zip(patch, SURFACE_PATCH, strict=True))
+    return z, y, x
 
 
 def plain_sample(case: UserSamples, place: float, patch: Patch, spacing: float) -> Tensor:
