@@ -46,8 +46,9 @@ _NEIGHBOURS = {"mesial_distance_mm": "mesial_neighbour", "distal_distance_mm": "
 _ABOUT_MEASURES = (
     "Length: from the longest root’s tip to the highest point, along the long axis; crown and root meet at the "
     "estimated neck. Tip: crown to mesial is positive; torque: crown to the lips or cheek is positive. A dash: the "
-    "border of the scan cuts the tooth, or too little of it is there. Mesial and distal distance: to the surface of "
-    "the next tooth, whose number stands in brackets; 0.0 where they touch, a dash where there is none."
+    "border of the scan cuts the tooth, or too little of it is there; for an angle also: the tooth lies down across "
+    "it. Mesial and distal distance: to the surface of the next tooth, whose number stands in brackets; 0.0 where they "
+    "touch, a dash where there is none."
 )
 _MEANING = {
     "cavity": "hole enclosed in a tooth",

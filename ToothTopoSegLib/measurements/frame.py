@@ -33,6 +33,8 @@ _PRIORS = np.array([np.radians(1.5), 0.5, 1.0, 0.018, 0.05, 0.03])
 """How far the fitted arch is from that of the tops (standard deviations): turned (rad), to the left and backwards (mm),
 wider, deeper, and wider at the back (shares)."""
 _BACK_MM = 40.0
+_SEEN = float(np.cos(np.radians(45)))
+"""Least share of a long axis in the plane of an angle: a tooth seen more from its end shows no inclination there."""
 _STEP = 1e-3
 """Share of the standard deviations over which slopes are taken."""
 
@@ -51,18 +53,22 @@ class Inclination:
     """Angles in degrees of a long axis against the arch at its place.
 
     ``tip`` (mesiodistal) is positive where the crown leans to mesial, ``torque`` (buccolingual) where it leans to the
-    lips or the cheek.
+    lips or the cheek. Of a tooth that lies down in one of these planes the other angle is None: there every degree of
+    the arch's own direction would count several times.
     """
 
-    tip: float
-    torque: float
+    tip: float | None
+    torque: float | None
 
 
 def inclination(axis: Floats, mesial: Floats, buccal: Floats, occlusal: Floats) -> Inclination:
     """Tip and torque of a long axis towards the crown against the unit vectors of the arch at its place (all LPS)."""
-    out = axis @ occlusal
-    tip, torque = (float(np.degrees(np.arctan2(axis @ way, out))) for way in (mesial, buccal))
-    return Inclination(tip, torque)
+    return Inclination(*(_leaning(float(axis @ way), float(axis @ occlusal)) for way in (mesial, buccal)))
+
+
+def _leaning(aside: float, out: float) -> float | None:
+    """Angle in degrees of a long axis seen in a plane, where it shows enough of itself."""
+    return float(np.degrees(np.arctan2(aside, out))) if np.hypot(aside, out) >= _SEEN else None
 
 
 def arch_frame(arch: Arch, point: Floats, up: Floats, upper: bool) -> tuple[Floats, Floats, Floats]:

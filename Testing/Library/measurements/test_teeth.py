@@ -119,6 +119,21 @@ def test_angles_are_positive_towards_mesial_and_the_cheek():
     assert turned.torque == pytest.approx(np.degrees(np.arctan2(np.sin(np.radians(10)), 0.9)))
 
 
+def test_a_tooth_that_lies_down_shows_one_of_its_angles_only():
+    left, back, up = np.eye(3)
+
+    def lying(degrees: float, way: np.ndarray) -> np.ndarray:
+        return np.cos(np.radians(degrees)) * up + np.sin(np.radians(degrees)) * way
+
+    to_mesial, to_the_cheek, leaning = (
+        inclination(lying(d, way), mesial=-back, buccal=left, occlusal=up)
+        for d, way in ((60, -back), (60, left), (40, -back))
+    )
+    assert to_mesial.tip == pytest.approx(60) and to_mesial.torque is None
+    assert to_the_cheek.torque == pytest.approx(60) and to_the_cheek.tip is None
+    assert leaning.tip == pytest.approx(40) and leaning.torque == pytest.approx(0)
+
+
 def test_the_frame_of_an_arch_points_to_the_midline_and_outwards():
     angle = np.linspace(-np.pi / 2, np.pi / 2, 91)
     line = np.stack([25 * np.sin(angle), -35 * np.cos(angle), np.zeros(91)], 1)
