@@ -1,8 +1,10 @@
 """The experiment: what quantization does to the topology of teeth, and what each remedy gives.
 
 In: a trained bundle with its float weights. From these weights every training starts anew and learns for the same
-number of steps from the same samples: in float (FP32, and quantized afterwards: PTQ), quantization-aware (QAT), and
-that with SCNP, with the topological loss, and with each of its terms alone; each for several training seeds. All models
+number of steps from the same samples: with the usual loss, with SCNP, with the topological loss, and with each of its
+terms alone, for several training seeds. Each goes through a long part in float and a short one in fake quantization,
+both with its own loss: a step in float takes a fraction of the time, and quantization-aware training starts from float
+weights anyway. The usual loss gives three models: FP32 and PTQ after the first part, QAT after the second. All models
 are then held against the truth of the same held-out hard scans, see :mod:`ToothTopoSegLib.evaluation.comparison`.
 
 Out: a folder that an interrupted experiment goes on in, with ``evidence/``: all rows as CSV, a Markdown page, a plot.
@@ -48,18 +50,23 @@ LATENCY_RUNS = 7
 class Settings:
     """What the experiment is made of; a folder belongs to one value of it.
 
-    Every training draws patches of ``patch`` voxels from the heads 0 to ``cases`` - 1.
+    Every training draws patches of ``patch`` voxels from the heads 0 to ``cases`` - 1, for ``steps`` steps in float at
+    ``rate``, then for ``integer_steps`` in fake quantization at ``integer_rate``.
     """
 
-    steps: int = 200
+    steps: int = 2000
+    integer_steps: int = 100
     seeds: tuple[int, ...] = (1, 2, 3)
     scans: int = 20
     cases: int = 60
     patch: tuple[int, int, int] = (48, 64, 64)
     batch: int = 1
-    rate: float = 5e-5
+    rate: float = 3e-4
+    integer_rate: float = 5e-5
     quantization: QuantConfig = field(default_factory=QuantConfig)
-    topology: TopologyConfig = field(default_factory=lambda: TopologyConfig(4.0, 4.0, 4.0, ramp_steps=30))
+    topology: TopologyConfig = field(
+        default_factory=lambda: TopologyConfig(1.0, 0.5, 2.0, ramp_steps=400, persistence_power=0.5)
+    )
     grid: float = 0.01
 
     @property
@@ -67,15 +74,28 @@ class Settings:
         """The seeds of the held-out scans."""
         return range(HELD_OUT_SEED, HELD_OUT_SEED + self.scans)
 
-    def trainings(self) -> dict[str, Schedule]:
-        """The schedules by name, for the plan of no network in particular and training seed 0."""
-        plain = Schedule(
+    def trainings(self) -> dict[str, tuple[Schedule, Schedule]]:
+        """By the name of each quantization-aware model its part in float and that in fake quantization, for the plan
+        of no network in particular and training seed 0."""
+        whole = self.topology
+        objectives = {
+            "qat": Objective(),
+            "qat_topology": Objective(whole),
+            "qat_scnp": Objective(scnp=3),
+            "qat_components": Objective(replace(whole, adjacency=0.0, holes=0.0)),
+            "qat_adjacency": Objective(replace(whole, components=0.0, holes=0.0)),
+            "qat_holes": Objective(replace(whole, components=0.0, adjacency=0.0)),
+        }
+        return {name: self._parts(objective) for name, objective in objectives.items()}
+
+    def _parts(self, objective: Objective) -> tuple[Schedule, Schedule]:
+        in_float = Schedule(
             steps=self.steps,
             batch=self.batch,
-            warmup=min(10, self.steps),
+            warmup=min(50, self.steps),
             frozen_from=0,
             rate=self.rate,
-            average=0.99,
+            average=0.995,
             cases=self.cases,
             crania=0,
             cranium_share=0.0,
@@ -83,24 +103,27 @@ class Settings:
             coarse_patch=self.patch,
             numbering_from=0,
             save_every=20,
+            objective=objective,
         )
-        qat = replace(
-            plain, quantization=self.quantization, ranges_frozen_from=self.steps // 2, grid=self.grid, calibration=16
+        topology = objective.topology
+        in_integers = replace(
+            in_float,
+            steps=self.integer_steps,
+            warmup=min(10, self.integer_steps),
+            rate=self.integer_rate,
+            average=0.99,
+            coarse_until=self.integer_steps + 1,
+            # the loss has faded in by then
+            objective=replace(objective, topology=topology and replace(topology, ramp_steps=0)),
+            quantization=self.quantization,
+            ranges_frozen_from=self.integer_steps // 2,
+            grid=self.grid,
+            calibration=16,
         )
-        whole = self.topology
-        topologies = {
-            "topology": whole,
-            "components": replace(whole, adjacency=0.0, holes=0.0),
-            "adjacency": replace(whole, components=0.0, holes=0.0),
-            "holes": replace(whole, components=0.0, adjacency=0.0),
-        }
-        constrained = {
-            f"qat_{name}": replace(qat, objective=Objective(topology=topology)) for name, topology in topologies.items()
-        }
-        return {"fp32": plain, "qat": qat, "qat_scnp": replace(qat, objective=Objective(scnp=3)), **constrained}
+        return in_float, in_integers
 
 
-SIZES = {"cpu": Settings(), "gpu": Settings(steps=2000, cases=110, patch=(48, 80, 80), batch=4)}
+SIZES = {"cpu": Settings(), "gpu": Settings(8000, 1000, cases=110, patch=(48, 80, 80), batch=4)}
 """What some hours of a processor are enough for, and what the same of a GPU are."""
 
 
@@ -130,8 +153,9 @@ def run(
     if not float_weights_path(bundle.path).is_file():
         raise ModelError(f"The model {bundle.path.name} has no float weights beside it; copy the whole bundle.")
     _claim(folder, settings, bundle)
+    # what the experiment is about first, with all of its seeds
     jobs = [
-        (folder, bundle.path, settings, name, seed, device) for seed in settings.seeds for name in settings.trainings()
+        (folder, bundle.path, settings, name, seed, device) for name in settings.trainings() for seed in settings.seeds
     ]
     with one_thread_each(workers, _one_core) as pool:
         cases = [pool.submit(cache_case, folder / "cases", n) for n in range(settings.cases)]
@@ -177,35 +201,38 @@ def _wait(jobs: Iterable[Any], progress: Progress, what: str) -> None:
 
 
 def _train_and_measure(folder: Path, model: Path, settings: Settings, name: str, seed: int, device: str) -> None:
-    """Train unless that is done, then measure the models of this training unless that is done."""
+    """Train both parts unless that is done, and measure the models of either unless that is done."""
     from ToothTopoSegLib.quantization.bundle import load_bundle
     from ToothTopoSegLib.quantization.export import float_weights_path
     from ToothTopoSegLib.quantization.fold import read_weights
     from ToothTopoSegLib.training.loop import run_training
     from ToothTopoSegLib.training.network import Plan
 
-    arms = ("fp32", "ptq") if name == "fp32" else (name,)
-    if all(_rows_path(folder, arm, seed).exists() for arm in arms):
+    in_float = ("fp32", "ptq") if name == "qat" else ()
+    if all(_rows_path(folder, arm, seed).exists() for arm in (*in_float, name)):
         return
     bundle = load_bundle(model)
-    plan = Plan.from_dict(bundle.card["plan"])
-    schedule = replace(settings.trainings()[name], plan=plan, coarse_spacing=plan.spacing, seed=seed)
-    run_folder = folder / "runs" / f"{name}_{seed}"
-    run_folder.mkdir(parents=True, exist_ok=True)
-    start = read_weights(float_weights_path(bundle.path))
-    run_training(schedule, run_folder, folder / "cases", device, workers=0, start=start)
-    (run_folder / "schedule.json").write_text(json.dumps({"recipe": name, **asdict(schedule)}), encoding="utf-8")
-    for arm in arms:
-        _measure(folder, settings, arm, seed, _bundle_of(folder, arm, seed, run_folder))
+    plan, start = Plan.from_dict(bundle.card["plan"]), float_weights_path(bundle.path)
+    parts = zip(settings.trainings()[name], (f"{name}_in_float", name), (in_float, (name,)), strict=True)
+    for schedule, part_name, arms in parts:
+        whole = replace(schedule, plan=plan, coarse_spacing=plan.spacing, seed=seed)
+        run_folder = folder / "runs" / f"{part_name}_{seed}"
+        run_folder.mkdir(parents=True, exist_ok=True)
+        run_training(whole, run_folder, folder / "cases", device, workers=0, start=read_weights(start))
+        (run_folder / "schedule.json").write_text(json.dumps({"recipe": name, **asdict(whole)}), encoding="utf-8")
+        start = run_folder / "weights.safetensors"
+        for arm in arms:
+            _measure(folder, settings, arm, seed, _bundle_of(folder, arm, seed))
 
 
-def _bundle_of(folder: Path, arm: str, seed: int, run_folder: Path) -> Bundle:
+def _bundle_of(folder: Path, arm: str, seed: int) -> Bundle:
     """The model of an arm as a bundle: the float twin for FP32, else the integer one."""
     from ToothTopoSegLib.quantization.bundle import load_bundle
     from ToothTopoSegLib.quantization.export import export_run, float_bundle
 
     path = folder / "models" / f"{'ptq' if arm == 'fp32' else arm}_{seed}.onnx"
     if not path.with_suffix(".json").exists():
+        run_folder = folder / "runs" / f"{'qat_in_float' if arm in ('fp32', 'ptq') else arm}_{seed}"
         cases = run_folder / "cases"
         if not cases.exists():
             cases.symlink_to(folder.resolve() / "cases", target_is_directory=True)
@@ -290,8 +317,7 @@ def _on_a_real_scan(folder: Path, settings: Settings, scan: Path, progress: Prog
         path = folder / "real" / f"{arm}.json"
         if not path.exists():
             progress(place / len(TITLES), f"the real scan with {TITLES[arm]}")
-            run_folder = folder / "runs" / f"{'fp32' if arm == 'ptq' else arm}_{seed}"
-            bundle = _bundle_of(folder, arm, seed, run_folder)
+            bundle = _bundle_of(folder, arm, seed)
             findings, _ = check_volume(segment_volume(volume, bundle, Runner(bundle)), volume)
             kinds = [f.kind for f in findings if f.severity != "info"]
             _write(path, {kind: kinds.count(kind) for kind in sorted(set(kinds))})
@@ -337,7 +363,7 @@ def _costs(folder: Path, settings: Settings) -> dict[str, dict[str, float]]:
 
     seed, costs = settings.seeds[0], {}
     for arm in ("fp32", "ptq"):
-        bundle = _bundle_of(folder, arm, seed, folder / "runs" / f"fp32_{seed}")
+        bundle = _bundle_of(folder, arm, seed)
         runner, times = Runner(bundle), []
         for _ in range(LATENCY_RUNS):
             began = time.perf_counter()
@@ -370,11 +396,12 @@ def _page(
 
 {len(settings.scan_seeds)} held-out hard phantoms (crowding, touching crowns, metal, blur, noise; one tile of
 {z} x {y} x {x} mm in voxels of 0.45 mm), {len(settings.seeds)} training seeds. Every model starts from the float
-weights of {bundle.card["name"]} {bundle.card["version"]} and learns {settings.steps} steps of {settings.batch} patch of
-{" x ".join(map(str, settings.patch))} voxels on {settings.cases} heads: compute bounds this experiment, and longer
-trainings may differ. Mean and 95 % confidence interval (bootstrap over training seeds and scans). A tooth is wrong if
-any of its Betti numbers differs from the reference's own, also if it is missed or invented. *Raw* is the best class of
-the network's scores; *tidied* keeps the largest piece of each tooth and fills its voids.
+weights of {bundle.card["name"]} {bundle.card["version"]} and learns {settings.steps} steps in float, a QAT model then
+{settings.integer_steps} more in fake quantization, with its own loss in both; of {settings.batch} patch of
+{" x ".join(map(str, settings.patch))} voxels on {settings.cases} heads a step. Compute bounds this experiment, and
+longer trainings may differ. Mean and 95 % confidence interval (bootstrap over training seeds and scans). A tooth is
+wrong if any of its Betti numbers differs from the reference's own, also if it is missed or invented. *Raw* is the best
+class of the network's scores; *tidied* keeps the largest piece of each tooth and fills its voids.
 
 ![Teeth with a wrong Betti number, and Dice](quantization.png)
 

@@ -15,8 +15,10 @@ from ToothTopoSegLib.errors import ModelError, UsageError
 from ToothTopoSegLib.training import experiment
 from ToothTopoSegLib.training.cases import case_path
 from ToothTopoSegLib.training.experiment import TITLES, Settings, run
+from ToothTopoSegLib.training.losses.objective import Objective
+from ToothTopoSegLib.training.losses.topology import TERMS
 
-SMALL = Settings(steps=1, seeds=(1,), scans=1, cases=1, patch=(16, 16, 16))
+SMALL = Settings(steps=1, integer_steps=1, seeds=(1,), scans=1, cases=1, patch=(16, 16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +69,15 @@ def test_a_model_without_float_weights_is_refused_and_nothing_is_written(model, 
 
 def test_trainings_differ_in_what_they_are_named_for_and_in_nothing_else() -> None:
     trainings = SMALL.trainings()
-    assert [*trainings] == [name for name in TITLES if name != "ptq"]
-    assert trainings["fp32"].quantization is None and all(
-        schedule.quantization == SMALL.quantization for name, schedule in trainings.items() if name != "fp32"
-    )
-    bare = {replace(s, objective=trainings["qat"].objective) for name, s in trainings.items() if name != "fp32"}
-    assert bare == {trainings["qat"]}
-    alone = {name: trainings[f"qat_{name}"].objective.topology for name in ("components", "adjacency", "holes")}
-    for name, config in alone.items():
-        assert [n for n in alone if getattr(config, n)] == [name]
+    assert {*trainings, "fp32", "ptq"} == {*TITLES}
+    in_float, in_integers = zip(*trainings.values(), strict=True)
+    assert all(schedule.quantization is None for schedule in in_float)
+    assert all(schedule.quantization == SMALL.quantization for schedule in in_integers)
+    for part in (in_float, in_integers):
+        assert {replace(schedule, objective=Objective()) for schedule in part} == {part[0]}
+    alone = {name: [s.objective.topology for s in trainings[f"qat_{name}"]] for name in TERMS}
+    for name, configs in alone.items():
+        assert all([n for n in TERMS if getattr(config, n)] == [name] for config in configs)
 
 
 def test_findings_of_a_real_scan_stand_in_the_page() -> None:
