@@ -4,9 +4,10 @@ In: how sure the second network is of the core of a tooth, the voxels that are t
 network, decided. Out: the FDI number of every voxel. Cores of teeth that touch may run into each other, but not as
 broadly as either is thick: they are cut at their necks, where the distance to the outside, seen as a landscape, has its
 passes (watershed; Beucher and Lantuejoul, 1979). Then every tooth takes a number of its own such that all of them
-together fit best what the first network saw (assignment problem; Kuhn, 1955): a network that looks at 8 cm at a time
-and at 1 mm mistakes one tooth for the next, but not all of them, and no number is there twice. Pieces for which there
-is no number but that of a tooth they touch are part of it, if they are no more than one tooth together.
+together fit best what the first network saw and how large such teeth are (assignment problem; Kuhn, 1955): a network
+that looks at 8 cm at a time and at 1 mm mistakes one tooth for the next and may count a whole row one too far, but no
+number is there twice, and no canine is as small as the incisor beside it. Pieces for which there is no number but that
+of a tooth they touch are part of it, if they are no more than one tooth together.
 """
 
 from __future__ import annotations
@@ -43,10 +44,16 @@ MOUTH_SCALES = (0.6, 1.3)
 """How much smaller or larger than average the teeth of a mouth are, at most ..."""
 FEWEST_TEETH = 4
 """... and how many have to be seen to know it."""
+SMALLER, LARGER = 0.3, 0.2
+"""How far teeth are from their type's average volume in this mouth (standard deviations of the logarithm): smaller ones
+may have lost a part to the border of the view, to metal or to noise ..."""
+LARGEST_MISFIT = 2.0
+"""... and what that costs at most, in nats: halves of teeth and teeth that are fused have no size to go by."""
 MAIN_SHARE = 0.2
 """A piece with less of its tooth's average volume has no say in the sharing out of numbers."""
-ASIDE_NATS = 4.0
-"""What it costs to leave a piece aside, as if its number were seen with a probability of 2 %."""
+ASIDE_NATS = 5.0
+"""What it costs to leave a piece aside: as if its number were seen with a probability of 2 %, and its size did not fit
+well."""
 LEAST_PROBABILITY = 1e-3
 UNLIKE = 0.15
 """A tooth that looks so little like the number it got may be part of another."""
@@ -215,13 +222,13 @@ def shared_out(probability: Array, volumes: Array, contacts: dict[tuple[int, int
     """The tooth class 0..31 (n + 1,) of every piece, row 0 being none.
 
     ``probability`` (n + 1, 32) is how much the pieces look like each number, ``volumes`` are in mm3. Pieces large
-    enough take numbers of their own such that the volume-weighted log probabilities are largest. A piece that got none,
-    or one it hardly looks like, is part of a tooth it touches that looks like the same number, if they are no more than
-    one tooth together. Of the rest each takes what it looks like most, a number that is left or that of a tooth it
-    touches.
+    enough take numbers of their own such that the volume-weighted log probabilities, of look and of size, are largest.
+    A piece that got none, or one it hardly looks like, is part of a tooth it touches that looks like the same number,
+    if they are no more than one tooth together. Of the rest each takes what it looks like most, a number that is left
+    or that of a tooth it touches.
     """
-    parts = _Parts(probability, volumes, list(range(len(volumes))))
-    most = LARGEST_TOOTH * _mouth_scale(probability, volumes) * _VOLUMES
+    average = _mouth_scale(probability, volumes) * _VOLUMES
+    parts, most = _Parts(probability, volumes, average, list(range(len(volumes)))), LARGEST_TOOTH * average
     while True:
         own = parts.assigned()
         pair = next(parts.to_join(own, contacts, most), None)
@@ -240,10 +247,12 @@ def shared_out(probability: Array, volumes: Array, contacts: dict[tuple[int, int
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """Pieces, some of them joined: ``home`` leads from each to the one that stands for its tooth."""
+    """Pieces, some of them joined: ``home`` leads from each to the one that stands for its tooth, and ``average`` (32,)
+    are the volumes in mm3 that teeth of each class have in this mouth."""
 
     probability: Array
     volumes: Array
+    average: Array
     home: list[int]
 
     def seen(self) -> tuple[Array, Array]:
@@ -265,7 +274,8 @@ class _Parts:
         from scipy.optimize import linear_sum_assignment
 
         (volumes, seen), main = self.seen(), self.main()
-        cost = -np.log(seen[main] + LEAST_PROBABILITY) * volumes[main, None]
+        look = -np.log(seen[main] + LEAST_PROBABILITY)
+        cost = (look + _misfit(volumes[main], self.average)) * volumes[main, None]
         aside = np.full((len(main), len(main)), ASIDE_NATS) * volumes[main, None]
         rows, columns = linear_sum_assignment(np.hstack([cost, aside]))
         return {int(main[r]): int(c) for r, c in zip(rows, columns, strict=True) if c < len(TEETH)}
@@ -283,6 +293,12 @@ class _Parts:
             unlike = min(seen[n, own[n]] if n in own else 0.0 for n in (one, two))
             if unlike < UNLIKE and volumes[one] + volumes[two] <= most[number[one]]:
                 yield one, two
+
+
+def _misfit(volumes: Array, average: Array) -> Array:
+    """What it costs in nats (n, 32) that teeth of these volumes (n,) are of each class."""
+    off = np.log(volumes[:, None] / average)
+    return np.asarray(np.minimum(0.5 * (off / np.where(off < 0, SMALLER, LARGER)) ** 2, LARGEST_MISFIT))
 
 
 def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:

@@ -86,6 +86,23 @@ def test_a_row_that_was_taken_for_the_next_one_each_is_put_right() -> None:
     assert numbers(shifted, volumes) == [13, 14, 15, 16, 17]
 
 
+def test_a_row_counted_one_too_far_is_told_by_the_sizes_of_its_teeth() -> None:
+    row = (23, 24, 25, 26, 27, 28)
+    rows = [{fdi: 0.45, min(fdi + 1, 28): 0.55} for fdi in row]
+    shifted = seen(**dict(zip("abcdef", rows, strict=True)))
+    for scale in (0.8, 1.2):
+        assert numbers(shifted, [size_of(fdi).volume * scale for fdi in row]) == list(row)
+    # sizes alone do not outweigh what is plainly seen
+    certain = seen(**dict(zip("abcde", [{fdi: 0.02, fdi + 1: 0.98} for fdi in row[:5]], strict=True)))
+    assert numbers(certain, [size_of(fdi).volume for fdi in row[:5]]) == [24, 25, 26, 27, 28]
+
+
+def test_a_tooth_that_lost_half_of_itself_keeps_the_number_it_looks_like() -> None:
+    row = seen(a={44: 1.0}, b={45: 0.9, 44: 0.1}, c={46: 0.85, 45: 0.15}, d={47: 0.95, 46: 0.05})
+    volumes = [size_of(44).volume, size_of(45).volume, size_of(46).volume / 2, size_of(47).volume]
+    assert numbers(row, volumes) == [44, 45, 46, 47]
+
+
 def test_a_gap_stays_a_gap() -> None:
     assert numbers(seen(a={34: 0.9, 35: 0.1}, b={36: 0.9, 35: 0.1}), [450.0, 1100.0]) == [34, 36]
 
