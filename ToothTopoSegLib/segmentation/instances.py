@@ -7,13 +7,15 @@ passes (watershed; Beucher and Lantuejoul, 1979). Then every tooth takes a numbe
 together fit best what the first network saw and how large such teeth are (assignment problem; Kuhn, 1955): a network
 that looks at 8 cm at a time and at 1 mm mistakes one tooth for the next and may count a whole row one too far, but no
 number is there twice, and no canine is as small as the incisor beside it. Pieces for which there is no number but that
-of a tooth they touch are part of it, if they are no more than one tooth together.
+of a tooth they touch are part of it, if they are no more than one tooth together. In the end rows are looked at as
+wholes (:mod:`ToothTopoSegLib.segmentation.rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +25,11 @@ from ToothTopoSegLib.anatomy.fdi import is_upper
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.resample import onto
 from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.segmentation.rows import counted_again, misfit
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
+    from ToothTopoSegLib.measurements.distances import Surface
 
 Array = NDArray[Any]
 Labels = NDArray[np.int32]
@@ -44,11 +48,8 @@ MOUTH_SCALES = (0.6, 1.3)
 """How much smaller or larger than average the teeth of a mouth are, at most ..."""
 FEWEST_TEETH = 4
 """... and how many have to be seen to know it."""
-SMALLER, LARGER = 0.3, 0.2
-"""How far teeth are from their type's average volume in this mouth (standard deviations of the logarithm): smaller ones
-may have lost a part to the border of the view, to metal or to noise ..."""
 LARGEST_MISFIT = 2.0
-"""... and what that costs at most, in nats: halves of teeth and teeth that are fused have no size to go by."""
+"""What a size that does not fit its number costs at most, in nats."""
 MAIN_SHARE = 0.2
 """A piece with less of its tooth's average volume has no say in the sharing out of numbers."""
 ASIDE_NATS = 5.0
@@ -88,6 +89,8 @@ def tooth_numbers(
     probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     probability *= _in_view(number[tooth], spacing)
     taken = shared_out(probability, volumes, contacts)
+    average = _mouth_scale(probability, volumes) * _VOLUMES
+    taken = counted_again(taken, probability, volumes, average, _apart(inside, fine))
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
     _strike_out_strays(found, inside, volumes, taken, contacts, spacing)
@@ -211,6 +214,25 @@ def _in_view(number: NDArray[np.uint8], spacing: float) -> NDArray[np.bool_]:
     return np.where(upper, *seen)
 
 
+def _apart(pieces: Labels, fine: Volume) -> Callable[[int, int], float]:
+    """What tells how many mm lie between two pieces; surfaces are made when they are asked for."""
+    from scipy import ndimage
+
+    from ToothTopoSegLib.measurements.distances import between, surface_of
+
+    labels, boxes = fine.with_array(pieces), ndimage.find_objects(pieces)
+    surfaces: dict[int, Surface] = {}
+
+    @cache
+    def apart(one: int, two: int) -> float:
+        for n in (one, two):
+            if n not in surfaces:
+                surfaces[n] = surface_of(labels, n, boxes[n - 1])
+        return between(one, two, surfaces)
+
+    return apart
+
+
 def _mouth_scale(probability: Array, volumes: Array) -> float:
     """How large the teeth of this mouth are beside average ones."""
     together = np.bincount(probability[1:].argmax(1), volumes[1:], minlength=len(TEETH))
@@ -275,7 +297,7 @@ class _Parts:
 
         (volumes, seen), main = self.seen(), self.main()
         look = -np.log(seen[main] + LEAST_PROBABILITY)
-        cost = (look + _misfit(volumes[main], self.average)) * volumes[main, None]
+        cost = (look + misfit(volumes[main, None], self.average, LARGEST_MISFIT)) * volumes[main, None]
         aside = np.full((len(main), len(main)), ASIDE_NATS) * volumes[main, None]
         rows, columns = linear_sum_assignment(np.hstack([cost, aside]))
         return {int(main[r]): int(c) for r, c in zip(rows, columns, strict=True) if c < len(TEETH)}
@@ -293,12 +315,6 @@ class _Parts:
             unlike = min(seen[n, own[n]] if n in own else 0.0 for n in (one, two))
             if unlike < UNLIKE and volumes[one] + volumes[two] <= most[number[one]]:
                 yield one, two
-
-
-def _misfit(volumes: Array, average: Array) -> Array:
-    """What it costs in nats (n, 32) that teeth of these volumes (n,) are of each class."""
-    off = np.log(volumes[:, None] / average)
-    return np.asarray(np.minimum(0.5 * (off / np.where(off < 0, SMALLER, LARGER)) ** 2, LARGEST_MISFIT))
 
 
 def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:
