@@ -62,12 +62,12 @@ class Settings:
     patch: tuple[int, int, int] = (48, 64, 64)
     batch: int = 1
     rate: float = 3e-4
-    integer_rate: float = 5e-5
+    integer_rate: float = 2e-5
     quantization: QuantConfig = field(default_factory=QuantConfig)
     topology: TopologyConfig = field(
         default_factory=lambda: TopologyConfig(1.0, 0.5, 2.0, ramp_steps=400, persistence_power=0.5)
     )
-    grid: float = 0.01
+    grid: float = 0.0
 
     @property
     def scan_seeds(self) -> range:
@@ -116,7 +116,8 @@ class Settings:
             # the loss has faded in by then
             objective=replace(objective, topology=topology and replace(topology, ramp_steps=0)),
             quantization=self.quantization,
-            ranges_frozen_from=self.integer_steps // 2,
+            # ranges that go on moving with single patches cost more teeth than these steps mend
+            ranges_frozen_from=0,
             grid=self.grid,
             calibration=16,
         )
