@@ -62,7 +62,7 @@ class Settings:
     patch: tuple[int, int, int] = (48, 64, 64)
     batch: int = 1
     rate: float = 3e-4
-    integer_rate: float = 2e-5
+    integer_rate: float = 2e-6
     quantization: QuantConfig = field(default_factory=QuantConfig)
     topology: TopologyConfig = field(
         default_factory=lambda: TopologyConfig(1.0, 0.5, 2.0, ramp_steps=400, persistence_power=0.5)
