@@ -25,7 +25,7 @@ from ToothTopoSegLib.anatomy.fdi import is_upper
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.resample import onto
 from ToothTopoSegLib.segmentation.classes import TEETH
-from ToothTopoSegLib.segmentation.rows import counted_again, misfit
+from ToothTopoSegLib.segmentation.rows import LEAST_PROBABILITY, MAIN_SHARE, counted_again, misfit
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
@@ -50,12 +50,9 @@ FEWEST_TEETH = 4
 """... and how many have to be seen to know it."""
 LARGEST_MISFIT = 2.0
 """What a size that does not fit its number costs at most, in nats."""
-MAIN_SHARE = 0.2
-"""A piece with less of its tooth's average volume has no say in the sharing out of numbers."""
 ASIDE_NATS = 5.0
 """What it costs to leave a piece aside: as if its number were seen with a probability of 2 %, and its size did not fit
 well."""
-LEAST_PROBABILITY = 1e-3
 UNLIKE = 0.15
 """A tooth that looks so little like the number it got may be part of another."""
 APART_MM = 2.0

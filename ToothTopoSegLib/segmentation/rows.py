@@ -38,8 +38,8 @@ OPEN_NATS, OPEN_MM = 1.5, 5.0
 LEAST_GAIN = 1.0
 """In nats: by less than this no row is moved."""
 LEAST_PROBABILITY = 1e-3
-LEAST_SHARE = 0.2
-"""With less of its type's average volume a tooth has no say."""
+MAIN_SHARE = 0.2
+"""With less of its type's average volume a tooth, or a piece of one, has no say."""
 MOST_MOVES = 4
 
 _CLASS = {fdi: k for k, fdi in enumerate(TEETH)}
@@ -93,7 +93,7 @@ def _teeth(
     for place, k in enumerate(order.tolist()):
         pieces = np.flatnonzero((taken[1:] == k) & (volumes[1:] > 0)) + 1
         volume = float(volumes[pieces].sum())
-        if len(pieces) and volume >= LEAST_SHARE * average[k]:
+        if len(pieces) and volume >= MAIN_SHARE * average[k]:
             yield _Tooth(place, tuple(pieces.tolist()), volume, volumes[pieces] @ probability[pieces] / volume)
 
 
