@@ -18,6 +18,7 @@ from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.graph import Add, Concat, Conv, Graph, InstanceNorm, LeakyRelu, Node, Size3
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Array = NDArray[Any]
@@ -78,7 +79,7 @@ def quantize_weights(weight: Array, config: QuantConfig, smallest: Array | float
     return rounded_weights(weight, scales, config)
 
 
-def _torch_step(node: Node, values: dict[str, Tensor], device: str) -> Tensor:
+def _torch_step(node: Node, values: dict[str, Tensor], device: str | torch.device) -> Tensor:
     import torch
     from torch.nn import functional
 
@@ -106,23 +107,31 @@ def shuffled(values: Tensor, factors: Size3 = (2, 2, 2)) -> Tensor:
     return blocks.reshape(b, left, fz * z, fy * y, fx * x)
 
 
-def run_float(graph: Graph, image: Array, watch: Callable[[str, Tensor], None] | None = None) -> Array:
+def run_float(
+    graph: Graph,
+    image: Array,
+    watch: Callable[[str, Tensor], None] | None = None,
+    device: str | torch.device = "cpu",
+) -> Array:
     """Class scores (1, classes, z, y, x) of a patch (1, 1, z, y, x) in float; ``watch`` sees every activation."""
     import torch
 
     with torch.inference_mode():
-        values: dict[str, Any] = {graph.image: torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))}
+        first = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+        values: dict[str, Any] = {graph.image: first.to(device)}
         if watch:
             watch(graph.image, values[graph.image])
         for node in graph.nodes:
-            values[node.name] = _torch_step(node, values, "cpu")
+            values[node.name] = _torch_step(node, values, device)
             if watch:
                 watch(node.name, values[node.name])
-        return np.asarray(values[graph.scores].numpy())
+        return np.asarray(values[graph.scores].cpu().numpy())
 
 
-def calibrate(graph: Graph, patches: Iterable[Array], config: QuantConfig) -> dict[str, Affine]:
-    """Scale and zero point of every activation of ``graph`` from representative patches (1, 1, z, y, x).
+def observed_ranges(
+    graph: Graph, patches: Iterable[Array], config: QuantConfig, device: str | torch.device = "cpu"
+) -> dict[str, tuple[float, float]]:
+    """The mean range of every activation of ``graph`` in float on representative patches (1, 1, z, y, x).
 
     Raises ValueError when there is no patch.
     """
@@ -135,8 +144,13 @@ def calibrate(graph: Graph, patches: Iterable[Array], config: QuantConfig) -> di
         seen[name].append((float(low), float(high)))
 
     for patch in patches:
-        run_float(graph, patch, watch)
+        run_float(graph, patch, watch, device)
     if not seen[graph.image]:
         raise ValueError("calibration needs at least one patch")
     means = {name: np.mean(ranges, axis=0) for name, ranges in seen.items()}
-    return {name: affine_of(float(low), float(high), config) for name, (low, high) in means.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in means.items()}
+
+
+def calibrate(graph: Graph, patches: Iterable[Array], config: QuantConfig) -> dict[str, Affine]:
+    """Scale and zero point of every activation of ``graph``, see :func:`observed_ranges`."""
+    return {name: affine_of(*ends, config) for name, ends in observed_ranges(graph, patches, config).items()}

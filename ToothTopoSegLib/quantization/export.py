@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ToothTopoSegLib.quantization.graph import Graph
     from ToothTopoSegLib.training.network import Plan
 
-CALIBRATION_PATCHES = 24
-CALIBRATION_SEED = 2_000_000
 LICENCE = "Apache-2.0"
 INTEGERS = "integers"
 """The folder within a run folder in which its training goes on in fake quantization."""
@@ -47,21 +45,15 @@ def float_weights_path(model: Path) -> Path:
 def _calibration_patches(
     cases: Path, schedule: dict[str, Any], plan: Plan, progress: Progress
 ) -> Iterator[NDArray[Any]]:
-    """Patches (1, 1, z, y, x) as the training saw them, of training cases, from seeds of their own."""
-    from ToothTopoSegLib.training.cases import FIRST_PLAIN, load_case
-    from ToothTopoSegLib.training.loop import Schedule
+    """The patches (1, 1, z, y, x) of a training's schedule; UsageError where a case is not in the cache any more."""
+    from ToothTopoSegLib.training.loop import Schedule, calibration_patches
 
-    drawn = Schedule(plan, schedule.get("setting", "plain"), target=schedule.get("target", "teeth"))
-    plain, view = schedule.get("plain_cases", 0), (plan.patch, plan.spacing)
-    for i in range(CALIBRATION_PATCHES):
-        progress(i / CALIBRATION_PATCHES, "calibrating activations")
-        number = FIRST_PLAIN + i % plain if plain and i % 5 < 2 else i % schedule["cases"]
-        try:
-            case = load_case(cases, number)
-        except FileNotFoundError as error:
-            raise UsageError(f"Training case {number} is not in {cases}; run the training there again.") from error
-        image, _ = drawn.draw(case, number, np.random.default_rng(CALIBRATION_SEED + i), view)
-        yield image[None, None].numpy()
+    known = {key: schedule[key] for key in ("setting", "target", "cases", "plain_cases") if key in schedule}
+    try:
+        yield from calibration_patches(Schedule(plan, **known), cases, progress)
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        raise UsageError(f"The training case {missing} is not in {cases}; run the training there again.") from error
 
 
 def half_precision(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -277,6 +269,7 @@ def _folded(weights: dict[str, NDArray[Any]], plan: Plan) -> Graph:
 def model_card(name: str, model: bytes, plan: Plan, scores: dict[str, Any], config: QuantConfig) -> dict[str, Any]:
     """The part of a card that the model itself determines."""
     from ToothTopoSegLib import __version__
+    from ToothTopoSegLib.training.loop import CALIBRATION_PATCHES
 
     return {
         "schema": CARD_SCHEMA,

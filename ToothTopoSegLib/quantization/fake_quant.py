@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ToothTopoSegLib.quantization.calibrate import Affine, shuffled, weight_scales
+from ToothTopoSegLib.quantization.calibrate import Affine, observed_ranges, shuffled, weight_scales
 from ToothTopoSegLib.quantization.config import QuantConfig
 from ToothTopoSegLib.quantization.graph import LARGEST_BIAS, Concat, Conv, Graph, LeakyRelu, Node, Shuffle
 from ToothTopoSegLib.quantization.observers import LearnedRange, Observer, scaled_gradient, straight_round, thinned
@@ -79,9 +79,9 @@ class ActivationQuantizer(nn.Module):
         """Take over what :meth:`get_extra_state` gave."""
         self.observing = state["observing"]
 
-    def start_anew(self) -> None:
-        """Forget the range and observe."""
-        self.observer.start_anew()
+    def start(self, low: float, high: float, seen: int) -> None:
+        """Begin with the mean range of ``seen`` tensors and go on observing."""
+        self.observer.start(low, high, seen)
         self.observing = True
 
     @torch.no_grad()
@@ -163,7 +163,7 @@ class QatNetwork(nn.Module):
 
     ``heads`` names, from the finest to the coarsest, the tensors that further heads of nnU-Net's deep supervision read,
     with the head itself; they stay in float, are no part of the exported graph, and only in training mode make the
-    result a list of scores, the finest resolution first.
+    result a list of scores, the finest resolution first. Before :meth:`calibrate` there are no ranges.
 
     With ``in_float`` nothing is rounded: the folded network learns as it is, in a fraction of the time. Before it goes
     on in fake quantization its ranges are observed anew (:meth:`observe_anew`).
@@ -249,38 +249,28 @@ class QatNetwork(nn.Module):
             raise _not_trained(node)
         return found
 
-    @torch.no_grad()
-    def calibrate(self, patches: Iterable[Tensor]) -> None:
-        """Observe the ranges of images (b, 1, z, y, x), and start learned ranges from them.
+    def calibrate(self, patches: Iterable[Array]) -> None:
+        """Give activations the ranges that post-training quantization would give them on patches (1, 1, z, y, x).
 
-        Raises ValueError when there is no patch.
+        What is observed from now on moves them; learned ranges start from them. Raises ValueError when there is no
+        patch.
         """
-        was_training = self.training
-        self.train()
-        count = 0
-        for patch in patches:
-            self(patch)
-            count += 1
-        self.train(was_training)
-        if not count:
-            raise ValueError("calibration needs at least one patch")
+        device, patches = next(self.parameters()).device, list(patches)
+        found = observed_ranges(self.exported().graph, patches, self.config, device)
+        for name in self.ranges.values():
+            self._quantizer(name).start(*found[name], len(patches))
         if self.config.learned_ranges:
             self.freeze_ranges()
 
-    @torch.no_grad()
-    def observe_anew(self, patches: Iterable[Tensor]) -> None:
-        """Seek the ranges of the weights, and of the activations on images (b, 1, z, y, x), and keep them.
+    def observe_anew(self, patches: Iterable[Array]) -> None:
+        """Seek the ranges of the weights, and of the activations on patches (1, 1, z, y, x), and keep them.
 
-        Raises ValueError when there is no image.
+        Raises ValueError when there is no patch.
         """
-        for quantizer in self.quantizers.values():
-            quantizer.start_anew()
         for conv in self.convs.values():
             conv.seek_scales()
-        in_float, self.in_float = self.in_float, False
         self.calibrate(patches)
         self.freeze_ranges()
-        self.in_float = in_float
 
     def freeze_ranges(self) -> None:
         """Let observers keep their ranges from now on; learned ranges go on learning."""
@@ -351,5 +341,5 @@ def quantized_network(
     from ToothTopoSegLib.quantization.fold import fold, supervision_heads
 
     network = QatNetwork(fold(weights, plan), config, supervision_heads(weights, plan))
-    network.calibrate(torch.from_numpy(np.ascontiguousarray(patch, np.float32)) for patch in patches)
+    network.calibrate(patches)
     return network

@@ -115,9 +115,12 @@ class Observer(nn.Module):
         self.low.lerp_(low, share)
         self.high.lerp_(high, share)
 
-    def start_anew(self) -> None:
-        """Forget what was seen; the range itself stays until the next values."""
-        self.seen.zero_()
+    @torch.no_grad()
+    def start(self, low: float, high: float, seen: int) -> None:
+        """Begin with the mean range of ``seen`` tensors."""
+        self.low.fill_(low)
+        self.high.fill_(high)
+        self.seen.fill_(seen)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Scale and zero point of the range seen so far."""

@@ -119,7 +119,6 @@ class Settings:
             # ranges that go on moving with single patches cost more teeth than these steps mend
             ranges_frozen_from=0,
             grid=self.grid,
-            calibration=16,
         )
         return in_float, in_integers
 

@@ -155,10 +155,7 @@ def starting_state(task: Task, weights: Mapping[str, Any], device: str) -> State
 
 def in_integers(task: Task, network: Any) -> None:
     """Let a :class:`~ToothTopoSegLib.quantization.fake_quant.QatNetwork` round again, in ranges of its own."""
-    import torch
-
-    device = next(network.parameters()).device
-    network.observe_anew(torch.from_numpy(image).to(device) for image in _calibration(task))
+    network.observe_anew(_calibration(task))
     network.in_float = False
 
 

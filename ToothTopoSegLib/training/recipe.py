@@ -55,9 +55,6 @@ def in_integers(schedule: Schedule, steps: int, rate: float, topology: float = 0
         average=0.99,
         seed=schedule.seed + 1,
         quantization=QuantConfig(),
-        calibration=16,
-        ranges_frozen_from=steps // 2,
-        grid=0.01,
     )
 
 

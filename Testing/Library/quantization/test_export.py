@@ -24,7 +24,7 @@ from ToothTopoSegLib.quantization.export import export_run, float_bundle, float_
 from ToothTopoSegLib.quantization.fold import fold
 from ToothTopoSegLib.quantization.graph import Conv
 from ToothTopoSegLib.segmentation.runner import Runner
-from ToothTopoSegLib.training import cases
+from ToothTopoSegLib.training import cases, loop
 from ToothTopoSegLib.training.loop import Schedule
 from ToothTopoSegLib.training.network import Plan
 
@@ -42,7 +42,7 @@ def run_folder(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> P
         tissue = np.repeat(rng.integers(0, head.METAL, (2, 9, 9, 9)), 4, axis=1)
         return np.repeat(np.repeat(tissue, 4, axis=2), 4, axis=3).astype(np.uint8)
 
-    monkeypatch.setattr(cases, "load_case", load_case)
+    monkeypatch.setattr(loop, "load_case", load_case)
     place = tmp_path / "run ü"
     place.mkdir()
     save_file(tiny.weights, place / "weights.safetensors")
@@ -155,11 +155,8 @@ def test_weights_of_another_plan_are_wrong_usage(run_folder: Path, tmp_path: Pat
 def test_a_training_case_that_is_gone_is_wrong_usage(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load_case(folder: Path, number: int) -> np.ndarray:
-        raise FileNotFoundError(number)
-
-    monkeypatch.setattr(cases, "load_case", load_case)
-    _refused(run_folder, tmp_path / "out" / "small.onnx", UsageError, "Training case 0 is not in")
+    monkeypatch.setattr(loop, "load_case", cases.load_case)
+    _refused(run_folder, tmp_path / "out" / "small.onnx", UsageError, "training case case_00000.npy is not in")
 
 
 @pytest.mark.parametrize("value", [1e5, np.nan])

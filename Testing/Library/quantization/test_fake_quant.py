@@ -12,9 +12,9 @@ import torch
 
 from Testing.Library.quantization.tiny import TINY, WIDE, smooth_patches, tiny_network
 from ToothTopoSegLib.quantization.bundle import load_bundle
-from ToothTopoSegLib.quantization.calibrate import run_float
+from ToothTopoSegLib.quantization.calibrate import calibrate, run_float
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.quantization.export import float_weights_path, trained_in_integers
+from ToothTopoSegLib.quantization.export import float_weights_path, quantized, trained_in_integers
 from ToothTopoSegLib.quantization.fake_quant import QatNetwork, quantized_network
 from ToothTopoSegLib.quantization.fold import fold, read_weights, supervision_heads, unfold
 from ToothTopoSegLib.quantization.graph import Concat, Conv, Graph, Shuffle
@@ -174,7 +174,7 @@ def test_what_learnt_in_float_goes_on_in_integers_with_ranges_of_its_own(name: s
     losses = _trained(network, TINY, 12)
     assert losses[-1] < losses[0]
     assert network.exported().activations == before.activations
-    network.observe_anew(torch.from_numpy(patch) for patch in smooth_patches(TINY))
+    network.observe_anew(smooth_patches(TINY))
     assert network.in_float
     network.in_float = False
     after = network.exported()
@@ -183,6 +183,20 @@ def test_what_learnt_in_float_goes_on_in_integers_with_ranges_of_its_own(name: s
     assert (_levels(network, image) != _exported_levels(network, TINY.patch, image)).mean() < 1e-5
     network.train()(torch.from_numpy(5 * image))
     assert network.exported().activations == after.activations  # kept
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_quantization_aware_training_begins_where_post_training_quantization_ends(config: QuantConfig) -> None:
+    tiny, image = tiny_network(WIDE), smooth_patches(WIDE, 1, seed=9)[0]
+    network = _network(WIDE, config)
+    found, expected = network.exported().activations, calibrate(tiny.graph, smooth_patches(WIDE), config)
+    for name in set(network.ranges.values()):
+        assert found[name].scale == pytest.approx(expected[name].scale, rel=1e-6), name
+        assert abs(found[name].zero_point - expected[name].zero_point) <= 1, name
+    model, _ = quantized(tiny.graph, smooth_patches(WIDE), WIDE, config)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    scores = session.run(None, {"image": image})[0]
+    assert (scores.argmax(1) == _levels(network, image).argmax(1)).mean() > 0.99
 
 
 def test_ranges_are_observed_while_training_and_kept_once_frozen() -> None:
@@ -279,7 +293,7 @@ def test_a_channel_without_weights_keeps_its_bias() -> None:
     weight[0] = 0.1
     graph = Graph((Conv("scores", "image", weight, np.array([0.0, 0.5, -0.25], np.float32)),))
     network = QatNetwork(graph, QuantConfig())
-    network.calibrate([torch.zeros(1, 1, 4, 4, 4)])
+    network.calibrate([np.zeros((1, 1, 4, 4, 4), np.float32)])
     image = np.zeros((1, 1, 4, 4, 4), np.float32)
     found = _levels(network, image)
     np.testing.assert_array_equal(found, _exported_levels(network, (4, 4, 4), image))
@@ -303,7 +317,7 @@ def test_a_shuffle_shares_the_range_of_what_it_moves() -> None:
     )
     network = QatNetwork(graph, QuantConfig())
     image = np.random.default_rng(0).normal(size=(1, 1, 4, 4, 4)).astype(np.float32)
-    network.calibrate([torch.from_numpy(image)])
+    network.calibrate([image])
     activations = network.exported().activations
     assert activations["up"] == activations["up.conv"] != activations["cat"]
     np.testing.assert_array_equal(_levels(network, image), _exported_levels(network, (4, 4, 4), image))

@@ -323,7 +323,6 @@ CONSTRAINED = replace(
     save_every=2,
     coarse_until=0,
     quantization=QuantConfig(),
-    calibration=2,
     ranges_frozen_from=3,
     grid=0.1,
     kurtosis=0.01,
