@@ -374,7 +374,8 @@ def run_quantization(args: argparse.Namespace, progress: Progress) -> Outcome:
     """What quantization does to the topology of teeth, and what each remedy gives."""
     from ToothTopoSegLib.training.experiment import SIZES, run
 
-    result = run(args.output, args.model, SIZES[args.size], args.workers, args.scan, args.device, progress)
+    settings, how = SIZES[args.size], (args.workers, args.scan, args.device, args.so_far)
+    result = run(args.output, args.model, settings, *how, progress)
     return Outcome(result, result.pop("page"))
 
 
@@ -739,6 +740,7 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--size", choices=("cpu", "gpu"), default="cpu", help="how long to train: what each can bear (default: cpu)")
     _add_device(add)
     _add_workers(add)
+    add("--so-far", action="store_true", help="sum up what is measured already, without any training")
     what = "folder of the experiment, which goes on where it was interrupted"
     add("-o", "--output", type=Path, metavar="DIR", required=True, help=what)
 

@@ -134,25 +134,43 @@ def run(
     workers: int = 1,
     scan: Path | None = None,
     device: str = "auto",
+    so_far: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Do what is left of the experiment in ``folder`` and sum up; returns the summary and the page of the evidence.
 
+    ``so_far`` sums up what is measured already and trains nothing.
+
     ``model`` is the bundle whose float weights all trainings start from, ``workers`` how many trainings run at a time,
     each on one core or all on the GPU, ``scan`` a real scan without truth on which findings are counted, ``device``
-    "auto", "cpu" or "cuda". Raises UsageError for a folder of another experiment or a missing device, ModelError when
-    the bundle has no float weights, InputError for the scan.
+    "auto", "cpu" or "cuda". Raises UsageError for a folder of another experiment, one where nothing can be compared so
+    far, or a missing device, ModelError when the bundle has no float weights, InputError for the scan.
     """
     from ToothTopoSegLib.quantization.bundle import load_bundle
     from ToothTopoSegLib.quantization.export import float_weights_path
-    from ToothTopoSegLib.training.cases import cache_case
     from ToothTopoSegLib.training.recipe import device_of
 
     settings, device = settings or Settings(), device_of(device)
     bundle = load_bundle(model)
     if not float_weights_path(bundle.path).is_file():
         raise ModelError(f"The model {bundle.path.name} has no float weights beside it; copy the whole bundle.")
+    if so_far and not folder.exists():
+        raise UsageError(f"There is no folder {folder}; run the experiment without --so-far.")
     _claim(folder, settings, bundle)
+    if not so_far:
+        _train_all(folder, settings, bundle, workers, device, progress)
+    rows = [row for path in sorted((folder / "rows").glob("*.json")) for row in _read(path)]
+    if missing := {"ptq", "qat", "qat_topology"} - {row["model"] for row in rows}:
+        raise UsageError(
+            f"In {folder} {TITLES[min(missing)]} is not measured yet; run the experiment without --so-far."
+        )
+    real = _on_a_real_scan(folder, settings, scan, part(progress, 0.95, 0.99)) if scan is not None else {}
+    return _evidence(folder, settings, bundle, rows, real)
+
+
+def _train_all(folder: Path, settings: Settings, bundle: Bundle, workers: int, device: str, progress: Progress) -> None:
+    from ToothTopoSegLib.training.cases import cache_case
+
     # what the experiment is about first, with all of its seeds
     jobs = [
         (folder, bundle.path, settings, name, seed, device) for name in settings.trainings() for seed in settings.seeds
@@ -163,9 +181,6 @@ def run(
         scans = [pool.submit(_cache_scan, folder, seed, bundle.path) for seed in settings.scan_seeds]
         _wait(scans, part(progress, 0.1, 0.15), "held-out scans")
         _wait([pool.submit(_train_and_measure, *job) for job in jobs], part(progress, 0.15, 0.95), "trainings")
-    rows = [row for path in sorted((folder / "rows").glob("*.json")) for row in _read(path)]
-    real = _on_a_real_scan(folder, settings, scan, part(progress, 0.95, 0.99)) if scan is not None else {}
-    return _evidence(folder, settings, bundle, rows, real)
 
 
 def _claim(folder: Path, settings: Settings, bundle: Bundle) -> None:
@@ -313,10 +328,11 @@ def _on_a_real_scan(folder: Path, settings: Settings, scan: Path, progress: Prog
 
     volume, seed = read_scan(scan), settings.seeds[0]
     found = {}
-    for place, arm in enumerate(TITLES):
+    measured = [arm for arm in TITLES if _rows_path(folder, arm, seed).exists()]
+    for place, arm in enumerate(measured):
         path = folder / "real" / f"{arm}.json"
         if not path.exists():
-            progress(place / len(TITLES), f"the real scan with {TITLES[arm]}")
+            progress(place / len(measured), f"the real scan with {TITLES[arm]}")
             bundle = _bundle_of(folder, arm, seed)
             findings, _ = check_volume(segment_volume(volume, bundle, Runner(bundle)), volume)
             kinds = [f.kind for f in findings if f.severity != "info"]
@@ -338,10 +354,12 @@ def _evidence(
         than: {t: fewer_wrong(rows, "qat_topology", than, t) for t in ("raw", "tidied")} for than in ("ptq", "qat")
     }
     costs = _costs(folder, settings)
-    page = _page(settings, bundle, rows, fewer, costs, real)
+    measured = {row["model"] for row in rows}
+    titles = {arm: title for arm, title in TITLES.items() if arm in measured}
+    page = _page(settings, bundle, rows, titles, fewer, costs, real)
     with output_folder(folder / "evidence") as staged:
         write_csv(rows, staged / "quantization.csv")
-        draw(rows, TITLES, staged / "quantization.png")
+        draw(rows, titles, staged / "quantization.png")
         (staged / "quantization.md").write_text(page, encoding="utf-8")
     return {
         "rows": len(rows),
@@ -377,6 +395,7 @@ def _page(
     settings: Settings,
     bundle: Bundle,
     rows: list[Row],
+    titles: Mapping[str, str],
     fewer: Mapping[str, Mapping[str, Any]],
     costs: Mapping[str, Mapping[str, float]],
     real: Mapping[str, Mapping[str, int]],
@@ -389,6 +408,7 @@ def _page(
         for than, by in fewer.items()
         for t in ("raw", "tidied")
     ]
+    missing = _missing(settings, rows)
     integer, real_scores = costs["ptq"], costs["fp32"]
     return f"""# What quantization does to the topology of teeth
 
@@ -401,7 +421,7 @@ weights of {bundle.card["name"]} {bundle.card["version"]} and learns {settings.s
 {" x ".join(map(str, settings.patch))} voxels on {settings.cases} heads a step. Compute bounds this experiment, and
 longer trainings may differ. Mean and 95 % confidence interval (bootstrap over training seeds and scans). A tooth is
 wrong if any of its Betti numbers differs from the reference's own, also if it is missed or invented. *Raw* is the best
-class of the network's scores; *tidied* keeps the largest piece of each tooth and fills its voids.
+class of the network's scores; *tidied* keeps the largest piece of each tooth and fills its voids.{missing}
 
 ![Teeth with a wrong Betti number, and Dice](quantization.png)
 
@@ -409,15 +429,25 @@ QAT + topology has
 
 {chr(10).join(lines)}
 
-{markdown(rows, TITLES)}
+{markdown(rows, titles)}
 
 Model: {integer["megabytes"]:.1f} MB in integers, {real_scores["megabytes"]:.1f} MB in float32; one tile takes
 {integer["seconds"]:.2f} s and {real_scores["seconds"]:.2f} s (median of {LATENCY_RUNS}, ONNX Runtime, all cores).
 
 ## The same with a 6-connected foreground
 
-{markdown(rows, TITLES, "_6")}
+{markdown(rows, titles, "_6")}
 {_real_table(real)}"""
+
+
+def _missing(settings: Settings, rows: list[Row]) -> str:
+    """A paragraph on what is not measured of an experiment that goes on; nothing of a finished one."""
+    there = {(row["model"], row["seed"]) for row in rows}
+    counts = {title: sum((arm, seed) in there for seed in settings.seeds) for arm, title in TITLES.items()}
+    short = [f"{title} {count}" for title, count in counts.items() if count < len(settings.seeds)]
+    if not short:
+        return ""
+    return f"\n\n**Not finished.** Of {len(settings.seeds)} training seeds are measured so far: {', '.join(short)}."
 
 
 def _real_table(real: Mapping[str, Mapping[str, int]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,3 +89,25 @@ def test_findings_of_a_real_scan_stand_in_the_page() -> None:
 def test_settings_are_noted_in_the_folder(done) -> None:
     note = json.loads((done[0] / "experiment.json").read_text(encoding="utf-8"))
     assert note["steps"] == 1 and note["quantization"]["weight_bits"] == 7
+
+
+def test_what_is_measured_so_far_is_summed_up_and_the_page_says_what_is_missing(done, model, tmp_path) -> None:
+    folder = tmp_path / "going on"
+    shutil.copytree(done[0], folder, symlinks=True)
+    for arm in ("qat_scnp", "qat_holes"):
+        (folder / "rows" / f"{arm}_1.json").unlink()
+    page = run(folder, model, SMALL, so_far=True)["page"]
+    assert (
+        "**Not finished.** Of 1 training seeds are measured so far: QAT INT8 + SCNP 0, QAT INT8 + holes alone 0."
+        in page
+    )
+    assert "| QAT INT8 + SCNP |" not in page and "| QAT INT8 + adjacency alone |" in page
+    (folder / "rows" / "qat_1.json").unlink()
+    with pytest.raises(UsageError, match="QAT INT8 is not measured yet"):
+        run(folder, model, SMALL, so_far=True)
+
+
+def test_nothing_is_summed_up_where_no_experiment_is(model, tmp_path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        run(tmp_path / "none", model, SMALL, so_far=True)
+    assert not (tmp_path / "none").exists()
