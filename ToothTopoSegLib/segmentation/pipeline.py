@@ -165,7 +165,7 @@ def _with_surfaces(
     progress: Progress,
 ) -> tuple[NDArray[np.uint8], ToothScores]:
     """The same with the surfaces of teeth as a second network draws them."""
-    from ToothTopoSegLib.segmentation.regrid import give_away_slivers, labels_on_grid, teeth_on_grid
+    from ToothTopoSegLib.segmentation.regrid import close_slits, give_away_slivers, labels_on_grid, teeth_on_grid
     from ToothTopoSegLib.segmentation.surface import surfaces
 
     with clock.step("surface"):
@@ -177,6 +177,7 @@ def _with_surfaces(
         labels = labels_on_grid(scores[rest], region, canonical, class_to_label()[rest], part(progress, 0.6, 0.8))
         teeth_on_grid(labels, found.tooth, found.number, canonical, part(progress, 0.8, 1.0))
         give_away_slivers(labels, canonical.voxel_volume)
+        close_slits(labels, canonical.spacing)
         return labels, found.kept()
 
 

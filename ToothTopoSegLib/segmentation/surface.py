@@ -35,7 +35,9 @@ REACH_MM = 2.0
 SMALLEST_PIECE_MM3 = 4.0
 """Smaller pieces apart from everything else are noise of the network."""
 STRAY_SHARE = 0.15
-"""A piece of a number that is smaller than this part of its largest one belongs to the tooth it sticks to."""
+"""A piece of a number that is smaller than this part of its largest one belongs to the tooth it sticks to ..."""
+APART_MM = 1.0
+"""... and to none if it touches no tooth and lies farther than this from its own."""
 ENAMEL_PERCENTILE, METAL_RATIO, METAL_SHARE = 90.0, 2.0, 0.65
 """Percentile of a tooth's grey values that its enamel has; how much denser than enamel metal is, above the soft tissue;
 how much of a tooth is metal at most: up to 0.58 of those in development phantoms, and 0.71 and more of implants."""
@@ -88,8 +90,8 @@ def surfaces(
     number = tooth_numbers(core, tooth, fine, teeth, region)
     strike_out_implants(number, tooth, near, fine.array)
     tooth &= number > 0
+    give_away_strays(tooth, number, spacing)
     evidence[~tooth] = np.minimum(evidence[~tooth], -1e-3)
-    give_away_strays(tooth, number)
     return Surfaces(fine.with_array(evidence), number)
 
 
@@ -163,13 +165,25 @@ def strike_out_implants(
             number[labels == n] = 0
 
 
-def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8]) -> None:
+def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8], spacing: float) -> None:
     """Give small pieces of a number apart from its largest one to the tooth they touch most, in place.
 
-    What touches no other tooth keeps its number: a root that noise cut off is no part of its neighbour.
+    What touches no other tooth keeps its number where it may be a root that noise cut off. Where it lies farther from
+    all else of its number than noise cuts, it is no tooth. ``spacing`` is that of the cubic voxels in mm.
     """
-    labels = np.where(tooth, number, 0)
+    from scipy import ndimage
+
+    labels, reach = np.where(tooth, number, 0), round(APART_MM / spacing)
     for where, mask, around in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
+        own = int(labels[where][mask][0])
         touched = np.bincount(around[around > 0], minlength=1)
         if touched.any():
             number[where][mask] = labels[where][mask] = touched.argmax()
+            continue
+        wide = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in where)
+        stray = np.zeros(labels[wide].shape, bool)
+        stray[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(where, wide, strict=True))] = mask
+        near = ndimage.binary_dilation(stray, np.ones((3, 3, 3)), reach) & ~stray
+        if not (labels[wide][near] == own).any():
+            tooth[where][mask] = False
+            labels[where][mask] = 0

@@ -142,6 +142,16 @@ def test_a_size_limit_makes_the_voxels_coarser(unrendered, monkeypatch):
     assert np.prod(made["shape_zyx"]) <= SMALL
 
 
+def test_no_voxel_of_a_tooth_is_left_within_the_one_it_overlaps(unrendered, monkeypatch):
+    labels = np.zeros((12, 12, 24), np.uint8)
+    labels[2:10, 2:10, 2:12], labels[2:10, 2:10, 12:22] = 38, 37
+    labels[5, 5, 5] = 37
+    monkeypatch.setattr(head, "render", lambda *args, **kwargs: (np.zeros_like(labels), labels.copy()))
+    made = make_phantom(3).labels.array
+    labels[5, 5, 5] = 38
+    np.testing.assert_array_equal(made, labels)
+
+
 def test_a_natural_phantom_is_written_as_a_plain_one_is(small, tmp_path):
     report = write_phantoms(tmp_path, seed=2, setting="natural")
     note = json.loads((tmp_path / "phantom_00002.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from ToothTopoSegLib.imaging.volume import IDENTITY, Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES, class_to_label
-from ToothTopoSegLib.segmentation.regrid import labels_on_grid
+from ToothTopoSegLib.segmentation.regrid import close_slits, labels_on_grid
 
 TURNED = tuple(map(tuple, Rotation.from_euler("xyz", (10, -20, 15), degrees=True).as_matrix().tolist()))
 TABLE = np.arange(10, 60, dtype=np.uint8)
@@ -130,3 +130,30 @@ def test_progress_goes_from_the_first_slice_on() -> None:
         _scores((4, 2, 2)), _grid((4, 2, 2)), _grid((40, 2, 2), (0.1, 1, 1)), TABLE, lambda f, _: seen.append(f)
     )
     assert seen[0] == 0.0 and seen == sorted(seen) and len(seen) == 3
+
+
+def bored(width: int) -> np.ndarray:
+    """A block of tooth 36 with a tunnel through it, in a jaw, with tooth 37 beside it."""
+    labels = np.full((30, 30, 44), 101, np.uint8)
+    labels[5:25, 5:25, 5:25], labels[5:25, 5:25, 26:38] = 36, 37
+    labels[13 : 13 + width, 13 : 13 + width, 5:25] = 0
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("spacing", "width", "closed"), [(0.3, 2, True), (0.15, 3, True), (0.2, 5, False), (0.4, 1, False)]
+)
+def test_tunnels_that_no_network_sees_are_closed_and_wider_ones_stay(spacing, width, closed):
+    labels, before = bored(width), bored(width)
+    close_slits(labels, (spacing,) * 3)
+    assert (labels[12:16, 12:16, 8:22] == 36).all() == closed  # round the mouth of a tunnel stays an edge
+    assert (labels[before == 37] == 37).all() and (labels[before == 36] == 36).all()
+    assert (labels[5:25, 5:25, 25] == 101).all()  # the gap between two teeth is none of either
+
+
+def test_a_tooth_at_the_border_of_a_scan_keeps_its_surface():
+    labels = np.zeros((12, 12, 12), np.uint8)
+    labels[:6, 3:9, 3:9] = 11
+    before = labels.copy()
+    close_slits(labels, (0.25, 0.5, 0.8))
+    np.testing.assert_array_equal(labels, before)

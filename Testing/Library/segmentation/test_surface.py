@@ -142,14 +142,17 @@ def test_an_implant_is_no_tooth_and_a_tooth_under_a_metal_crown_is_one():
     assert set(np.unique(number)) == {0, 44, 45, 47}
 
 
-def test_a_stray_piece_of_a_number_goes_to_the_tooth_it_sticks_to_and_one_apart_stays():
-    number = np.zeros((12, 12, 30), np.uint8)
-    number[2:10, 2:10, 2:10], number[2:10, 2:10, 12:22] = 36, 37
-    number[4:7, 4:7, 19:22] = 36
-    number[4:6, 4:6, 25:27] = 36
-    give_away_strays(number > 0, number)
-    assert (number[4:7, 4:7, 19:22] == 37).all() and (number[4:6, 4:6, 25:27] == 36).all()
-    assert (number[2:10, 2:10, 2:10] == 36).all()
+def test_a_stray_piece_of_a_number_goes_to_the_tooth_it_sticks_to_and_one_far_apart_to_none():
+    number = np.zeros((12, 12, 34), np.uint8)
+    number[2:10, 2:10, 4:12], number[2:10, 2:10, 14:24] = 36, 37
+    number[4:7, 4:7, 21:24] = 36
+    number[4:6, 4:6, 1:3] = 36
+    number[4:6, 4:6, 27:29] = 36
+    tooth = number > 0
+    give_away_strays(tooth, number, 0.5)
+    assert (number[4:7, 4:7, 21:24] == 37).all() and not tooth[4:6, 4:6, 27:29].any()
+    assert (number[4:6, 4:6, 1:3] == 36).all() and tooth[4:6, 4:6, 1:3].all()
+    assert (number[2:10, 2:10, 4:12] == 36).all()
 
 
 @pytest.mark.parametrize("spacing", [0.2, 0.33, 0.5, 0.8])
