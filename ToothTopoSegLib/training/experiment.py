@@ -51,10 +51,11 @@ class Settings:
     """What the experiment is made of; a folder belongs to one value of it.
 
     Every training draws patches of ``patch`` voxels from the heads 0 to ``cases`` - 1, for ``steps`` steps in float at
-    ``rate``, then for ``integer_steps`` in fake quantization at ``integer_rate``.
+    ``rate`` in ``cycles`` cycles, then for ``integer_steps`` in fake quantization at ``integer_rate``.
     """
 
-    steps: int = 2000
+    steps: int = 4000
+    cycles: int = 2
     integer_steps: int = 100
     seeds: tuple[int, ...] = (1, 2, 3)
     scans: int = 20
@@ -91,6 +92,7 @@ class Settings:
     def _parts(self, objective: Objective) -> tuple[Schedule, Schedule]:
         in_float = Schedule(
             steps=self.steps,
+            cycles=self.cycles,
             batch=self.batch,
             warmup=min(50, self.steps),
             frozen_from=0,
@@ -109,6 +111,7 @@ class Settings:
         in_integers = replace(
             in_float,
             steps=self.integer_steps,
+            cycles=1,
             warmup=min(10, self.integer_steps),
             rate=self.integer_rate,
             average=0.99,
@@ -123,7 +126,10 @@ class Settings:
         return in_float, in_integers
 
 
-SIZES = {"cpu": Settings(), "gpu": Settings(8000, 1000, cases=110, patch=(48, 80, 80), batch=4)}
+SIZES = {
+    "cpu": Settings(),
+    "gpu": Settings(steps=8000, cycles=1, integer_steps=1000, cases=110, patch=(48, 80, 80), batch=4),
+}
 """What some hours of a processor are enough for, and what the same of a GPU are."""
 
 
@@ -416,12 +422,13 @@ def _page(
 
 {len(settings.scan_seeds)} held-out hard phantoms (crowding, touching crowns, metal, blur, noise; one tile of
 {z} x {y} x {x} mm in voxels of 0.45 mm), {len(settings.seeds)} training seeds. Every model starts from the float
-weights of {bundle.card["name"]} {bundle.card["version"]} and learns {settings.steps} steps in float, a QAT model then
-{settings.integer_steps} more in fake quantization, with its own loss in both; of {settings.batch} patch of
-{" x ".join(map(str, settings.patch))} voxels on {settings.cases} heads a step. Compute bounds this experiment, and
-longer trainings may differ. Mean and 95 % confidence interval (bootstrap over training seeds and scans). A tooth is
-wrong if any of its Betti numbers differs from the reference's own, also if it is missed or invented. *Raw* is the best
-class of the network's scores; *tidied* keeps the largest piece of each tooth and fills its voids.{missing}
+weights of {bundle.card["name"]} {bundle.card["version"]} and learns {settings.steps} steps in float, in which its rate
+falls {settings.cycles} times, a QAT model then {settings.integer_steps} more in fake quantization, with its own loss in
+both; of {settings.batch} patch of {" x ".join(map(str, settings.patch))} voxels on {settings.cases} heads a step.
+Compute bounds this experiment, and longer trainings may differ. Mean and 95 % confidence interval (bootstrap over
+training seeds and scans). A tooth is wrong if any of its Betti numbers differs from the reference's own, also if it is
+missed or invented. *Raw* is the best class of the network's scores; *tidied* keeps the largest piece of each tooth and
+fills its voids.{missing}
 
 ![Teeth with a wrong Betti number, and Dice](quantization.png)
 

@@ -44,9 +44,10 @@ class Schedule:
     """How long and how fast to learn.
 
     Heads and scanners are drawn as ``setting`` says, one of :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`. A
-    step learns from ``batch`` samples. ``frozen_from`` is the step from which norm statistics stay fixed. Until
-    ``coarse_until`` patches of ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole dentition at half the
-    cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
+    step learns from ``batch`` samples. The rate falls in each of ``cycles`` anew (SGDR, Loshchilov and Hutter, ICLR
+    2017), so that a training that has ended can be made longer. ``frozen_from`` is the step from which norm statistics
+    stay fixed. Until ``coarse_until`` patches of ``coarse_patch`` voxels at ``coarse_spacing`` mm show the whole
+    dentition at half the cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
 
     ``target`` is what is learnt: the "teeth" by their numbers, or their "surfaces" around one tooth at a time. Of the
     samples ``plain_share`` are of plain heads, of which there are ``plain_cases``, whatever the setting.
@@ -59,6 +60,7 @@ class Schedule:
     plan: Plan = field(default_factory=Plan)
     setting: str = "plain"
     steps: int = 5300
+    cycles: int = 1
     batch: int = 2
     warmup: int = 100
     frozen_from: int = 1950
@@ -144,10 +146,13 @@ class State:
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """Linear warm-up, then half a cosine to 1 % of the peak."""
+    """Linear warm-up, then half a cosine to 1 % of the peak, in each cycle."""
+    cycle = max(1, schedule.steps // schedule.cycles)
+    if step < cycle * schedule.cycles:
+        step %= cycle
     if step < schedule.warmup:
         return schedule.rate * (step + 1) / schedule.warmup
-    part = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
+    part = (step - schedule.warmup) / max(1, cycle - schedule.warmup)
     return schedule.rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(part, 1.0)))))
 
 

@@ -72,6 +72,14 @@ def test_the_rate_rises_evenly_to_its_peak_and_falls_to_a_hundredth():
     assert (np.diff(falling) <= 0).all()
 
 
+def test_each_cycle_of_a_longer_training_has_the_rates_of_the_first():
+    short = Schedule(steps=1000, warmup=100, rate=0.01)
+    longer = replace(short, steps=2001, cycles=2)
+    for step in (0, 49, 99, 550, 999):
+        assert learning_rate(longer, step) == learning_rate(longer, step + 1000) == learning_rate(short, step)
+    assert learning_rate(longer, 2000) == pytest.approx(0.01 / 100)
+
+
 def test_samples_are_drawn_in_the_schedules_own_setting(cache):
     drawn = {name: _Samples(replace(TINY, setting=name), cache, 0)[0][0] for name in ("plain", "natural", "foreign")}
     assert [Schedule().natural, replace(TINY, setting="natural").natural] == [False, True]
