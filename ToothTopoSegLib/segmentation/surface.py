@@ -171,19 +171,11 @@ def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8], spacin
     What touches no other tooth keeps its number where it may be a root that noise cut off. Where it lies farther from
     all else of its number than noise cuts, it is no tooth. ``spacing`` is that of the cubic voxels in mm.
     """
-    from scipy import ndimage
-
     labels, reach = np.where(tooth, number, 0), round(APART_MM / spacing)
     for where, mask, around in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
-        own = int(labels[where][mask][0])
-        touched = np.bincount(around[around > 0], minlength=1)
+        wide = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in where)
+        own, touched = labels[where][mask][0], np.bincount(around[around > 0], minlength=1)
         if touched.any():
             number[where][mask] = labels[where][mask] = touched.argmax()
-            continue
-        wide = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in where)
-        stray = np.zeros(labels[wide].shape, bool)
-        stray[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(where, wide, strict=True))] = mask
-        near = ndimage.binary_dilation(stray, np.ones((3, 3, 3)), reach) & ~stray
-        if not (labels[wide][near] == own).any():
-            tooth[where][mask] = False
-            labels[where][mask] = 0
+        elif (labels[wide] == own).sum() == mask.sum():
+            tooth[where][mask] = labels[where][mask] = 0
