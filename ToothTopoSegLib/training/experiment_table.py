@@ -139,7 +139,7 @@ def draw(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:
     axes[0].set_yticks(range(len(names)), list(names.values()))
     axes[0].invert_yaxis()
     axes[0].set_xlim(left=0)
-    axes[1].legend(loc="lower left", fontsize="small")
+    axes[1].legend(loc="lower right", fontsize="small")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
