@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ToothTopoSegLib.phantom.head import Pose
     from ToothTopoSegLib.phantom.views import View
 
+OVERLAP_MM3 = 1.0
+"""Where crowded teeth overlap, smaller pieces of one are left within the other."""
 LARGEST_VOXELS = 16_000_000
 
 
@@ -94,13 +96,12 @@ def _scanned(
     made: dict[str, Any],
 ) -> Phantom:
     """The head with a dentition as a random scanner shows it around the middle of ``pose``."""
+    from ToothTopoSegLib.imaging.pieces import give_away_slivers
     from ToothTopoSegLib.phantom.head import render
     from ToothTopoSegLib.phantom.scanner import add_noise, draw_imaging, expose
-    from ToothTopoSegLib.segmentation.regrid import give_away_slivers
 
     tissue, labels = render(dentition, shape, (spacing,) * 3, rng, pose, warp=float(rng.uniform(0.2, 1.2)))
-    # Where crowded teeth overlap, single voxels of one are left within the other, which then had a void.
-    give_away_slivers(labels, spacing**3)
+    give_away_slivers(labels, OVERLAP_MM3 / spacing**3)
     imaging = draw_imaging(rng, hard)
     grey = add_noise(expose(tissue, (spacing,) * 3, imaging, rng), imaging, rng)
     offset = float(rng.choice([0.0, 1000.0]))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ToothTopoSegLib.topology.robust import ToothScores
 
 OVERLAP = 0.5
+SLIVER_MM3 = 1.0
+"""No root that noise has cut off is smaller."""
 OnFirst = Callable[[Volume], None]
 
 
@@ -165,7 +167,8 @@ def _with_surfaces(
     progress: Progress,
 ) -> tuple[NDArray[np.uint8], ToothScores]:
     """The same with the surfaces of teeth as a second network draws them."""
-    from ToothTopoSegLib.segmentation.regrid import close_slits, give_away_slivers, labels_on_grid, teeth_on_grid
+    from ToothTopoSegLib.imaging.pieces import give_away_slivers
+    from ToothTopoSegLib.segmentation.regrid import close_slits, labels_on_grid, teeth_on_grid
     from ToothTopoSegLib.segmentation.surface import surfaces
 
     with clock.step("surface"):
@@ -176,7 +179,8 @@ def _with_surfaces(
         rest = [0, *range(len(TEETH) + 1, len(scores))]
         labels = labels_on_grid(scores[rest], region, canonical, class_to_label()[rest], part(progress, 0.6, 0.8))
         teeth_on_grid(labels, found.tooth, found.number, canonical, part(progress, 0.8, 1.0))
-        give_away_slivers(labels, canonical.voxel_volume)
+        # interpolation leaves slivers at the seams between teeth
+        give_away_slivers(labels, SLIVER_MM3 / canonical.voxel_volume)
         close_slits(labels, canonical.spacing)
         return labels, found.kept()
 

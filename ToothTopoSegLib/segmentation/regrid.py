@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
-from ToothTopoSegLib.segmentation.pieces import small_pieces
 
 Array = NDArray[Any]
 
-SLIVER_MM3 = 1.0
-"""No root that noise has cut off is smaller."""
 SLIT_MM = 0.35
 """Into a slit, pit or tunnel that no network with voxels of half a millimetre sees fits no ball of this radius."""
 
@@ -145,16 +142,6 @@ def _heaviest(values: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArra
         out[mixed[heavier]] = value[heavier]
         best[mixed] = np.maximum(best[mixed], weight)
     return out
-
-
-def give_away_slivers(labels: NDArray[np.uint8], voxel_volume: float) -> None:
-    """Give pieces of teeth in a label map that are apart from their largest one and smaller than :data:`SLIVER_MM3` to
-    the label they touch most, in place.
-
-    Interpolation leaves such ones at the seams between teeth.
-    """
-    for where, mask, around in small_pieces(labels, lambda _: SLIVER_MM3 / voxel_volume):
-        labels[where][mask] = np.bincount(around).argmax()
 
 
 def close_slits(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.imaging.pieces import small_pieces
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
 from ToothTopoSegLib.segmentation.instances import tooth_numbers
-from ToothTopoSegLib.segmentation.pieces import small_pieces
 from ToothTopoSegLib.topology.robust import ToothScores
 
 if TYPE_CHECKING:

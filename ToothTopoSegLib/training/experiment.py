@@ -44,6 +44,8 @@ TITLES = {
 }
 """The models in the order of the table."""
 LATENCY_RUNS = 7
+NOTE = "experiment.json"
+"""The file in a folder that says whose it is."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,8 @@ def run(
     bundle = load_bundle(model)
     if not float_weights_path(bundle.path).is_file():
         raise ModelError(f"The model {bundle.path.name} has no float weights beside it; copy the whole bundle.")
-    if so_far and not folder.exists():
-        raise UsageError(f"There is no folder {folder}; run the experiment without --so-far.")
+    if so_far and not (folder / NOTE).exists():
+        raise UsageError(f"There is no experiment in {folder}; run the experiment without --so-far.")
     _claim(folder, settings, bundle)
     if not so_far:
         _train_all(folder, settings, bundle, workers, device, progress)
@@ -192,7 +194,7 @@ def _train_all(folder: Path, settings: Settings, bundle: Bundle, workers: int, d
 def _claim(folder: Path, settings: Settings, bundle: Bundle) -> None:
     """Note whose the folder is; UsageError where it is another experiment's."""
     folder.mkdir(parents=True, exist_ok=True)
-    note = folder / "experiment.json"
+    note = folder / NOTE
     wanted = {"sha256": bundle.card["sha256"], **asdict(settings)}
     text = json.dumps(wanted, indent=2) + "\n"
     if note.exists() and note.read_text(encoding="utf-8") != text:

@@ -1,6 +1,6 @@
-"""Pieces of a tooth that lie apart from its largest one, for those who give them away.
+"""Pieces of a tooth that lie apart from its largest one.
 
-In: a label map with FDI numbers. Out: one small piece after the other and what it touches.
+In: a label map with FDI numbers. Out: one small piece after the other and what it touches, or the map without them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.anatomy.fdi import PERMANENT
 
 Box = tuple[slice, ...]
 _CUBE = np.ones((3, 3, 3))
@@ -27,8 +27,8 @@ def small_pieces(
     """
     from scipy import ndimage
 
-    for fdi, box in enumerate(ndimage.find_objects(labels, max_label=max(TEETH)), start=1):
-        if box is None or fdi not in TEETH:
+    for fdi, box in enumerate(ndimage.find_objects(labels, max_label=max(PERMANENT)), start=1):
+        if box is None or fdi not in PERMANENT:
             continue
         pieces, count = ndimage.label(labels[box] == fdi, _CUBE)
         if count == 1:
@@ -46,3 +46,10 @@ def small_pieces(
                 pieces[spots[piece]] == piece + 1
             )
             yield where, mask, labels[where][ndimage.binary_dilation(mask, _CUBE) & ~mask]
+
+
+def give_away_slivers(labels: NDArray[np.uint8], smaller: float) -> None:
+    """Give pieces of teeth in a label map (z, y, x) that are apart from their largest one and of fewer voxels than
+    ``smaller`` to the label they touch most, in place."""
+    for where, mask, around in small_pieces(labels, lambda _: smaller):
+        labels[where][mask] = np.bincount(around).argmax()
