@@ -23,9 +23,9 @@ _CROWN = (0.70, 0.94)
 """Part of the length in which the middle of the crown is taken: without the cusps, whose heights differ."""
 _ROOTS_UP_TO = 0.55
 """Root tips lie below this part of the length."""
-_ROOT_MM = 1.5
-"""A root goes this far down on its own; less is a ripple of its surface."""
-_TIP_MM, _STEP_MM = 0.6, 0.5
+_ROOT_MM, _ROOT_VOXELS = 0.5, 1.6
+"""A root goes so far down on its own, and as many voxels; less is a ripple of its surface. Fused roots part late."""
+_TIP_MM, _STEP_MM = 0.6, 0.25
 _ROUNDS = 3
 _LYING = 0.5
 """Cosine between axis and vertical below which the shape, not the jaw, tells where the crown is."""
@@ -63,11 +63,12 @@ def long_axis_of(index: Integers, points: Floats, spacing_mm: float, crownwards:
     ``spacing_mm`` is the mean voxel size and ``crownwards`` the unit vector (LPS) from roots to crowns in its jaw.
     """
     direction = _first_guess(points, crownwards)
+    apart = max(_ROOT_MM, _ROOT_VOXELS * spacing_mm)
     for _ in range(_ROUNDS):
         along = points @ direction
         low, length = float(along.min()), float(np.ptp(along))
         crown = points[(along > low + _CROWN[0] * length) & (along < low + _CROWN[1] * length)].mean(axis=0)
-        tips = np.stack([points[some].mean(axis=0) for some in _root_tips(index, along)])
+        tips = np.stack([points[some].mean(axis=0) for some in _root_tips(index, along, apart)])
         direction = crown - tips.mean(axis=0)
         direction /= np.linalg.norm(direction)
     along = points @ direction
@@ -84,8 +85,9 @@ def _first_guess(points: Floats, crownwards: Floats) -> Floats:
     return np.asarray(direction if np.mean(along**3) < 0 else -direction)
 
 
-def _root_tips(index: Integers, along: Floats) -> list[Integers]:
-    """Which voxels (rows) make the tip of each root: where the tooth, filled from the tips, has most separate parts."""
+def _root_tips(index: Integers, along: Floats, apart: float) -> list[Integers]:
+    """Which voxels (rows) make the tip of each root: where the tooth, filled from the tips, has most separate parts
+    that go down ``apart`` mm on their own."""
     from scipy import ndimage
 
     low = float(along.min())
@@ -94,12 +96,12 @@ def _root_tips(index: Integers, along: Floats) -> list[Integers]:
     height = np.full([int(axis.max()) + 1 for axis in place], np.inf)
     height[place] = along[below]
     best: list[Integers] = [np.flatnonzero(along <= low + _TIP_MM)]
-    for level in np.arange(low + _ROOT_MM, float(along[below].max()), _STEP_MM):
+    for level in np.arange(low + apart, float(along[below].max()), _STEP_MM):
         numbered, count = ndimage.label(height < level, np.ones((3, 3, 3)))
         part = numbered[place]
         ends = np.full(count + 1, np.inf)
         np.minimum.at(ends, part, along[below])
-        roots = np.flatnonzero(level - ends[1:] >= _ROOT_MM) + 1
+        roots = np.flatnonzero(level - ends[1:] >= apart) + 1
         if len(roots) > len(best):
             best = [below[(part == root) & (along[below] <= ends[root] + _TIP_MM)] for root in roots]
     return best

@@ -107,6 +107,17 @@ def test_the_tips_of_all_roots_are_found(dentition, labels):
         assert len(found) == len(true) and apart.min(axis=0).max() < 1.0
 
 
+@pytest.mark.parametrize(("notch_voxels", "tips"), [(1, 1), (4, 2)])
+def test_roots_that_part_only_near_their_ends_are_two_and_a_ripple_is_none(notch_voxels, tips):
+    tooth = np.zeros((60, 12, 20), bool)
+    tooth[:, 2:10, 2:18] = True
+    tooth[:notch_voxels, :, 9:11] = False
+    index = np.argwhere(tooth)
+    axis = long_axis_of(index, index[:, ::-1] * 0.25, 0.25, np.array([0.0, 0.0, 1.0]))
+    assert len(axis.tips) == tips
+    assert np.degrees(np.arccos(axis.direction[2])) < 1
+
+
 # ---- angles and sides
 
 
