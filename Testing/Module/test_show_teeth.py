@@ -12,6 +12,7 @@ import pytest
 from ToothTopoSegLib.anatomy.colours import colour_of
 from ToothTopoSegLib.anatomy.snomed import terminology_entry
 from ToothTopoSegLib.errors import InputError
+from ToothTopoSegLib.imaging.boxes import label_boxes
 from ToothTopoSegLib.imaging.segments import tooth_segments, write_teeth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,7 +143,7 @@ def test_teeth_take_the_place_of_what_a_node_holds_and_are_shown_as_before(
     node.GetDisplayNode().SetSegmentOpacity3D("Segment_37", 0.5)
     segmentation, before = node.GetSegmentation(), scene_content(scene, slicer_core)
     steps = nodes.show_teeth_in_steps(
-        labels, nodes.label_boxes(labels.array), scan, "Last", jaws_visible=False, closed_surface=True, node=node
+        labels, label_boxes(labels.array), scan, "Last", jaws_visible=False, closed_surface=True, node=node
     )
     held = segmentation.GetSegmentIDs()
     while True:
@@ -166,7 +167,7 @@ def test_teeth_take_the_place_of_what_a_node_holds_and_are_shown_as_before(
 def test_a_node_that_is_gone_gets_no_teeth_but_a_new_one_does(nodes, scene, scan, labels, teeth_array):
     gone = nodes.show_teeth(labels, scan, "Gone")
     scene.RemoveNode(gone)
-    boxes = nodes.label_boxes(labels.array)
+    boxes = label_boxes(labels.array)
     steps = nodes.show_teeth_in_steps(labels, boxes, scan, "Last", node=gone)
     with pytest.raises(StopIteration) as end:
         while True:

@@ -574,6 +574,8 @@ def show_teeth(
     subject hierarchy. Raises InputError where the labels hold nothing or lie elsewhere; then, and when anything else
     fails, nothing is left in the scene.
     """
+    from ToothTopoSegLib.imaging.boxes import label_boxes
+
     boxes = label_boxes(labels.array)
     steps = show_teeth_in_steps(
         labels, boxes, volume_node, name, jaws_visible=jaws_visible, closed_surface=closed_surface
@@ -597,10 +599,10 @@ def show_teeth_in_steps(
 ) -> Generator[float, None, Any]:
     """:func:`show_teeth` as a generator, for a thread that must not be held up: each step takes a tenth of a second.
 
-    ``boxes`` are those of :func:`label_boxes`. It yields the fraction that is done and returns the node, which comes
-    into the scene with the last step; whoever stops before has left nothing there. Where a segmentation ``node`` of the
-    scene is given, the last step puts the teeth in place of what it holds and gives it the name; segments that it had
-    before are shown as they were.
+    ``boxes`` are those of :func:`~ToothTopoSegLib.imaging.boxes.label_boxes`. It yields the fraction that is done and
+    returns the node, which comes into the scene with the last step; whoever stops before has left nothing there. Where
+    a segmentation ``node`` of the scene is given, the last step puts the teeth in place of what it holds and gives it
+    the name; segments that it had before are shown as they were.
     """
     from ToothTopoSegLib.errors import InputError
     from ToothTopoSegLib.topology.check import check_same_grid
@@ -690,13 +692,6 @@ def _new_segment(told: Segment, image: Any) -> Any:
     segment.SetLabelValue(told.value)
     segment.AddRepresentation(LABELMAP, image)
     return segment
-
-
-def label_boxes(array: Array) -> dict[int, Box]:
-    """The box that holds each label of an array (z, y, x)."""
-    from scipy import ndimage
-
-    return {value: box for value, box in enumerate(ndimage.find_objects(array), start=1) if box is not None}
 
 
 def _union(boxes: Sequence[Box]) -> Box:
@@ -1064,6 +1059,8 @@ class Edit:
 
     def measure(self) -> None:
         """Note where each label lies in the layers that changed."""
+        from ToothTopoSegLib.imaging.boxes import label_boxes
+
         for layer in self.layers:
             if layer.owned:
                 layer.boxes = label_boxes(layer.array)

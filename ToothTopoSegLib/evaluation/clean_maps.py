@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.imaging.boxes import label_boxes
 from ToothTopoSegLib.imaging.volume import Array, Volume
 from ToothTopoSegLib.phantom.arch import INCLINATION, Arch
 from ToothTopoSegLib.phantom.tooth import MOLAR, ToothShape, draw_tooth, tooth_distance
@@ -431,8 +432,8 @@ def _drop_crumbs(array: Array) -> None:
     """Give crumbs cut off by overlapping to the tooth around them; parts at the border may belong together outside."""
     from scipy import ndimage
 
-    for value, box in enumerate(ndimage.find_objects(array), start=1):
-        if box is None or not teeth.is_tooth(value):
+    for value, box in label_boxes(array).items():
+        if not teeth.is_tooth(value):
             continue
         pieces, count = ndimage.label(array[box] == value, np.ones((3, 3, 3)))
         if count == 1:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.boxes import Box, label_boxes
 from ToothTopoSegLib.imaging.volume import Array, Vector3, Volume
 
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 
 SMALLEST_MM3, LARGEST_MM3 = 1.0, 60.0
 """Sizes of cavities and loose pieces."""
@@ -78,16 +78,11 @@ class _Teeth:
     """A label map with its teeth looked up once; ``mm`` is the spacing (z, y, x)."""
 
     def __init__(self, labels: Volume) -> None:
-        from scipy import ndimage
-
         self.labels = labels
         self.array: Array = labels.array
         self.mm = np.asarray(labels.spacing, dtype=float)
         self.coarse = float(self.mm.max())
-        found = ndimage.find_objects(self.array)
-        self.boxes: dict[int, Box] = {
-            value: box for value, box in enumerate(found, start=1) if box is not None and teeth.is_tooth(value)
-        }
+        self.boxes: dict[int, Box] = {v: box for v, box in label_boxes(self.array).items() if teeth.is_tooth(v)}
 
     @cached_property
     def whole(self) -> list[int]:

@@ -9,6 +9,7 @@ does. The patient's right is at the picture's left and the upper jaw on top. Arc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.boxes import Box, label_boxes
 from ToothTopoSegLib.imaging.volume import Volume
 
 Floats = NDArray[np.float64]
@@ -86,9 +88,9 @@ def panoramic(
     """
     if scan.array.shape != labels.array.shape:
         raise ValueError(f"scan {scan.array.shape} and labels {labels.array.shape} must lie on one grid")
-    centres = tooth_centres(labels)
-    curve, normals = _arch_columns(scan, centres, pixel_mm)
-    top, bottom = _vertical_extent(scan, labels)
+    boxes = tooth_boxes(labels)
+    curve, normals = _arch_columns(scan, tooth_centres(labels, boxes), pixel_mm)
+    top, bottom = _vertical_extent(scan, boxes)
     heights = np.arange(top, bottom, -pixel_mm)
     grey = np.empty((len(heights), len(curve)))
     seen = np.zeros(grey.shape, dtype=np.int32)
@@ -102,22 +104,20 @@ def panoramic(
     return Panoramic(grey, seen, curve, normals, float(top), float(pixel_mm))
 
 
-def tooth_centres(labels: Volume) -> dict[int, Floats]:
-    """LPS centroid (3,) mm of every FDI tooth in a label map (z, y, x)."""
-    from scipy import ndimage
+def tooth_boxes(labels: Volume) -> dict[int, Box]:
+    """Bounding box (z, y, x) of every FDI tooth in a label map."""
+    boxes = label_boxes(labels.array, highest=fdi.LOWER_JAW - 1)
+    return {value: box for value, box in boxes.items() if fdi.is_tooth(value)}
 
+
+def tooth_centres(labels: Volume, boxes: Mapping[int, Box]) -> dict[int, Floats]:
+    """LPS centroid (3,) mm of every FDI tooth in a label map (z, y, x) with these :func:`tooth_boxes`."""
     centres = {}
-    for value, box in enumerate(ndimage.find_objects(_small(labels.array)), start=1):
-        if box is not None and fdi.is_tooth(value):
-            offset = [piece.start for piece in box]
-            index = np.argwhere(labels.array[box] == value).mean(axis=0) + offset
-            centres[value] = labels.index_to_lps(index)
+    for value, box in boxes.items():
+        offset = [piece.start for piece in box]
+        index = np.argwhere(labels.array[box] == value).mean(axis=0) + offset
+        centres[value] = labels.index_to_lps(index)
     return centres
-
-
-def _small(array: NDArray[np.int_]) -> NDArray[np.int_]:
-    """The label map as find_objects wants it; values beyond the FDI numbers and jaws only cost a list entry."""
-    return array if array.dtype.kind in "iu" else array.astype(np.int32)
 
 
 # --- the arch ----------------------------------------------------------------------------------------------------
@@ -239,14 +239,14 @@ def _nearest_on(line: Floats, points: Floats) -> tuple[Floats, Floats]:
     return best + t[every, best], distance[every, best]
 
 
-def _vertical_extent(scan: Volume, labels: Volume) -> tuple[float, float]:
+def _vertical_extent(scan: Volume, boxes: Mapping[int, Box]) -> tuple[float, float]:
     """LPS z in mm of the picture's top and bottom: the teeth with a margin, never beyond the scan."""
-    slices = np.array([np.isin(plane, list(fdi.TEETH)).any() for plane in labels.array])
     depth = scan.array.shape[0]
     rows, columns = (scan.array.shape[1] - 1) / 2, (scan.array.shape[2] - 1) / 2
     z = scan.index_to_lps(np.array([[k, rows, columns] for k in range(depth)]))[:, 2]
-    if slices.any():
-        low, high = z[slices].min() - MARGIN_MM, z[slices].max() + MARGIN_MM
+    if boxes:
+        ends = [z[k] for box in boxes.values() for k in (box[0].start, box[0].stop - 1)]
+        low, high = min(ends) - MARGIN_MM, max(ends) + MARGIN_MM
     else:
         middle = z.mean()
         low, high = middle - _HALF_HEIGHT_WITHOUT_TEETH_MM, middle + _HALF_HEIGHT_WITHOUT_TEETH_MM
@@ -259,10 +259,11 @@ def _vertical_extent(scan: Volume, labels: Volume) -> tuple[float, float]:
 def _sample_positions(scan: Volume, curve: Floats, normals: Floats, depths: Floats, heights: Floats) -> Floats:
     """Voxel indices (3, heights, columns, depths) as (z, y, x) of all samples of some columns."""
     axial = curve[:, None] + normals[:, None] * depths[None, :, None]
-    lps = np.empty((len(heights), *axial.shape[:2], 3))
-    lps[..., :2] = axial
-    lps[..., 2] = heights[:, None, None]
-    return np.moveaxis(scan.lps_to_index(lps), -1, 0)
+    # a position is the sum of what its place in the axial plane and what its height give
+    flat = scan.lps_to_index(np.concatenate([axial, np.zeros((*axial.shape[:2], 1))], axis=-1))
+    up = scan.lps_to_index(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]))
+    raised = heights[:, None] * (up[0] - up[1])
+    return np.moveaxis(flat, -1, 0)[:, None] + raised.T[:, :, None, None]
 
 
 def _see_through(scan: Volume, index: Floats, outside: float) -> Floats:
@@ -284,13 +285,14 @@ def _thickest_label(labels: Volume, index: Floats) -> NDArray[np.int32]:
         inside &= (axis >= 0) & (axis < size)
         np.clip(axis, 0, size - 1, out=axis)
     found = np.where(inside, labels.array[tuple(nearest)], 0)
-    best = np.zeros(index.shape[1:3], dtype=np.int32)
-    thickness = np.zeros(best.shape, dtype=np.int32)
-    for value in np.unique(found).tolist():
-        if value == 0:
-            continue
-        # One sample of a tooth outweighs any jaw: the teeth are what the picture is about.
-        count = (found == value).sum(axis=-1) * (1000 if fdi.is_tooth(value) else 1)
-        better = count > thickness
-        best[better], thickness[better] = value, count[better]
-    return best
+    pixels, samples = index.shape[1:3], index.shape[3]
+    where = np.flatnonzero(found)
+    values, kind = np.unique(found.reshape(-1)[where], return_inverse=True)
+    if not len(values):
+        return np.zeros(pixels, dtype=np.int32)
+    count = np.bincount(where // samples * len(values) + kind, minlength=len(values) * found[..., 0].size)
+    # One sample of a tooth outweighs any jaw: the teeth are what the picture is about.
+    weight = [1000 if fdi.is_tooth(value) else 1 for value in values.tolist()]
+    thickness = count.reshape(-1, len(values)) * weight
+    best = np.where(thickness.any(axis=1), values[thickness.argmax(axis=1)], 0)
+    return best.reshape(pixels).astype(np.int32)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import colours, fdi
 from ToothTopoSegLib.errors import OutputError
-from ToothTopoSegLib.evaluation.panoramic import Panoramic, panoramic, tooth_centres
+from ToothTopoSegLib.evaluation.panoramic import Panoramic, panoramic, tooth_boxes, tooth_centres
+from ToothTopoSegLib.imaging.boxes import Box
 from ToothTopoSegLib.imaging.volume import Volume
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def draw_preview(scan: Volume, labels: Volume, findings: Sequence[Finding], path
 
     if scan.array.shape != labels.array.shape:
         raise ValueError(f"scan {scan.array.shape} and labels {labels.array.shape} must lie on one grid")
-    centres = tooth_centres(labels)
+    boxes = tooth_boxes(labels)
+    centres = tooth_centres(labels, boxes)
     grave = _to_show(findings)
     shown = grave[: 2 * _LIST_ROWS]
     picture = Image.new("RGB", SIZE, _BACKGROUND)
@@ -105,7 +107,7 @@ def draw_preview(scan: Volume, labels: Volume, findings: Sequence[Finding], path
         _draw_panoramic(picture, panoramic(scan, labels), shown)
     else:
         _draw_note(draw, _PANORAMIC, "No teeth found")
-    for frame, cut in zip(_SLICES, _cuts(scan, labels, centres), strict=True):
+    for frame, cut in zip(_SLICES, _cuts(scan, labels, boxes, centres), strict=True):
         _draw_cut(picture, frame, cut, scan, labels, _view_width(scan, centres, frame))
     _draw_chart(draw, set(centres), findings)
     _draw_list(draw, shown, len(grave) - len(shown))
@@ -246,14 +248,14 @@ def _paste(picture: Picture, frame: Frame, rgb: Floats) -> None:
 # --- which slices ------------------------------------------------------------------------------------------------
 
 
-def _cuts(scan: Volume, labels: Volume, centres: dict[int, Floats]) -> tuple[Cut, Cut, Cut]:
+def _cuts(scan: Volume, labels: Volume, boxes: Mapping[int, Box], centres: dict[int, Floats]) -> tuple[Cut, Cut, Cut]:
     """Axial cuts through the upper and the lower teeth and a coronal cut through the middle of the teeth."""
     middle = scan.index_to_lps((np.array(scan.array.shape) - 1) / 2)
     focus = _middle_of(centres, middle)
     x, y, z = np.eye(3)
     axial = "R", "L", "A", "P"
-    upper = _best_height(scan, labels, upper=True, otherwise=focus[2] + 10.0)
-    lower = _best_height(scan, labels, upper=False, otherwise=focus[2] - 10.0)
+    upper = _best_height(labels, boxes, upper=True, otherwise=focus[2] + 10.0)
+    lower = _best_height(labels, boxes, upper=False, otherwise=focus[2] - 10.0)
     return (
         Cut("Axial, upper teeth" if centres else "Axial", np.array([*focus[:2], upper]), x, y, axial),
         Cut("Axial, lower teeth" if centres else "Axial", np.array([*focus[:2], lower]), x, y, axial),
@@ -270,19 +272,19 @@ def _middle_of(centres: dict[int, Floats], otherwise: Floats) -> Floats:
     return middle
 
 
-def _best_height(scan: Volume, labels: Volume, upper: bool, otherwise: float) -> float:
+def _best_height(labels: Volume, boxes: Mapping[int, Box], upper: bool, otherwise: float) -> float:
     """LPS z of the slice that shows the most teeth of one jaw, and among such slices the most of them."""
-    wanted = [tooth for tooth in fdi.TEETH if fdi.is_upper(tooth) == upper]
-    best, best_score = None, 0.0
-    for k, plane in enumerate(labels.array):
-        teeth, counts = np.unique(plane[np.isin(plane, wanted)], return_counts=True)
-        score = len(teeth) + counts.sum() / plane.size
-        if score > best_score:
-            best, best_score = k, score
-    if best is None:
+    teeth, voxels = np.zeros((2, len(labels.array)), dtype=int)
+    for tooth, box in boxes.items():
+        if fdi.is_upper(tooth) == upper:
+            here = (labels.array[box] == tooth).sum(axis=(1, 2))
+            teeth[box[0]] += here > 0
+            voxels[box[0]] += here
+    if not teeth.any():
         return otherwise
     rows, columns = ((n - 1) / 2 for n in labels.array.shape[1:])
-    return float(scan.index_to_lps(np.array([best, rows, columns]))[2])
+    best = np.argmax(teeth + voxels / labels.array[0].size)
+    return float(labels.index_to_lps(np.array([best, rows, columns]))[2])
 
 
 def _view_width(scan: Volume, centres: dict[int, Floats], frame: Frame) -> float:

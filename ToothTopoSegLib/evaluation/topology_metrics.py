@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.topology.betti import Betti, Box, Mask, ToothTopology, betti_numbers, bodies, box_around
+from ToothTopoSegLib.imaging.boxes import Box
+from ToothTopoSegLib.topology.betti import Betti, Mask, ToothTopology, betti_numbers, bodies, box_around
 
 _BACKGROUND = {26: 1, 6: 3}
 """SciPy's order of neighbourhood for the background that goes with a foreground."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.fdi import PERMANENT
+from ToothTopoSegLib.imaging.boxes import label_boxes
 
 Box = tuple[slice, ...]
 _CUBE = np.ones((3, 3, 3))
@@ -27,8 +28,8 @@ def small_pieces(
     """
     from scipy import ndimage
 
-    for fdi, box in enumerate(ndimage.find_objects(labels, max_label=max(PERMANENT)), start=1):
-        if box is None or fdi not in PERMANENT:
+    for fdi, box in label_boxes(labels, highest=max(PERMANENT)).items():
+        if fdi not in PERMANENT:
             continue
         pieces, count = ndimage.label(labels[box] == fdi, _CUBE)
         if count == 1:

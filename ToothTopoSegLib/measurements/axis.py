@@ -98,6 +98,8 @@ def _root_tips(index: Integers, along: Floats, apart: float) -> list[Integers]:
     best: list[Integers] = [np.flatnonzero(along <= low + _TIP_MM)]
     for level in np.arange(low + apart, float(along[below].max()), _STEP_MM):
         numbered, count = ndimage.label(height < level, np.ones((3, 3, 3)))
+        if count <= len(best):
+            continue
         part = numbered[place]
         ends = np.full(count + 1, np.inf)
         np.minimum.at(ends, part, along[below])

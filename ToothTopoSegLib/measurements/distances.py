@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.imaging.boxes import Box
 from ToothTopoSegLib.imaging.volume import Volume
-from ToothTopoSegLib.topology.betti import Box
 
 Floats = NDArray[np.float64]
 

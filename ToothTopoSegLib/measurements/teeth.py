@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.imaging.boxes import label_boxes
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.measurements.axis import LongAxis, long_axis_of
 from ToothTopoSegLib.measurements.cervix import cervix_from_enamel, cervix_from_shape
@@ -29,7 +30,7 @@ from ToothTopoSegLib.measurements.frame import (
 )
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.topology.arch import Arches, fit_arches
-from ToothTopoSegLib.topology.betti import Body, box_around, label_boxes
+from ToothTopoSegLib.topology.betti import Body, box_around
 from ToothTopoSegLib.topology.mouth import Mouth, mouth_of
 
 Floats = NDArray[np.float64]

@@ -324,7 +324,7 @@ class _Teller:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + TELL_EVERY_S
             self._worker.log_event(
-                self._topic, {"kind": "told", "index": self._index, "content": [float(fraction), message]}
+                self._topic, {"kind": "told", "index": self._index, "content": [float(fraction), str(message)]}
             )
 
     def _is_wanted(self) -> bool:

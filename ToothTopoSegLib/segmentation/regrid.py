@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ToothTopoSegLib.imaging.boxes import label_boxes
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
@@ -151,16 +152,14 @@ def close_slits(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) 
     the size of the network's voxels, whether it had tunnels or not (Serra, *Image Analysis and Mathematical
     Morphology*, 1982).
     """
-    from scipy import ndimage
-
     from ToothTopoSegLib.imaging.itk import import_sitk
 
     sitk = import_sitk()  # its closing by a ball looks at surfaces alone, which is many times faster than scipy's
     radius = [int(SLIT_MM / s) for s in spacing]
     if not any(radius):
         return
-    for fdi, box in enumerate(ndimage.find_objects(labels, max_label=max(TEETH)), start=1):
-        if box is None or fdi not in TEETH:
+    for fdi, box in label_boxes(labels, highest=max(TEETH)).items():
+        if fdi not in TEETH:
             continue
         inside = labels[box]
         image = sitk.GetImageFromArray(np.pad(inside == fdi, [(r, r) for r in radius]).astype(np.uint8))

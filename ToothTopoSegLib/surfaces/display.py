@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi
+from ToothTopoSegLib.imaging.boxes import Box, label_boxes
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.surfaces.mesh import TriangleMesh
-from ToothTopoSegLib.topology.betti import Box, label_boxes
 
 Floats = NDArray[np.float32]
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.errors import InputError
+from ToothTopoSegLib.imaging.boxes import Box, label_boxes
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.surfaces.boundary import Boundary, boundary
-from ToothTopoSegLib.topology.betti import Box, label_boxes
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def tooth_surface(
     """The surface of one label: closed, manifold, outward, with the Betti numbers of its voxels (26-connected).
 
     ``triangles`` is how many the mesh should have at most (at least 100): it has more where fewer would change the
-    topology. ``boxes`` are those of :func:`~ToothTopoSegLib.topology.betti.label_boxes`, for many teeth of one map. The
+    topology. ``boxes`` are those of :func:`~ToothTopoSegLib.imaging.boxes.label_boxes`, for many teeth of one map. The
     volume is that of the label up to 1 % unless the label is a few voxels thin. Raises InputError when there is no such
     label.
     """

@@ -18,10 +18,10 @@ from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.colours import colour_of
 from ToothTopoSegLib.anatomy.schemes import listed
 from ToothTopoSegLib.errors import InputError, UsageError
+from ToothTopoSegLib.imaging.boxes import label_boxes
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, part, silent
 from ToothTopoSegLib.surfaces.mesh import TriangleMesh, tooth_surface
-from ToothTopoSegLib.topology.betti import label_boxes
 
 FORMATS = ("stl", "obj", "ply", "glb")
 SPACES = ("lps", "ras")

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, is_tooth
+from ToothTopoSegLib.imaging.boxes import Box, label_boxes
 
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 Betti = tuple[int, int, int]
 Position = tuple[float, float, float]
 
@@ -90,14 +90,11 @@ def betti_numbers(mask: Mask, connectivity: int = 26) -> Betti:
 
 def tooth_topology(labels: NDArray[Any], connectivity: int = 26) -> dict[int, ToothTopology]:
     """Topology of every tooth (FDI number) in an integer label map (z, y, x), ascending; other labels are left out."""
-    around = _teeth_box(labels)
-    near, (z, y, x) = labels[around], _offset(around)
-    found = {}
-    for value, box in label_boxes(near).items():
-        if is_tooth(value):
-            k, j, i = _offset(box)
-            found[value] = _topology(value, near[box] == value, (z + k, y + j, x + i), connectivity)
-    return found
+    return {
+        value: _topology(value, labels[box] == value, _offset(box), connectivity)
+        for value, box in label_boxes(labels, highest=LOWER_JAW - 1).items()
+        if is_tooth(value)
+    }
 
 
 def body_at(indices: NDArray[np.int64]) -> Body:
@@ -115,26 +112,6 @@ def box_around(parts: Iterable[Body], margin: int = 0) -> Box:
     ends = [(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(3)]
     z, y, x = (slice(start - margin, stop + margin) for start, stop in ends)
     return z, y, x
-
-
-def _teeth_box(labels: NDArray[Any]) -> Box:
-    """The box around all teeth of a label map: where the jaws are labelled, most of the map is not worth a look."""
-    planes, lines = np.zeros(labels.shape[0], dtype=bool), np.zeros(labels.shape[1:], dtype=bool)
-    for at, plane in enumerate(labels):
-        teeth = (plane > 0) & (plane < LOWER_JAW)
-        planes[at] = teeth.any()
-        lines |= teeth
-    used = [np.flatnonzero(some) for some in (planes, lines.any(axis=1), lines.any(axis=0))]
-    z, y, x = (slice(int(some[0]), int(some[-1]) + 1) if len(some) else slice(0, 0) for some in used)
-    return z, y, x
-
-
-def label_boxes(labels: NDArray[Any]) -> dict[int, Box]:
-    """Bounding box (slices z, y, x) of every label but 0 of an integer label map, in one pass over it."""
-    from scipy import ndimage
-
-    boxes = ndimage.find_objects(labels) if labels.size else []
-    return {value: box for value, box in enumerate(boxes, start=1) if box is not None}
 
 
 def bodies(mask: Mask, connectivity: int = 26, offset: tuple[int, int, int] = (0, 0, 0)) -> tuple[Body, ...]:

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.topology.betti import Body, Box
+from ToothTopoSegLib.imaging.boxes import Box
+from ToothTopoSegLib.topology.betti import Body
 
 Scores = NDArray[np.float64]
 Flat = NDArray[np.int64]

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
+from ToothTopoSegLib.imaging.boxes import Box
 from ToothTopoSegLib.imaging.canonical import from_canonical
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
-from ToothTopoSegLib.topology.betti import Body, Box, betti_numbers, box_around
+from ToothTopoSegLib.topology.betti import Body, betti_numbers, box_around
 from ToothTopoSegLib.topology.detect import find_all
 from ToothTopoSegLib.topology.detect.order import namesakes, renumbering
 from ToothTopoSegLib.topology.detect.pieces import CRUMB_MM3, adhering_to, around_it, lost_number

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.boxes import Box
 from ToothTopoSegLib.imaging.volume import Vector3, Volume
-from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology, betti_numbers
+from ToothTopoSegLib.topology.betti import Body, ToothTopology, betti_numbers
 from ToothTopoSegLib.topology.mouth import Mouth
 
 Mask = NDArray[np.bool_]

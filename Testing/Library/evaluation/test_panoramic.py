@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ToothTopoSegLib.anatomy import fdi
-from ToothTopoSegLib.evaluation.panoramic import Panoramic, panoramic, tooth_centres
+from ToothTopoSegLib.evaluation.panoramic import Panoramic, panoramic, tooth_boxes, tooth_centres
 from ToothTopoSegLib.imaging.volume import Volume
 
 
@@ -38,7 +38,7 @@ def test_upper_teeth_are_above_lower_teeth(view) -> None:
 
 
 def test_the_picture_position_of_a_tooth_shows_that_tooth(view, full_mouth, true_centre) -> None:
-    for tooth in tooth_centres(full_mouth[1]):
+    for tooth in tooth_centres(full_mouth[1], tooth_boxes(full_mouth[1])):
         row, column = np.rint(view.to_picture(true_centre(tooth))).astype(int)
         assert view.labels[row, column] == tooth
 

@@ -56,7 +56,8 @@ def test_an_error_is_marked_in_red_where_it_is_and_nowhere_without_one(drawn) ->
 
 def test_axial_slices_have_the_right_side_at_the_left_and_the_front_on_top(full_mouth) -> None:
     scan, labels = full_mouth
-    upper, lower, coronal = preview._cuts(scan, labels, preview.tooth_centres(labels))
+    boxes = preview.tooth_boxes(labels)
+    upper, lower, coronal = preview._cuts(scan, labels, boxes, preview.tooth_centres(labels, boxes))
     for cut in (upper, lower):
         assert cut.right.tolist() == [1.0, 0.0, 0.0] and cut.down.tolist() == [0.0, 1.0, 0.0]
         assert cut.letters == ("R", "L", "A", "P")

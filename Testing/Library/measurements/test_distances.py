@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from ToothTopoSegLib.imaging.boxes import label_boxes
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.measurements.distances import Surface, apart, between, nearest, surface_of
 from ToothTopoSegLib.phantom.arch import draw_dentition
 from ToothTopoSegLib.phantom.measures import drawn_labels
 from ToothTopoSegLib.surfaces.mesh import tooth_surface
-from ToothTopoSegLib.topology.betti import label_boxes
 
 SPACING = 0.4
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ToothTopoSegLib.errors import Cancelled, ClusterError
 from ToothTopoSegLib.evaluation import finding_pictures, preview
-from ToothTopoSegLib.progress import Progress
+from ToothTopoSegLib.progress import Milestone, Progress
 from ToothTopoSegLib.segmentation.batch import Order, carry_out
 from ToothTopoSegLib.segmentation.summary import Row
 
@@ -40,6 +40,11 @@ def double(item: int, progress: Progress) -> tuple[int, int]:
     """Twice the number, and the process that worked it out."""
     progress(0.5, "halfway")
     return 2 * item, os.getpid()
+
+
+def reach(message: str, progress: Progress) -> None:
+    """Tell of something that is reached and stays to be read."""
+    progress(0.5, Milestone(message))
 
 
 def die(item: tuple[Path, int], progress: Progress) -> str:

@@ -21,6 +21,7 @@ from Testing.Library.segmentation.stand_ins import (
     complain,
     die,
     double,
+    reach,
     wait_to_be_stopped,
     wait_until,
 )
@@ -50,6 +51,12 @@ def test_every_item_is_done_by_one_of_several_processes_and_progress_only_grows(
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert any("running, scan" in message and message.endswith("halfway") for _, message in told)
     assert told[-1][1].startswith("6 of 6 scans done, 0 running, scan ")
+
+
+def test_what_work_tells_of_what_is_reached_comes_from_its_worker(client: Any) -> None:
+    told: list[str] = []
+    list(cluster.spread(client, reach, ["first labels"], ["a"], lambda _, message: told.append(message)))
+    assert any(message.endswith("first labels") for message in told)
 
 
 def test_what_work_raises_on_a_worker_ends_it_all(client: Any) -> None:

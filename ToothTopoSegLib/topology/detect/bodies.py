@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.boxes import Box
 from ToothTopoSegLib.imaging.volume import Vector3
 from ToothTopoSegLib.topology.arch import fit_arches
-from ToothTopoSegLib.topology.betti import Body, Box, ToothTopology, box_around
+from ToothTopoSegLib.topology.betti import Body, ToothTopology, box_around
 from ToothTopoSegLib.topology.detect.contacts import Contact, arch_place, can_touch, contact_of, contacts
 from ToothTopoSegLib.topology.detect.gaps import GERM_MM, opposing_dentition, partner_dentition
 from ToothTopoSegLib.topology.detect.merge_signs import two_cusp_groups, two_pulps

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.boxes import label_boxes
 from ToothTopoSegLib.imaging.volume import Array, Vector3, Volume
-from ToothTopoSegLib.topology.betti import Body, ToothTopology, body_at, label_boxes
+from ToothTopoSegLib.topology.betti import Body, ToothTopology, body_at
 from ToothTopoSegLib.topology.findings import Finding, lps, named
 from ToothTopoSegLib.topology.mouth import Mouth
 from ToothTopoSegLib.topology.shape import Mask, body_of, points_mm, remembered, vertical

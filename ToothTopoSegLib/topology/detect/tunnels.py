@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi as teeth
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.imaging.boxes import Box
 from ToothTopoSegLib.imaging.volume import Vector3, Volume
-from ToothTopoSegLib.topology.betti import Body, Box, Mask, betti_numbers, bodies, euler_number
+from ToothTopoSegLib.topology.betti import Body, Mask, betti_numbers, bodies, euler_number
 from ToothTopoSegLib.topology.findings import Finding, lps, mm3, named
 from ToothTopoSegLib.topology.mouth import Mouth
 

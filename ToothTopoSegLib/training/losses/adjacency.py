@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy import fdi
+from ToothTopoSegLib.imaging.boxes import Box
 from ToothTopoSegLib.segmentation.classes import LABELS
-from ToothTopoSegLib.topology.betti import Box, Mask
+from ToothTopoSegLib.topology.betti import Mask
 from ToothTopoSegLib.topology.persistence import adjacent_slices
 from ToothTopoSegLib.training.losses.places import (
     EVERYWHERE,

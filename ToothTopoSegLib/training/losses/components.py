@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.topology.betti import Box, Mask, body_at
+from ToothTopoSegLib.imaging.boxes import Box
+from ToothTopoSegLib.topology.betti import Mask, body_at
 from ToothTopoSegLib.training.losses.places import (
     EVERYWHERE,
     LEVEL,

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ToothTopoSegLib.topology.betti import Body, Box, Mask, betti_numbers, bodies, box_around, euler_number, voids
+from ToothTopoSegLib.imaging.boxes import Box
+from ToothTopoSegLib.topology.betti import Body, Mask, betti_numbers, bodies, box_around, euler_number, voids
 from ToothTopoSegLib.topology.persistence import persistent_homology, robustness
 from ToothTopoSegLib.training.losses.components import Pieces
 from ToothTopoSegLib.training.losses.places import (

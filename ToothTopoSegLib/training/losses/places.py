@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.topology.betti import Box, Mask, label_boxes
+from ToothTopoSegLib.imaging.boxes import Box, label_boxes
+from ToothTopoSegLib.topology.betti import Mask
 from ToothTopoSegLib.topology.persistence import adjacent, spanning_tree
 
 Voxels = NDArray[np.int64]
