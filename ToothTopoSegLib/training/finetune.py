@@ -11,6 +11,7 @@ name, path or header of a scan enters what is written.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -398,6 +399,7 @@ class _Run:
     progress: Progress
     first: Best | None = None
     state: State = field(init=False)
+    start: Any = field(init=False)
     saved_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
@@ -408,6 +410,7 @@ class _Run:
 
         task = self.task
         self.state = starting_state(task, read_weights(float_weights_path(task.base.path)), self.group.device)
+        self.start = copy.deepcopy(self.state.average)
         found = load(self.state, self._checkpoint, self.group.device)
         self.group.agree(0.0)  # nobody writes while others read
         if found:
@@ -469,7 +472,9 @@ class _Run:
             # A few scans can unteach numbers: what the training starts from is kept unless something better comes.
             base = self.task.base
             card = json.dumps(base_card(base, base.card), indent=2) + "\n"
-            self.state.best = replace(kept(base), card=card, measures=self._validate(base))
+            measures = self._validate(base)
+            self._note(measures)
+            self.state.best = replace(kept(base), card=card, measures=measures)
         if self.state.best is not None:
             self._publish()
 
@@ -516,14 +521,21 @@ class _Run:
         self.progress(self._gone(), f"learning{' surfaces' if task.of_surfaces else ''}: step {state.step}")
 
     def _validate_own(self) -> None:
-        """Validate the state as an integer model, keep it if none was better, and write the checkpoint."""
-        from ToothTopoSegLib.training.finetune_steps import best_of, integer_bundle
+        """Validate the state as an integer model, and what lies half way to it; keep the better one of both if none was
+        better, and write the checkpoint."""
+        from ToothTopoSegLib.training.finetune_steps import best_of, halfway, integer_bundle
 
-        state = self.state
-        bundle, weights = integer_bundle(self.task, state)
-        measures = self._validate(bundle)
-        if state.best is None or measures["validation score"] > state.best.score:
-            state.best = best_of(state, bundle, weights, measures)
+        task, state = self.task, self.state
+        tried = []
+        for network in (state.average, halfway(task, self.start, state.average)):
+            bundle, weights = integer_bundle(task, network)
+            if network is not state.average:
+                bundle.card["fine_tuning"]["weights"] = "half way from those before to those learnt"
+            tried.append(best_of(state, bundle, weights, self._validate(bundle)))
+        better = max(tried, key=lambda one: one.score)
+        self._note(better.measures)
+        if state.best is None or better.score > state.best.score:
+            state.best = better
         self._save()
         self._publish()
 
@@ -536,10 +548,12 @@ class _Run:
             whole = replace(bundle, second=self.task.base.second)
         else:
             whole = bundle_of(self.first, self.prepared.task.name, bundle)
-        measures = validate(self.task, whole)
+        return validate(self.task, whole)
+
+    def _note(self, measures: dict[str, float]) -> None:
+        """Add the measures of a validation to the curves."""
         self.state.validations.append({"step": self.state.step, **measures})
         self.on_point(measures)
-        return measures
 
     def _save(self) -> None:
         from ToothTopoSegLib.training.finetune_run import save

@@ -188,6 +188,32 @@ def test_validations_that_bring_nothing_better_end_the_training(model, cases, tm
     assert report["stopped"] == engine.NO_BETTER and report["steps"] == 2 and report["best_step"] == 0
 
 
+def test_the_weights_half_way_to_what_was_learnt_are_taken_where_they_are_better(model, cases, tmp_path, monkeypatch):
+    scores, seen = iter([0.1, 0.2, 0.3, 0.1, 0.2]), []
+
+    def validate(task, bundle):
+        seen.append(bundle)
+        value = next(scores)
+        return {"validation Dice": value, "validation wrong teeth": 0.0, "validation score": value}
+
+    monkeypatch.setattr(finetune_steps, "validate", validate)
+    report = finetune([cases], tmp_path / "m.onnx", 5, "cpu", model, CHOICES)
+    made = load_bundle(tmp_path / "m.onnx")
+    assert made.model == seen[2].model != seen[1].model
+    assert made.card["fine_tuning"]["weights"] == "half way from those before to those learnt"
+    assert [entry["validation score"] for entry in report["validations"]] == [0.1, 0.3, 0.2]
+
+
+def test_half_way_lies_in_the_middle_of_all_weights(model):
+    start = torch.nn.ParameterList([torch.zeros(3), torch.ones(2)])
+    learnt = torch.nn.ParameterList([torch.full((3,), 4.0), torch.ones(2)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune_steps, "in_integers", lambda task, network: None)
+        middle = finetune_steps.halfway(None, start, learnt)
+    assert [weights.tolist() for weights in middle] == [[2.0] * 3, [1.0] * 2]
+    assert learnt[0].tolist() == [4.0] * 3
+
+
 def test_a_cancelled_training_goes_on_and_ends_as_if_it_had_never_stopped(done, model, cases, tmp_path):
     out = tmp_path / "mine.onnx"
 
