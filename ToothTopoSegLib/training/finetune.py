@@ -1,12 +1,12 @@
 """Fine-tuning: a bundle that has learnt from the user's own labelled scans, in a given time.
 
 The cases are checked, split into those to learn from and those held out, and cached; the network goes on learning in
-fake quantization with the topological loss, the best state on the held-out cases is kept, and in the end the whole way
-of a scan is measured on them before and after. Where the bundle has a second network, which draws the surfaces of the
-teeth, that one learns in the rest of the time, and is taken over where held-out cases say so. The folder
-``<bundle>.run`` beside the bundle lets the same command go on after an interruption at any moment. Under ``torchrun``
-several processes learn as one; that folder must then be one that all of them see. Nothing is sent anywhere, and no
-name, path or header of a scan enters what is written.
+fake quantization with the topological loss, the best state on the held-out cases, or the one half way back from it, is
+kept, and in the end the whole way of a scan is measured on them before and after. Where the bundle has a second
+network, which draws the surfaces of the teeth, that one learns in the rest of the time, and is taken over where
+held-out cases say so. The folder ``<bundle>.run`` beside the bundle lets the same command go on after an interruption
+at any moment. Under ``torchrun`` several processes learn as one; that folder must then be one that all of them see.
+Nothing is sent anywhere, and no name, path or header of a scan enters what is written.
 """
 
 from __future__ import annotations
@@ -386,7 +386,8 @@ class _Run:
     """The steps of the training of one network, its checkpoints and its validations.
 
     ``until`` is where it ends, as a part of the time for learning. ``first`` is the network that numbers the teeth
-    whose surfaces the one learns to draw; of several processes only the first one needs it.
+    whose surfaces the one learns to draw; of several processes only the first one needs it. ``start`` is the network as
+    it is before the first step.
     """
 
     prepared: _Prepared
