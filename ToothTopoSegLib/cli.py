@@ -374,7 +374,7 @@ def run_quantization(args: argparse.Namespace, progress: Progress) -> Outcome:
     """What quantization does to the topology of teeth, and what each remedy gives."""
     from ToothTopoSegLib.training.experiment import SIZES, run
 
-    settings, how = SIZES[args.size], (args.workers, args.scan, args.device, args.so_far)
+    settings, how = SIZES[args.size], (args.workers, args.scan, args.device, args.so_far, args.known)
     result = run(args.output, args.model, settings, *how, progress)
     return Outcome(result, result.pop("page"))
 
@@ -741,6 +741,8 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
     _add_device(add)
     _add_workers(add)
     add("--so-far", action="store_true", help="sum up what is measured already, without any training")
+    text = "evidence of this experiment, begun elsewhere: its models are not trained again"
+    add("--known", type=Path, metavar="DIR", help=text)
     what = "folder of the experiment, which goes on where it was interrupted"
     add("-o", "--output", type=Path, metavar="DIR", required=True, help=what)
 

@@ -7,7 +7,8 @@ both with its own loss: a step in float takes a fraction of the time, and quanti
 weights anyway. The usual loss gives three models: FP32 and PTQ after the first part, QAT after the second. All models
 are then held against the truth of the same held-out hard scans, see :mod:`ToothTopoSegLib.evaluation.comparison`.
 
-Out: a folder that an interrupted experiment goes on in, with ``evidence/``: all rows as CSV, a Markdown page, a plot.
+Out: a folder that an interrupted experiment goes on in, with ``evidence/``: all rows as CSV, what they were measured
+with as JSON, a Markdown page, a plot. From CSV and JSON another folder, or another machine, goes on (``known``).
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ TITLES = {
 LATENCY_RUNS = 7
 NOTE = "experiment.json"
 """The file in a folder that says whose it is."""
+PAGE = "quantization"
+"""The name of the files of the evidence."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +146,19 @@ def run(
     scan: Path | None = None,
     device: str = "auto",
     so_far: bool = False,
+    known: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Do what is left of the experiment in ``folder`` and sum up; returns the summary and the page of the evidence.
 
-    ``so_far`` sums up what is measured already and trains nothing.
+    ``so_far`` sums up what is measured already and trains nothing. ``known`` is a folder of evidence of this very
+    experiment, begun elsewhere: what it tells of a model is taken over, and that model is not trained again.
 
     ``model`` is the bundle whose float weights all trainings start from, ``workers`` how many trainings run at a time,
     each on one core or all on the GPU, ``scan`` a real scan without truth on which findings are counted, ``device``
-    "auto", "cpu" or "cuda". Raises UsageError for a folder of another experiment, one where nothing can be compared so
-    far, or a missing device, ModelError when the bundle has no float weights, InputError for the scan.
+    "auto", "cpu" or "cuda". Raises UsageError for a folder or evidence of another experiment, a folder where nothing
+    can be compared so far, or a missing device, ModelError when the bundle has no float weights, InputError for the
+    scan.
     """
     from ToothTopoSegLib.quantization.bundle import load_bundle
     from ToothTopoSegLib.quantization.export import float_weights_path
@@ -164,7 +170,12 @@ def run(
         raise ModelError(f"The model {bundle.path.name} has no float weights beside it; copy the whole bundle.")
     if so_far and not (folder / NOTE).exists():
         raise UsageError(f"There is no experiment in {folder}; run the experiment without --so-far.")
-    _claim(folder, settings, bundle)
+    identity = {"sha256": bundle.card["sha256"], **asdict(settings)}
+    taken = {} if known is None else _known(known, identity)
+    _claim(folder, identity)
+    for path, content in taken.items():
+        if not (folder / path).exists():
+            _write(folder / path, content)
     if not so_far:
         _train_all(folder, settings, bundle, workers, device, progress)
     rows = [row for path in sorted((folder / "rows").glob("*.json")) for row in _read(path)]
@@ -173,16 +184,16 @@ def run(
             f"In {folder} {TITLES[min(missing)]} is not measured yet; run the experiment without --so-far."
         )
     real = _on_a_real_scan(folder, settings, scan, part(progress, 0.95, 0.99)) if scan is not None else {}
-    return _evidence(folder, settings, bundle, rows, real)
+    return _evidence(folder, settings, bundle, identity, rows, real)
 
 
 def _train_all(folder: Path, settings: Settings, bundle: Bundle, workers: int, device: str, progress: Progress) -> None:
     from ToothTopoSegLib.training.cases import cache_case
 
-    # what the experiment is about first, with all of its seeds
-    jobs = [
-        (folder, bundle.path, settings, name, seed, device) for name in settings.trainings() for seed in settings.seeds
-    ]
+    # what the experiment is about first, with all of its seeds; then all others with one seed after the other
+    first = [(name, seed) for name in ("qat", "qat_topology") for seed in settings.seeds]
+    rest = [(name, seed) for seed in settings.seeds for name in settings.trainings() if (name, seed) not in first]
+    jobs = [(folder, bundle.path, settings, name, seed, device) for name, seed in (*first, *rest)]
     with one_thread_each(workers, _one_core) as pool:
         cases = [pool.submit(cache_case, folder / "cases", n) for n in range(settings.cases)]
         _wait(cases, part(progress, 0.0, 0.1), "training heads")
@@ -191,15 +202,36 @@ def _train_all(folder: Path, settings: Settings, bundle: Bundle, workers: int, d
         _wait([pool.submit(_train_and_measure, *job) for job in jobs], part(progress, 0.15, 0.95), "trainings")
 
 
-def _claim(folder: Path, settings: Settings, bundle: Bundle) -> None:
+def _as_text(identity: Mapping[str, Any]) -> str:
+    return json.dumps(identity, indent=2) + "\n"
+
+
+def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
     """Note whose the folder is; UsageError where it is another experiment's."""
     folder.mkdir(parents=True, exist_ok=True)
-    note = folder / NOTE
-    wanted = {"sha256": bundle.card["sha256"], **asdict(settings)}
-    text = json.dumps(wanted, indent=2) + "\n"
+    note, text = folder / NOTE, _as_text(identity)
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise UsageError(f"The folder {folder} holds an experiment with another model or settings; choose a new one.")
     note.write_text(text, encoding="utf-8")
+
+
+def _known(evidence: Path, identity: Mapping[str, Any]) -> dict[Path, Any]:
+    """What a folder of evidence tells of each model, by the file in the folder of the experiment that it belongs in.
+
+    Raises UsageError for a folder without evidence, or with that of another experiment.
+    """
+    from ToothTopoSegLib.training.experiment_table import read_csv
+
+    here = Path()
+    if not (evidence / f"{PAGE}.json").is_file() or not (evidence / f"{PAGE}.csv").is_file():
+        raise UsageError(f"There is no {PAGE}.json with a {PAGE}.csv in {evidence}; name a folder of such evidence.")
+    told = _read(evidence / f"{PAGE}.json")
+    if _as_text(told.get("experiment")) != _as_text(identity):
+        raise UsageError(f"The evidence in {evidence} is of another model or other settings; leave --known away.")
+    rows: dict[Path, Any] = {}
+    for row in read_csv(evidence / f"{PAGE}.csv"):
+        rows.setdefault(_rows_path(here, row["model"], row["seed"]), []).append(row)
+    return rows | {_real_path(here, arm): found for arm, found in told["real_scan"].items()}
 
 
 def _one_core() -> None:
@@ -338,7 +370,7 @@ def _on_a_real_scan(folder: Path, settings: Settings, scan: Path, progress: Prog
     found = {}
     measured = [arm for arm in TITLES if _rows_path(folder, arm, seed).exists()]
     for place, arm in enumerate(measured):
-        path = folder / "real" / f"{arm}.json"
+        path = _real_path(folder, arm)
         if not path.exists():
             progress(place / len(measured), f"the real scan with {TITLES[arm]}")
             bundle = _bundle_of(folder, arm, seed)
@@ -349,11 +381,20 @@ def _on_a_real_scan(folder: Path, settings: Settings, scan: Path, progress: Prog
     return found
 
 
+def _real_path(folder: Path, arm: str) -> Path:
+    return folder / "real" / f"{arm}.json"
+
+
 # ---- the evidence
 
 
 def _evidence(
-    folder: Path, settings: Settings, bundle: Bundle, rows: list[Row], real: Mapping[str, Mapping[str, int]]
+    folder: Path,
+    settings: Settings,
+    bundle: Bundle,
+    identity: Mapping[str, Any],
+    rows: list[Row],
+    real: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
     from ToothTopoSegLib.imaging.write import output_folder
     from ToothTopoSegLib.training.experiment_table import draw, fewer_wrong, write_csv
@@ -361,14 +402,15 @@ def _evidence(
     fewer = {
         than: {t: fewer_wrong(rows, "qat_topology", than, t) for t in ("raw", "tidied")} for than in ("ptq", "qat")
     }
-    costs = _costs(folder, settings)
+    costs = _costs(bundle)
     measured = {row["model"] for row in rows}
     titles = {arm: title for arm, title in TITLES.items() if arm in measured}
     page = _page(settings, bundle, rows, titles, fewer, costs, real)
     with output_folder(folder / "evidence") as staged:
-        write_csv(rows, staged / "quantization.csv")
-        draw(rows, titles, staged / "quantization.png")
-        (staged / "quantization.md").write_text(page, encoding="utf-8")
+        write_csv(rows, staged / f"{PAGE}.csv")
+        _write(staged / f"{PAGE}.json", {"experiment": identity, "real_scan": real})
+        draw(rows, titles, staged / f"{PAGE}.png")
+        (staged / f"{PAGE}.md").write_text(page, encoding="utf-8")
     return {
         "rows": len(rows),
         "fewer_teeth_wrong": {than: {t: asdict(e) for t, e in by.items()} for than, by in fewer.items()},
@@ -378,24 +420,27 @@ def _evidence(
     }
 
 
-def _costs(folder: Path, settings: Settings) -> dict[str, dict[str, float]]:
-    """Size of the model in MB and median seconds of one tile on all cores, of FP32 and of the integer model."""
+def _costs(bundle: Bundle) -> dict[str, dict[str, float]]:
+    """Size of the model in MB and median seconds of one tile on all cores, of FP32 and of the integer model.
+
+    They are those of the network all trainings start from: none changes its shape.
+    """
     import statistics
     import time
 
     import numpy as np
 
+    from ToothTopoSegLib.quantization.export import float_bundle
     from ToothTopoSegLib.segmentation.runner import Runner
 
-    seed, costs = settings.seeds[0], {}
-    for arm in ("fp32", "ptq"):
-        bundle = _bundle_of(folder, arm, seed)
-        runner, times = Runner(bundle), []
+    costs = {}
+    for arm, model in {"fp32": float_bundle(bundle), "ptq": bundle}.items():
+        runner, times = Runner(model), []
         for _ in range(LATENCY_RUNS):
             began = time.perf_counter()
-            runner(np.zeros(bundle.patch, np.float32))
+            runner(np.zeros(model.patch, np.float32))
             times.append(time.perf_counter() - began)
-        costs[arm] = {"megabytes": len(bundle.model) / 1e6, "seconds": statistics.median(times)}
+        costs[arm] = {"megabytes": len(model.model) / 1e6, "seconds": statistics.median(times)}
     return costs
 
 
@@ -432,7 +477,7 @@ training seeds and scans). A tooth is wrong if any of its Betti numbers differs 
 missed or invented. *Raw* is the best class of the network's scores; *tidied* keeps the largest piece of each tooth and
 fills its voids.{missing}
 
-![Teeth with a wrong Betti number, and Dice](quantization.png)
+![Teeth with a wrong Betti number, and Dice]({PAGE}.png)
 
 QAT + topology has
 

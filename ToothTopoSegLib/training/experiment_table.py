@@ -125,6 +125,20 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
 
 
+def read_csv(path: Path) -> list[Row]:
+    """The rows that :func:`write_csv` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: _value(name, text) for name, text in line.items()} for line in csv.DictReader(file)]
+
+
+def _value(name: str, text: str) -> str | int | float | bool | None:
+    if name in ("model", "treatment"):
+        return text
+    if name in ("seed", "scan"):
+        return int(text)
+    return {"": None, "True": True, "False": False}[text] if text in ("", "True", "False") else float(text)
+
+
 def draw(rows: Sequence[Row], names: Mapping[str, str], path: Path) -> None:
     """A picture (PNG) of the share of teeth with a wrong Betti number and of Dice, a bar a model and treatment."""
     # matplotlib: axes, error bars and legends are solved problems.

@@ -448,11 +448,13 @@ def _learn(state: State, schedule: Schedule, image: Tensor, classes: Tensor) -> 
 
 @cache
 def bfloat16_pays(device: str) -> bool:
-    """Whether half precision is faster: on a GPU, and on processors with matrix units (three times, measured)."""
+    """Whether half precision is faster: on a GPU, and on processors that multiply it (2.7 to 3 times, measured with
+    AVX512-BF16 of a Zen 5 and with AMX)."""
     import torch
 
+    can = torch.cpu.get_capabilities()
     used = torch.backends.cpu.get_cpu_capability() == "AVX512"  # ATEN_CPU_CAPABILITY=avx2 keeps a training in float32
-    return device != "cpu" or (used and bool(torch.cpu.get_capabilities().get("amx_bf16")))
+    return device != "cpu" or (used and bool(can.get("amx_bf16") or can.get("avx512_bf16")))
 
 
 def _regulariser(network: nn.Module, schedule: Schedule) -> Callable[[], Tensor] | None:

@@ -40,7 +40,7 @@ def test_every_model_is_measured_raw_and_tidied_and_the_evidence_is_written(done
     folder, result = done
     assert result["rows"] == 2 * len(TITLES)
     assert {path.name for path in (folder / "evidence").iterdir()} == {
-        f"quantization.{e}" for e in ("csv", "md", "png")
+        f"quantization.{e}" for e in ("csv", "json", "md", "png")
     }
     page = (folder / "evidence" / "quantization.md").read_text(encoding="utf-8")
     assert page == result["page"] and all(f"| {title} |" in page for title in TITLES.values())
@@ -105,6 +105,23 @@ def test_what_is_measured_so_far_is_summed_up_and_the_page_says_what_is_missing(
     (folder / "rows" / "qat_1.json").unlink()
     with pytest.raises(UsageError, match="QAT INT8 is not measured yet"):
         run(folder, model, SMALL, so_far=True)
+
+
+def test_another_folder_goes_on_from_the_evidence_and_trains_nothing_that_is_known(done, model, tmp_path) -> None:
+    folder, result = done
+    again = run(tmp_path / "elsewhere", model, SMALL, known=folder / "evidence")
+    assert again["fewer_teeth_wrong"] == result["fewer_teeth_wrong"]
+    assert not list((tmp_path / "elsewhere").rglob("*.pt"))
+    first, second = (path / "evidence" / "quantization.csv" for path in (folder, tmp_path / "elsewhere"))
+    assert sorted(first.read_text().splitlines()) == sorted(second.read_text().splitlines())
+
+
+def test_evidence_of_another_experiment_is_refused_and_nothing_is_written(done, model, tmp_path) -> None:
+    with pytest.raises(UsageError, match="another model or other settings"):
+        run(tmp_path / "out", model, replace(SMALL, steps=2), known=done[0] / "evidence")
+    with pytest.raises(UsageError, match=r"no quantization\.json"):
+        run(tmp_path / "out", model, SMALL, known=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_summed_up_where_no_experiment_is(model, tmp_path) -> None:

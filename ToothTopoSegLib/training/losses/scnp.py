@@ -33,12 +33,14 @@ def penalised(scores: Tensor, classes: Tensor, size: int = 3) -> Tensor:
     if scores.numel() == 0 or size == 1:
         return scores
     index = classes.long()[:, None]
-    rivals = scores.scatter(1, index, _lowest(scores))
+    # in place, because a new tensor would not have classes side by side as the scores have: the windows below then take
+    # a third of the time
+    rivals = scores.clone().scatter_(1, index, _lowest(scores))
     # a window of size^3 is one of size voxels along each axis in turn
     for axis in range(3):
         window = tuple(size if a == axis else 1 for a in range(3))
         rivals = functional.max_pool3d(rivals, window, stride=1, padding=tuple(n // 2 for n in window))
-    return rivals.scatter(1, index, _poorest(scores.gather(1, index), index, size))
+    return rivals.scatter_(1, index, _poorest(scores.gather(1, index), index, size))
 
 
 def _poorest(own: Tensor, classes: Tensor, size: int) -> Tensor:
