@@ -391,6 +391,17 @@ def run_faults(args: argparse.Namespace, progress: Progress) -> Outcome:
     return Outcome(result, table(result))
 
 
+def run_shapes(args: argparse.Namespace, progress: Progress) -> Outcome:
+    """What teeth of each type look like, and how well that tells them apart."""
+    from ToothTopoSegLib.training.tooth_shapes import run, write
+
+    result = run(args.heads, args.scanned, args.workers, progress)
+    if args.output is not None:
+        write(result, args.output)
+    page = result.pop("page")
+    return Outcome(result, page)
+
+
 def run_calibration(args: argparse.Namespace, progress: Progress) -> Outcome:
     """Whether it pays to calibrate a model anew on the scan at hand."""
     from ToothTopoSegLib.imaging.write import output_folder
@@ -745,6 +756,13 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--known", type=Path, metavar="DIR", help=text)
     what = "folder of the experiment, which goes on where it was interrupted"
     add("-o", "--output", type=Path, metavar="DIR", required=True, help=what)
+
+    text = "Learn what teeth of each type look like, by which rows are numbered, and how well that tells them apart."
+    add = command("shapes", run_shapes, text)
+    add("--heads", type=positive, default=150, metavar="N", help="heads of which the teeth alone are drawn (150)")
+    add("--scanned", type=positive, default=45, metavar="N", help="heads that are scanned and segmented (45)")
+    _add_workers(add)
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for tooth_shapes.json and tooth_shapes.md")
 
     text = "Calibrate the model anew on each scan at hand, of kinds it never saw: whether that pays."
     add = command("calibration", run_calibration, text)

@@ -70,6 +70,8 @@ def train_further(folder: Path, steps: int, threads: int) -> None:
     from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
     from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 
+    from ToothTopoSegLib.training.loop import bfloat16_pays
+
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     network, _, configuration, _, state = nnunet_network(folder)
@@ -82,7 +84,9 @@ def train_further(folder: Path, steps: int, threads: int) -> None:
     samples = training_samples(folder, tuple(configuration.patch_size))
     for step in range(steps):
         image, classes = next(samples)
-        found = loss(network(torch.from_numpy(image)), torch.from_numpy(classes))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays("cpu")):
+            scores = network(torch.from_numpy(image))
+        found = loss(scores.float(), torch.from_numpy(classes))
         optimiser.zero_grad()
         found.backward()
         optimiser.step()
@@ -353,7 +357,7 @@ def main() -> None:
     """Measure, or run one of the processes that are measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--steps", type=int, default=200, help="steps of training (default: 200)")
+    parser.add_argument("--steps", type=int, default=800, help="steps of training (default: 800)")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--run", nargs=2, metavar=("WHO", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()

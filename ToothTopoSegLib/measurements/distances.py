@@ -113,10 +113,10 @@ def apart(one: Surface, other: Surface) -> float:
     if not len(one.points) or not len(other.points):
         return float("inf")
     few, many = sorted((one, other), key=lambda surface: len(surface.points))
-    bound = float(many.tree.query(few.points[::_EVERY])[0].min())
+    # a little farther than the distance of one of the points, so that this one lies within it however it is rounded
+    bound = float(many.tree.query(few.points[::_EVERY])[0].min()) * 1.001 + 1e-6
     low, high = many.ends
     outside = np.maximum(np.maximum(low - few.points, few.points - high), 0)
     close = few.points[np.einsum("ij,ij->i", outside, outside) <= bound**2]
-    # a little farther than the bound, which is itself the distance of one of the points
-    away, _ = many.tree.query(close, distance_upper_bound=bound * 1.001 + 1e-6)
+    away, _ = many.tree.query(close, distance_upper_bound=bound)
     return float(away.min())

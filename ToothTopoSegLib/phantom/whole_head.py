@@ -474,6 +474,19 @@ def _paint_teeth(window: _Window, teeth: TeethLayer) -> None:
     window.label[there] = label[there]
 
 
+def draw_teeth(
+    dentition: Dentition,
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    rng: np.random.Generator,
+    pose: Pose,
+) -> Array:
+    """Label map (uint8, z, y, x) of the teeth of a natural head alone, on a grid with ``spacing`` (z, y, x) in mm."""
+    plan = draw_head(dentition, rng)
+    lattice = make_lattice(shape, np.asarray(spacing, np.float32), pose, 0.0, plan.bend, plan.rough)
+    return _make_teeth(plan, lattice).label
+
+
 def render_whole_head(
     dentition: Dentition,
     shape: tuple[int, int, int],

@@ -186,6 +186,19 @@ def make_natural_view(seed: int, view: View) -> Phantom:
     return _acquired(np.random.default_rng(seed), view, False, "natural", {"seed": seed})
 
 
+def make_teeth(seed: int, spacing: float) -> Volume:
+    """The teeth of a natural head alone, as labels in voxels of ``spacing`` mm: drawn in a second or two."""
+    from ToothTopoSegLib.phantom.arch import draw_dentition
+    from ToothTopoSegLib.phantom.views import view_of_jaws
+    from ToothTopoSegLib.phantom.whole_head import draw_teeth
+
+    rng = np.random.default_rng(seed)
+    dentition = draw_dentition(rng, natural=True)
+    z, y, x = (int(n / spacing) for n in (75, 85, 95))
+    view = view_of_jaws(rng, (z, y, x), spacing)
+    return Volume(draw_teeth(dentition, view.shape, (spacing,) * 3, rng, view.pose), (spacing,) * 3)
+
+
 def make_small_phantom(seed: int) -> Phantom:
     """Both jaws of the head of a seed in 64 x 80 x 84 voxels of 1 mm: made and segmented in seconds."""
     from ToothTopoSegLib.phantom.arch import draw_dentition

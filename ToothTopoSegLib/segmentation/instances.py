@@ -3,12 +3,12 @@
 In: how sure the second network is of the core of a tooth, the voxels that are teeth, and the class scores of the first
 network, decided. Out: the FDI number of every voxel. Cores of teeth that touch may run into each other, but not as
 broadly as either is thick: they are cut at their necks, where the distance to the outside, seen as a landscape, has its
-passes (watershed; Beucher and Lantuejoul, 1979). Then every tooth takes a number of its own such that all of them
-together fit best what the first network saw and how large such teeth are (assignment problem; Kuhn, 1955): a network
-that looks at 8 cm at a time and at 1 mm mistakes one tooth for the next and may count a whole row one too far, but no
-number is there twice, and no canine is as small as the incisor beside it. Pieces for which there is no number but that
-of a tooth they touch are part of it, if they are no more than one tooth together. In the end rows are looked at as
-wholes (:mod:`ToothTopoSegLib.segmentation.rows`).
+passes (watershed; Beucher and Lantuejoul, 1979). Pieces for which there is no number but that of a tooth they touch are
+part of it, if they are no more than one tooth together (assignment problem; Kuhn, 1955). Then every tooth takes a
+number of its own such that all of a row together fit best what the first network saw, what form such teeth have and how
+much room there is (:mod:`ToothTopoSegLib.segmentation.rows`): a network that looks at 8 cm at a time and at 1 mm
+mistakes one tooth for the next and may count a whole row one too far, but no number is there twice, and no premolar is
+like a molar.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.fdi import is_upper
+from ToothTopoSegLib.anatomy.fdi import is_upper, position
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.resample import onto
 from ToothTopoSegLib.segmentation.classes import TEETH
-from ToothTopoSegLib.segmentation.rows import LEAST_PROBABILITY, MAIN_SHARE, counted_again, misfit
+from ToothTopoSegLib.segmentation.rows import LEAST_PROBABILITY, Apart, Body, numbered
+from ToothTopoSegLib.segmentation.shapes import form, forms
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Labels = NDArray[np.int32]
+Unlike = Callable[[tuple[int, ...]], Array]
 
 SURE_CORE = 1.0
 """Evidence (nats) from which a voxel is core for the cutting: what is torn between core and border joins teeth."""
@@ -48,8 +50,12 @@ MOUTH_SCALES = (0.6, 1.3)
 """How much smaller or larger than average the teeth of a mouth are, at most ..."""
 FEWEST_TEETH = 4
 """... and how many have to be seen to know it."""
-LARGEST_MISFIT = 2.0
-"""What a size that does not fit its number costs at most, in nats."""
+SMALLER, LARGER, LARGEST_MISFIT = 0.3, 0.2, 2.0
+"""How far teeth are from their type's average volume in this mouth (standard deviations of the logarithm): smaller ones
+may have lost a part to the border of the view, to metal or to noise. And what a size that does not fit costs at most,
+in nats."""
+MAIN_SHARE = 0.2
+"""With less of its type's average volume a tooth, or a piece of one, has no say."""
 ASIDE_NATS = 5.0
 """What it costs to leave a piece aside: as if its number were seen with a probability of 2 %, and its size did not fit
 well."""
@@ -59,9 +65,17 @@ APART_MM = 2.0
 """A piece with no say that touches no tooth and lies farther than this from its own is none ..."""
 LEAST_CUT_OFF_MM3 = 4.0
 """... unless the view ends there and it may be the end of one; smaller ones never are."""
-HOME_SHARE = 0.3
-"""A number that no tooth took is cut out of a tooth that is more than one where this share of its volume is seen."""
+TWO_TEETH, HOME_SHARE = 0.75, 0.3
+"""A number that no tooth took is cut out of a tooth that has at least this share of the volume of both, where this
+share of its own is seen."""
 
+FORM_TRUST = 0.8
+"""How much what the form of a tooth says counts: its measures are not quite normal."""
+NO_TOOTH_NATS = 12.0
+"""What is as unlike all teeth as this is fused, broken or metal, and its form says nothing."""
+
+_UPPER = np.array([is_upper(fdi) for fdi in TEETH])
+_POSITIONS = np.array([position(fdi) - 1 for fdi in TEETH])
 _VOLUMES = np.array([size_of(fdi).volume for fdi in TEETH])
 _CUBE = np.ones((3, 3, 3))
 
@@ -85,9 +99,8 @@ def tooth_numbers(
     contacts = contacts_of(inside)
     probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     probability *= _in_view(number[tooth], spacing)
-    taken = shared_out(probability, volumes, contacts)
-    average = _mouth_scale(probability, volumes) * _VOLUMES
-    taken = counted_again(taken, probability, volumes, average, _apart(inside, fine))
+    unlike = _unlike(inside, spacing, probability)
+    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, fine))
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
     _strike_out_strays(found, inside, volumes, taken, contacts, spacing)
@@ -205,13 +218,12 @@ def _in_view(number: NDArray[np.uint8], spacing: float) -> NDArray[np.bool_]:
 
     Where a scan ends between the jaws, a crown that is cut in two must not become a tooth of the jaw out of view.
     """
-    upper = np.array([is_upper(fdi) for fdi in TEETH])
     volumes = np.array([np.count_nonzero(number == fdi) for fdi in TEETH]) * spacing**3
-    seen = [volumes[jaw].sum() >= LEAST_CUT_OFF_MM3 for jaw in (upper, ~upper)]
-    return np.where(upper, *seen)
+    seen = [volumes[jaw].sum() >= LEAST_CUT_OFF_MM3 for jaw in (_UPPER, ~_UPPER)]
+    return np.where(_UPPER, *seen)
 
 
-def _apart(pieces: Labels, fine: Volume) -> Callable[[int, int], float]:
+def _apart(pieces: Labels, fine: Volume) -> Apart:
     """What tells how many mm lie between two pieces; surfaces are made when they are asked for."""
     from scipy import ndimage
 
@@ -230,6 +242,12 @@ def _apart(pieces: Labels, fine: Volume) -> Callable[[int, int], float]:
     return apart
 
 
+def _misfit(volumes: Array, average: Array) -> Array:
+    """What it costs in nats that a tooth of a volume is of a type of which the ``average`` one has another volume."""
+    off = np.log(volumes / average)
+    return np.asarray(np.minimum(0.5 * (off / np.where(off < 0, SMALLER, LARGER)) ** 2, LARGEST_MISFIT))
+
+
 def _mouth_scale(probability: Array, volumes: Array) -> float:
     """How large the teeth of this mouth are beside average ones."""
     together = np.bincount(probability[1:].argmax(1), volumes[1:], minlength=len(TEETH))
@@ -237,31 +255,67 @@ def _mouth_scale(probability: Array, volumes: Array) -> float:
     return float(np.clip(np.median(shares), *MOUTH_SCALES)) if len(shares) >= FEWEST_TEETH else 1.0
 
 
-def shared_out(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> NDArray[np.intp]:
+def _unlike(pieces: Labels, spacing: float, probability: Array) -> Unlike:
+    """What tells by the form of pieces that are one tooth how many nats it is unlike each class (32,)."""
+    from scipy import ndimage
+
+    boxes, known = ndimage.find_objects(pieces), forms()
+    upper = probability[:, _UPPER].sum(1) > 0.5 * probability.sum(1)
+
+    @cache
+    def unlike(members: tuple[int, ...]) -> Array:
+        box, jaw = _hull([boxes[n - 1] for n in members]), bool(upper[members[0]])
+        ends = [(s.start == 0, s.stop == length) for s, length in zip(box, pieces.shape, strict=True)]
+        apical, occlusal = ends[0][::-1] if jaw else ends[0]
+        if occlusal or any(any(axis) for axis in ends[1:]):
+            return np.zeros(len(TEETH))  # the border of the view cuts it anywhere
+        nats = known.nats(form(np.isin(pieces[box], members), spacing, jaw, whole=not apical), jaw)
+        nats = np.logaddexp(FORM_TRUST * nats, -NO_TOOTH_NATS)
+        return np.asarray(nats.max() - nats)[_POSITIONS]
+
+    return unlike
+
+
+def _hull(boxes: list[tuple[slice, ...]]) -> tuple[slice, ...]:
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
+
+
+def shared_out(
+    probability: Array, volumes: Array, contacts: dict[tuple[int, int], int], unlike: Unlike, apart: Apart
+) -> NDArray[np.intp]:
     """The tooth class 0..31 (n + 1,) of every piece, row 0 being none.
 
-    ``probability`` (n + 1, 32) is how much the pieces look like each number, ``volumes`` are in mm3. Pieces large
-    enough take numbers of their own such that the volume-weighted log probabilities, of look and of size, are largest.
-    A piece that got none, or one it hardly looks like, is part of a tooth it touches that looks like the same number,
-    if they are no more than one tooth together. Of the rest each takes what it looks like most, a number that is left
-    or that of a tooth it touches.
+    ``probability`` (n + 1, 32) is how much the pieces look like each number, ``volumes`` are in mm3, ``unlike`` tells
+    by form how little some of them together are like a tooth of each class, and ``apart`` how far two of them are from
+    each other in mm. A piece that, taken for itself, gets no number or one it hardly looks like, is part of a tooth it
+    touches that looks like the same number, if they are no more than one tooth together. Teeth large enough then take
+    numbers of their own. Of the rest each takes what it looks like most, a number that is left or that of a tooth it
+    touches.
     """
-    average = _mouth_scale(probability, volumes) * _VOLUMES
-    parts, most = _Parts(probability, volumes, average, list(range(len(volumes)))), LARGEST_TOOTH * average
-    while True:
-        own = parts.assigned()
-        pair = next(parts.to_join(own, contacts, most), None)
-        if pair is None:
-            break
-        parts.home[pair[0]] = pair[1]
+    home = _joined(probability, volumes, contacts)
+    parts = _Parts(probability, volumes, np.ones(len(TEETH)), home)
+    main, (_, seen), members = parts.main(), parts.seen(), parts.members()
+    bodies = [Body(members[n], seen[n], unlike(members[n])) for n in main.tolist()]
+    own = {int(n): k for n, k in zip(main, numbered(bodies, apart), strict=True) if k is not None}
     free = set(range(len(TEETH))) - set(own.values())
     taken = np.zeros(len(volumes), np.intp)
     for n in range(1, len(volumes)):
-        touched = [_root(parts.home, m) for m in _touching(n, contacts)]
+        touched = [_root(home, m) for m in _touching(n, contacts)]
         looks_like = {own.get(t, int(probability[t].argmax())) for t in touched}
         at_hand = sorted(free | looks_like) if touched else list(range(len(TEETH)))
-        taken[n] = own.get(_root(parts.home, n), at_hand[int(probability[n, at_hand].argmax())])
+        taken[n] = own.get(_root(home, n), at_hand[int(probability[n, at_hand].argmax())])
     return taken
+
+
+def _joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> list[int]:
+    """For each piece the one that stands for the tooth it is part of."""
+    average = _mouth_scale(probability, volumes) * _VOLUMES
+    parts = _Parts(probability, volumes, average, list(range(len(volumes))))
+    while True:
+        pair = next(parts.to_join(parts.assigned(), contacts, LARGEST_TOOTH * average), None)
+        if pair is None:
+            return parts.home
+        parts.home[pair[0]] = pair[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +327,13 @@ class _Parts:
     volumes: Array
     average: Array
     home: list[int]
+
+    def members(self) -> dict[int, tuple[int, ...]]:
+        """The pieces of each tooth, the largest first, by the one that stands for it."""
+        found: dict[int, list[int]] = {}
+        for n in sorted(range(1, len(self.home)), key=lambda n: -self.volumes[n]):
+            found.setdefault(_root(self.home, n), []).append(n)
+        return {root: tuple(pieces) for root, pieces in found.items()}
 
     def seen(self) -> tuple[Array, Array]:
         """Volumes (n + 1,) and mean probabilities (n + 1, 32) of the teeth; 0 for pieces that stand for none."""
@@ -294,7 +355,7 @@ class _Parts:
 
         (volumes, seen), main = self.seen(), self.main()
         look = -np.log(seen[main] + LEAST_PROBABILITY)
-        cost = (look + misfit(volumes[main, None], self.average, LARGEST_MISFIT)) * volumes[main, None]
+        cost = (look + _misfit(volumes[main, None], self.average)) * volumes[main, None]
         aside = np.full((len(main), len(main)), ASIDE_NATS) * volumes[main, None]
         rows, columns = linear_sum_assignment(np.hstack([cost, aside]))
         return {int(main[r]): int(c) for r, c in zip(rows, columns, strict=True) if c < len(TEETH)}
@@ -327,12 +388,12 @@ def _cut_out_homes(
     taken: NDArray[np.intp],
 ) -> None:
     """Give numbers that no tooth took their voxels, in place, in teeth that are more than one."""
-    most = LARGEST_TOOTH * _mouth_scale(probability, volumes) * _VOLUMES
+    average = _mouth_scale(probability, volumes) * _VOLUMES
     size = np.bincount(taken[1:], volumes[1:], minlength=len(TEETH))
     for k in sorted(set(range(len(TEETH))) - set(taken[1:].tolist())):
         votes = probability[:, k] * volumes
         n = int(votes[1:].argmax()) + 1
-        if votes[n] >= HOME_SHARE * _VOLUMES[k] and size[taken[n]] > most[taken[n]]:
+        if votes[n] >= HOME_SHARE * _VOLUMES[k] and size[taken[n]] > TWO_TEETH * (average[taken[n]] + average[k]):
             found[(pieces == n) & (number == TEETH[k])] = TEETH[k]
 
 

@@ -1,141 +1,158 @@
-"""Whether a row of teeth was counted one too far: numbers looked at in rows, after single teeth have taken theirs.
+"""Which number each tooth of a jaw bears: the row as a whole, from the back on the right to the back on the left.
 
-In: the number of every piece, what it looks like, its volume, and how far pieces are apart. Out: the numbers again,
-with runs of teeth moved on by one where that explains better how large they are and where there is room between them.
-What the network says of the teeth of a row are no votes independent of each other: it has counted them together, so the
-look of a run counts once. The size of each tooth and the room between two of them are evidence of their own: where the
-canine is as small as an incisor, the first molar no larger than a premolar, and next to a tooth that is called missing
-there is no gap, the row is most likely one off.
+In: single teeth, what the first network calls each, what their form is like, and how far they are apart. Out: a number
+for each, rising along the arch. Evidence is weighed in nats, and the cheapest way along the row is found by dynamic
+programming (Viterbi, IEEE Trans Inf Theory 1967;13:260-269):
+
+- the *look* a tooth has for the first network. That network has counted the teeth of a row together, so what it says of
+  them are no votes independent of each other: where it is overruled by the same step as at the tooth before, that costs
+  next to nothing more;
+- the *form* of each tooth (:mod:`ToothTopoSegLib.segmentation.shapes`), which is evidence of its own: no molar is a
+  premolar, however its row was counted;
+- the *room* between two teeth: where one is missing there is a gap, unless it has closed, as it mostly does where a
+  premolar was taken out to straighten the others, and that is the first more often than the second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.fdi import arch_order
+from ToothTopoSegLib.anatomy.fdi import arch_order, is_upper, position
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.segmentation.classes import TEETH
 
 Array = NDArray[Any]
 Apart = Callable[[int, int], float]
+"""How many mm lie between two pieces."""
 
-SMALLER, LARGER = 0.3, 0.2
-"""How far teeth are from their type's average volume in this mouth (standard deviations of the logarithm): smaller ones
-may have lost a part to the border of the view, to metal or to noise."""
-LARGEST_MISFIT = 4.0
-"""What a size that does not fit costs at most, in nats: teeth may be halved or fused."""
-MISSING_NATS, CLOSED_NATS = 0.5, 4.0
-"""What it costs that a tooth is missing, and that it is although next to no room is left where it stood ..."""
+MOST_LOOK, SAME_STEP = 3.0, 0.1
+"""What it costs at most to overrule the look of a tooth, and which share of it where the one before is overruled by the
+same step."""
+MOST_FORM = 6.0
+"""What it costs at most that a tooth is unlike its type: teeth may be halved or fused."""
+ASIDE_NATS = 5.0
+"""What it costs that a tooth gets no number."""
+MISSING_NATS, MOST_MISSING = 0.5, 2.0
+"""What it costs that a tooth is missing from a gap, at most for all of a gap ..."""
+CLOSED_NATS, CLOSED_FIRST_PREMOLAR, CLOSED_SECOND_PREMOLAR = 4.0, 1.5, 3.0
+"""... and that it is although next to no room is left where it stood ..."""
 ROOM_SHARE = 0.4
 """... which is less than this share of the widths of the teeth that are missing there."""
 OPEN_NATS, OPEN_MM = 1.5, 5.0
 """What a gap costs that is wider than this between teeth next to each other by their numbers."""
-LEAST_GAIN = 1.0
-"""In nats: by less than this no row is moved."""
 LEAST_PROBABILITY = 1e-3
-MAIN_SHARE = 0.2
-"""With less of its type's average volume a tooth, or a piece of one, has no say."""
-MOST_MOVES = 4
+MOST_ASIDE = 2
+"""So many teeth in a row may get no number."""
 
-_CLASS = {fdi: k for k, fdi in enumerate(TEETH)}
+_PLACES = {upper: np.array([TEETH.index(fdi) for fdi in arch_order(upper)]) for upper in (True, False)}
 _WIDTHS = np.array([size_of(fdi).md_crown for fdi in TEETH])
-
-
-def misfit(volumes: Array, average: Array, most: float = LARGEST_MISFIT) -> Array:
-    """What it costs in nats that a tooth of a volume is of a type of which the ``average`` one has another volume."""
-    off = np.log(volumes / average)
-    return np.asarray(np.minimum(0.5 * (off / np.where(off < 0, SMALLER, LARGER)) ** 2, most))
-
-
-def counted_again(
-    taken: NDArray[np.intp], probability: Array, volumes: Array, average: Array, apart: Apart
-) -> NDArray[np.intp]:
-    """The tooth class 0..31 (n + 1,) of every piece, row 0 being none, with rows that were counted one off put right.
-
-    ``taken`` are the classes so far, ``probability`` (n + 1, 32) is how much pieces look like each number, ``volumes``
-    (n + 1,) are in mm3, ``average`` (32,) those that teeth of each class have in this mouth, and ``apart`` tells how
-    many mm lie between two pieces.
-    """
-    out = taken.copy()
-    for upper in (True, False):
-        order = np.array([_CLASS[fdi] for fdi in arch_order(upper)])
-        for _ in range(MOST_MOVES):
-            row = _Row(order, tuple(_teeth(out, order, probability, volumes, average)), average, apart)
-            gain, first, last, by = max(row.moves(), default=(0.0, 0, 0, 0))
-            if gain < LEAST_GAIN:
-                break
-            becomes = np.arange(len(TEETH))
-            places = np.array([tooth.place for tooth in row.teeth[first : last + 1]])
-            becomes[order[places]] = order[places + by]
-            out = becomes[out]
-    return out
+_UPPER = np.array([is_upper(fdi) for fdi in TEETH])
+_CLOSED = np.array(
+    [{4: CLOSED_FIRST_PREMOLAR, 5: CLOSED_SECOND_PREMOLAR}.get(position(fdi), CLOSED_NATS) for fdi in TEETH]
+)
 
 
 @dataclass(frozen=True, eq=False)
-class _Tooth:
-    """A tooth of a row: its place in the order of the arch, its pieces, its volume, and what it looks like (32,)."""
+class Body:
+    """A tooth without a number: its pieces, the largest first, the probabilities (32,) of the classes by its look, and
+    how many nats it is unlike a tooth of each class (32,) by its form."""
 
-    place: int
     pieces: tuple[int, ...]
-    volume: float
     look: Array
+    unlike: Array
+
+    @cached_property
+    def upper(self) -> bool:
+        """Whether it is a tooth of the upper jaw by its look."""
+        return bool(self.look[_UPPER].sum() > self.look[~_UPPER].sum())
 
 
-def _teeth(
-    taken: NDArray[np.intp], order: Array, probability: Array, volumes: Array, average: Array
-) -> Iterator[_Tooth]:
-    """The teeth of a jaw that have a say, from right to left."""
-    for place, k in enumerate(order.tolist()):
-        pieces = np.flatnonzero((taken[1:] == k) & (volumes[1:] > 0)) + 1
-        volume = float(volumes[pieces].sum())
-        if len(pieces) and volume >= MAIN_SHARE * average[k]:
-            yield _Tooth(place, tuple(pieces.tolist()), volume, volumes[pieces] @ probability[pieces] / volume)
+def numbered(bodies: Sequence[Body], apart: Apart) -> list[int | None]:
+    """The class 0..31 of each tooth, None for one that gets no number; no class is there twice."""
+    found: list[int | None] = [None] * len(bodies)
+    for upper, order in _PLACES.items():
+        mine = [n for n, body in enumerate(bodies) if body.upper == upper]
+        if mine:
+            places = [float(_shares(bodies[n], order) @ np.arange(len(order))) for n in mine]
+            mine = [mine[i] for i in np.argsort(places, kind="stable")]
+            for n, place in _Row(order, tuple(bodies[n] for n in mine), apart).best().items():
+                found[mine[n]] = int(order[place])
+    return found
+
+
+def _shares(body: Body, order: Array) -> Array:
+    look = body.look[order]
+    return np.asarray(look / max(float(look.sum()), 1e-9))
 
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """The teeth of a jaw in the ``order`` (16,) of its classes."""
+    """The teeth of a jaw from right to left, and the ``order`` (16,) of its classes."""
 
     order: Array
-    teeth: tuple[_Tooth, ...]
-    average: Array
+    teeth: tuple[Body, ...]
     apart: Apart
 
-    def moves(self) -> Iterator[tuple[float, int, int, int]]:
-        """What is gained in nats by moving the teeth from a first to a last one by one number, and these three."""
-        last_place = len(self.order) - 1
-        for first in range(len(self.teeth)):
-            before = self.teeth[first - 1].place if first else -1
-            for last in range(first, len(self.teeth)):
-                after = self.teeth[last + 1].place if last + 1 < len(self.teeth) else last_place + 1
-                for by in (-1, 1):
-                    if before < self.teeth[first].place + by and self.teeth[last].place + by < after:
-                        yield self._gain(first, last, by), first, last, by
+    @cached_property
+    def own(self) -> Array:
+        """The place 0..15 each tooth looks like most."""
+        return np.array([_shares(body, self.order).argmax() for body in self.teeth])
 
-    def _gain(self, first: int, last: int, by: int) -> float:
-        run = self.teeth[first : last + 1]
-        volumes, looks = np.array([tooth.volume for tooth in run]), np.stack([tooth.look for tooth in run])
-        own = self.order[[tooth.place for tooth in run]]
-        other = self.order[[tooth.place + by for tooth in run]]
-        nats = np.log(looks + LEAST_PROBABILITY)
-        each = np.arange(len(run))
-        look = volumes @ (nats[each, other] - nats[each, own]) / volumes.sum()
-        size = (misfit(volumes, self.average[own]) - misfit(volumes, self.average[other])).sum()
-        room = self._room(first - 1, first, 0, 0) + self._room(last, last + 1, 0, 0)
-        return float(look + size + room - self._room(first - 1, first, 0, by) - self._room(last, last + 1, by, 0))
+    @cached_property
+    def look(self) -> Array:
+        """What it costs to give a tooth another place (n, 16) than that."""
+        nats = np.log(np.stack([_shares(body, self.order) for body in self.teeth]) + LEAST_PROBABILITY)
+        return np.minimum(nats.max(1, keepdims=True) - nats, MOST_LOOK)
 
-    def _room(self, one: int, two: int, one_by: int, two_by: int) -> float:
-        """What the room between two teeth of the row, each moved by some numbers, costs in nats."""
-        if one < 0 or two >= len(self.teeth):
-            return 0.0
-        left, right = self.teeth[one], self.teeth[two]
-        missing = self.order[left.place + one_by + 1 : right.place + two_by]
-        room = min(self.apart(a, b) for a in left.pieces for b in right.pieces)
+    @cached_property
+    def form(self) -> Array:
+        """What it costs that a tooth of that form has a place (n, 16)."""
+        return np.minimum(np.stack([body.unlike[self.order] for body in self.teeth]), MOST_FORM)
+
+    @cached_property
+    def rooms(self) -> dict[tuple[int, int], float]:
+        """How many mm lie between two teeth that may follow each other."""
+        pairs = [(m, n) for n in range(len(self.teeth)) for m in range(max(0, n - 1 - MOST_ASIDE), n)]
+        pieces = {(m, n): (self.teeth[m].pieces, self.teeth[n].pieces) for m, n in pairs}
+        return {pair: min(self.apart(a, b) for a in one for b in two) for pair, (one, two) in pieces.items()}
+
+    def best(self) -> dict[int, int]:
+        """The place of each tooth that gets one."""
+        count, places = self.form.shape
+        cost = self.form + self.look + ASIDE_NATS * np.arange(count)[:, None]
+        before = np.full((count, places, 2), -1)
+        for n in range(count):
+            for m in range(max(0, n - 1 - MOST_ASIDE), n):
+                for place in range(1, places):
+                    total, q = min(self._steps(cost, m, n, place))
+                    if total < cost[n, place]:
+                        cost[n, place], before[n, place] = total, (m, q)
+        last = cost + ASIDE_NATS * np.arange(count)[::-1, None]
+        n, place = (int(i) for i in np.unravel_index(last.argmin(), last.shape))
+        chosen = {}
+        while n >= 0:
+            chosen[n] = place
+            n, place = (int(i) for i in before[n, place])
+        return chosen
+
+    def _steps(self, cost: Array, m: int, n: int, place: int) -> Iterator[tuple[float, int]]:
+        """What it costs that tooth ``n`` has a place if ``m`` is the one before that has any, by the place of that."""
+        here, step = self.form[n, place] + ASIDE_NATS * (n - m - 1), place - self.own[n]
+        for q in range(place):
+            same = SAME_STEP if step == q - self.own[m] else 1.0
+            yield float(cost[m, q] + here + same * self.look[n, place] + self._room(m, n, q, place)), q
+
+    def _room(self, m: int, n: int, one: int, two: int) -> float:
+        """What the room between two teeth costs that have these places."""
+        missing, room = self.order[one + 1 : two], self.rooms[m, n]
         if len(missing) == 0:
             return OPEN_NATS if room > OPEN_MM else 0.0
-        return len(missing) * (CLOSED_NATS if room < ROOM_SHARE * _WIDTHS[missing].sum() else MISSING_NATS)
+        if room >= ROOM_SHARE * _WIDTHS[missing].sum():
+            return min(MISSING_NATS * len(missing), MOST_MISSING)
+        return float(_CLOSED[missing].sum())

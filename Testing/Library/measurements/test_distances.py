@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from ToothTopoSegLib.imaging.boxes import label_boxes
@@ -52,6 +54,12 @@ def test_looking_only_where_it_can_be_nearest_finds_the_nearest(seed):
     one, other = (Surface(cloud, frozenset()) for cloud in clouds)
     assert apart(one, other) == pytest.approx(float(cdist(*clouds).min()), abs=1e-9)
     assert apart(other, one) == apart(one, other)
+
+
+@given(st.tuples(*[st.floats(-9, 9)] * 6))
+def test_two_points_are_as_far_apart_as_they_are_however_that_is_rounded(places):
+    one, other = (Surface(np.array([places[i : i + 3]]), frozenset()) for i in (0, 3))
+    assert apart(one, other) == pytest.approx(float(np.linalg.norm(one.points - other.points)), abs=1e-9)
 
 
 def test_the_distance_of_balls_is_that_of_their_centres_less_their_radii():
