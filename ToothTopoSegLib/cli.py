@@ -759,8 +759,8 @@ def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
     text = "Learn what teeth of each type look like, by which rows are numbered, and how well that tells them apart."
     add = command("shapes", run_shapes, text)
-    add("--heads", type=positive, default=150, metavar="N", help="heads of which the teeth alone are drawn (150)")
-    add("--scanned", type=positive, default=45, metavar="N", help="heads that are scanned and segmented (45)")
+    add("--heads", type=positive, default=150, metavar="N", help="heads whose teeth alone are drawn (default: 150)")
+    add("--scanned", type=positive, default=45, metavar="N", help="heads that are scanned and segmented (default: 45)")
     _add_workers(add)
     add("-o", "--output", type=Path, metavar="DIR", help="folder for tooth_shapes.json and tooth_shapes.md")
 

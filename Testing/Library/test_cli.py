@@ -25,7 +25,7 @@ from ToothTopoSegLib.progress import Milestone
 
 COMMANDS = ("demo", "test", "segment", "check", "repair", "evaluate", "phantom", "train", "export", "audit", "bench")
 COMMANDS += ("experiment", "batch", "finetune", "import-nnunet")
-EXPERIMENTS = ("experiment faults", "experiment quantization", "experiment calibration")
+EXPERIMENTS = ("experiment faults", "experiment quantization", "experiment calibration", "experiment shapes")
 REPORT = {
     "schema": "toothtoposeg.report/1",
     "teeth": [{"fdi": 11, "present": True}, {"fdi": 12, "present": False}, {"fdi": 36, "present": True}],

@@ -27,6 +27,7 @@ from ToothTopoSegLib.imaging.resample import onto
 from ToothTopoSegLib.segmentation.classes import TEETH
 from ToothTopoSegLib.segmentation.rows import LEAST_PROBABILITY, Apart, Body, numbered
 from ToothTopoSegLib.segmentation.shapes import form, forms
+from ToothTopoSegLib.segmentation.sides import on_one_side
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
@@ -99,6 +100,7 @@ def tooth_numbers(
     contacts = contacts_of(inside)
     probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     probability *= _in_view(number[tooth], spacing)
+    probability[1:] = on_one_side(probability[1:], volumes[1:], _centres(inside, len(volumes) - 1) * spacing)
     unlike = _unlike(inside, spacing, probability)
     taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, fine))
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
@@ -221,6 +223,14 @@ def _in_view(number: NDArray[np.uint8], spacing: float) -> NDArray[np.bool_]:
     volumes = np.array([np.count_nonzero(number == fdi) for fdi in TEETH]) * spacing**3
     seen = [volumes[jaw].sum() >= LEAST_CUT_OFF_MM3 for jaw in (_UPPER, ~_UPPER)]
     return np.where(_UPPER, *seen)
+
+
+def _centres(pieces: Labels, count: int) -> Array:
+    """The middle (y, x) of each piece in voxels; 0 for one without any."""
+    places = np.argwhere(pieces)
+    which = pieces[pieces > 0]
+    sizes = np.maximum(np.bincount(which, minlength=count + 1), 1)
+    return np.stack([np.bincount(which, places[:, axis], count + 1) / sizes for axis in (1, 2)], 1)[1:]
 
 
 def _apart(pieces: Labels, fine: Volume) -> Apart:
