@@ -101,7 +101,7 @@ def tooth_numbers(
     probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     probability *= _in_view(number[tooth], spacing)
     probability[1:] = on_one_side(probability[1:], volumes[1:], _centres(inside, len(volumes) - 1) * spacing)
-    unlike = _unlike(inside, spacing, probability)
+    unlike = _unlike(inside, spacing, probability, volumes)
     taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, fine))
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
@@ -255,7 +255,7 @@ def _apart(pieces: Labels, fine: Volume) -> Apart:
 def _misfit(volumes: Array, average: Array) -> Array:
     """What it costs in nats that a tooth of a volume is of a type of which the ``average`` one has another volume."""
     off = np.log(volumes / average)
-    return np.asarray(np.minimum(0.5 * (off / np.where(off < 0, SMALLER, LARGER)) ** 2, LARGEST_MISFIT))
+    return np.asarray(0.5 * (off / np.where(off < 0, SMALLER, LARGER)) ** 2)
 
 
 def _mouth_scale(probability: Array, volumes: Array) -> float:
@@ -265,10 +265,14 @@ def _mouth_scale(probability: Array, volumes: Array) -> float:
     return float(np.clip(np.median(shares), *MOUTH_SCALES)) if len(shares) >= FEWEST_TEETH else 1.0
 
 
-def _unlike(pieces: Labels, spacing: float, probability: Array) -> Unlike:
-    """What tells by the form of pieces that are one tooth how many nats it is unlike each class (32,)."""
+def _unlike(pieces: Labels, spacing: float, probability: Array, volumes: Array) -> Unlike:
+    """What tells by the form of pieces that are one tooth how many nats it is unlike each class (32,).
+
+    Of a tooth that the border of the view cuts anywhere but at its roots it is told by its volume alone.
+    """
     from scipy import ndimage
 
+    average = _mouth_scale(probability, volumes) * _VOLUMES
     boxes, known = ndimage.find_objects(pieces), forms()
     upper = probability[:, _UPPER].sum(1) > 0.5 * probability.sum(1)
 
@@ -278,7 +282,7 @@ def _unlike(pieces: Labels, spacing: float, probability: Array) -> Unlike:
         ends = [(s.start == 0, s.stop == length) for s, length in zip(box, pieces.shape, strict=True)]
         apical, occlusal = ends[0][::-1] if jaw else ends[0]
         if occlusal or any(any(axis) for axis in ends[1:]):
-            return np.zeros(len(TEETH))  # the border of the view cuts it anywhere
+            return _misfit(volumes[list(members)].sum(), average)
         nats = known.nats(form(np.isin(pieces[box], members), spacing, jaw, whole=not apical), jaw)
         nats = np.logaddexp(FORM_TRUST * nats, -NO_TOOTH_NATS)
         return np.asarray(nats.max() - nats)[_POSITIONS]
@@ -365,7 +369,8 @@ class _Parts:
 
         (volumes, seen), main = self.seen(), self.main()
         look = -np.log(seen[main] + LEAST_PROBABILITY)
-        cost = (look + _misfit(volumes[main, None], self.average)) * volumes[main, None]
+        size = np.minimum(_misfit(volumes[main, None], self.average), LARGEST_MISFIT)
+        cost = (look + size) * volumes[main, None]
         aside = np.full((len(main), len(main)), ASIDE_NATS) * volumes[main, None]
         rows, columns = linear_sum_assignment(np.hstack([cost, aside]))
         return {int(main[r]): int(c) for r, c in zip(rows, columns, strict=True) if c < len(TEETH)}
