@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Labels = NDArray[np.int32]
 Unlike = Callable[[tuple[int, ...]], Array]
+"""How many nats pieces that are one tooth are unlike each class (32,)."""
 
 SURE_CORE = 1.0
 """Evidence (nats) from which a voxel is core for the cutting: what is torn between core and border joins teeth."""
@@ -306,9 +307,8 @@ def shared_out(
     numbers of their own. Of the rest each takes what it looks like most, a number that is left or that of a tooth it
     touches.
     """
-    home = _joined(probability, volumes, contacts)
-    parts = _Parts(probability, volumes, np.ones(len(TEETH)), home)
-    main, (_, seen), members = parts.main(), parts.seen(), parts.members()
+    parts = _joined(probability, volumes, contacts)
+    home, main, (_, seen), members = parts.home, parts.main(), parts.seen(), parts.members()
     bodies = [Body(members[n], seen[n], unlike(members[n])) for n in main.tolist()]
     own = {int(n): k for n, k in zip(main, numbered(bodies, apart), strict=True) if k is not None}
     free = set(range(len(TEETH))) - set(own.values())
@@ -321,14 +321,14 @@ def shared_out(
     return taken
 
 
-def _joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> list[int]:
-    """For each piece the one that stands for the tooth it is part of."""
+def _joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> _Parts:
+    """The pieces, those of one tooth joined."""
     average = _mouth_scale(probability, volumes) * _VOLUMES
     parts = _Parts(probability, volumes, average, list(range(len(volumes))))
     while True:
         pair = next(parts.to_join(parts.assigned(), contacts, LARGEST_TOOTH * average), None)
         if pair is None:
-            return parts.home
+            return parts
         parts.home[pair[0]] = pair[1]
 
 

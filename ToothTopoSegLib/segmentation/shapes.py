@@ -31,14 +31,17 @@ LONG = 1.6
 """A tooth so many times as long as it is wide lies along its longest axis, however it is tilted; another one stands as
 upright as one of its main axes does."""
 BEVEL_MM = 2.0
+"""Where the border of the view cuts roots, it cuts them aslant: so much of what is left is not measured."""
 FEWEST_VOXELS = 6
+"""With fewer voxels a cross-section is none."""
 
 
 def form(mask: NDArray[np.bool_], spacing: float, upper: bool, whole: bool = True) -> NDArray[np.float64]:
     """The features (:data:`FEATURES`,) of a tooth (z, y, x) with cubic voxels, logarithms of mm, mm2 and mm3.
 
-    The axis z points up; ``upper`` teeth bite downwards. NaN is what the tooth is too short to tell. Raises ValueError
-    for a mask without voxels.
+    The axis z points up; ``upper`` teeth bite downwards. NaN is what the tooth is too short to tell, and what its roots
+    would where it is not ``whole``, because the border of the view cuts them off. Raises ValueError for a mask without
+    voxels.
     """
     places = np.argwhere(mask) * spacing
     if len(places) == 0:
