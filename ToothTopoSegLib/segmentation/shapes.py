@@ -103,14 +103,20 @@ def learnt(features: Array, positions: NDArray[np.intp], upper: NDArray[np.bool_
                 raise ValueError(f"too few teeth of position {position + 1}")
             means[jaw, position] = np.nanmean(features[these], 0)
             rest[these] = features[these] - means[jaw, position]
-    there = np.isfinite(rest)
-    rest = np.where(there, rest, 0.0)
-    counts = there.T.astype(float) @ there
-    covariance = rest.T @ rest / counts
-    # each entry has teeth of its own, so that the whole need not be a covariance
-    values, vectors = np.linalg.eigh(covariance)
-    covariance = (vectors * np.maximum(values, 1e-4)) @ vectors.T
+    # values above nothing, so that the whole can be solved
+    covariance = covariance_of(rest, 1e-4)
     return Forms(means, (1 - shrink) * covariance + shrink * np.diag(np.diag(covariance)))
+
+
+def covariance_of(rest: Array, least: float = 0.0) -> NDArray[np.float64]:
+    """Covariance of what is left (n, features) of features beside their means, of which some are missing (NaN).
+
+    Each entry has teeth of its own, so that the whole need not be a covariance: no eigenvalue is below ``least``.
+    """
+    there = np.isfinite(rest)
+    filled, counts = np.where(there, rest, 0.0), there.T.astype(float) @ there
+    values, vectors = np.linalg.eigh(filled.T @ filled / counts)
+    return np.asarray((vectors * np.maximum(values, least)) @ vectors.T)
 
 
 @lru_cache(maxsize=1)

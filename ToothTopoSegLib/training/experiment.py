@@ -237,6 +237,9 @@ def _known(evidence: Path, identity: Mapping[str, Any]) -> dict[Path, Any]:
 def _one_core() -> None:
     import torch
 
+    from ToothTopoSegLib.training.recipe import keep_memory
+
+    keep_memory()
     torch.set_num_threads(1)
 
 

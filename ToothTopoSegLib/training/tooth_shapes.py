@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.fdi import is_upper, position
+from ToothTopoSegLib.anatomy.fdi import is_upper, kind, position
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.processes import one_thread_each
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
-from ToothTopoSegLib.segmentation.shapes import FILE, POSITIONS, Forms, form, learnt
+from ToothTopoSegLib.segmentation.shapes import FILE, POSITIONS, Forms, covariance_of, form, learnt
 
 Array = NDArray[Any]
 Measured = list[tuple[int, list[float]]]
@@ -81,19 +81,15 @@ def of_teeth(teeth: Measured) -> Forms:
 def with_errors(forms: Forms, both: Iterable[tuple[int, list[float], list[float]]]) -> Forms:
     """The forms of teeth as they are segmented, from teeth (number, true features, features as found)."""
     errors = np.array([np.subtract(found, true) for _, true, found in both])
-    there = np.isfinite(errors)
     mean = np.nanmean(errors, axis=0)
-    rest = np.where(there, errors - mean, 0.0)
-    covariance = rest.T @ rest / (there.T.astype(float) @ there)
-    values, vectors = np.linalg.eigh(covariance)
-    return Forms(forms.means + mean, forms.covariance + (vectors * np.maximum(values, 0.0)) @ vectors.T)
+    return Forms(forms.means + mean, forms.covariance + covariance_of(errors - mean))
 
 
 def shares(forms: Forms, teeth: Measured) -> dict[str, float]:
     """How many teeth (number, features) are told right by their form alone, in their jaw: type, and kind of tooth."""
     guessed = [int(forms.nats(np.array(features), is_upper(fdi)).argmax()) for fdi, features in teeth]
     true = [position(fdi) - 1 for fdi, _ in teeth]
-    kinds = np.array([0, 0, 1, 2, 2, 3, 3, 3])
+    kinds = np.array([kind(fdi).split()[-1] for fdi in range(11, 11 + POSITIONS)])
     right = np.array(guessed) == np.array(true)
     return {"types_right": float(right.mean()), "kinds_right": float((kinds[guessed] == kinds[true]).mean())}
 
