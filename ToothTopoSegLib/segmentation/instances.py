@@ -58,6 +58,8 @@ may have lost a part to the border of the view, to metal or to noise. And what a
 in nats."""
 MAIN_SHARE = 0.2
 """With less of its type's average volume a tooth, or a piece of one, has no say."""
+CRUMB_SHARE = 0.08
+"""What has less of its type's average volume, all in view, and touches a tooth is a part of that one."""
 ASIDE_NATS = 5.0
 """What it costs to leave a piece aside: as if its number were seen with a probability of 2 %, and its size did not fit
 well."""
@@ -104,6 +106,7 @@ def tooth_numbers(
     probability[1:] = on_one_side(probability[1:], volumes[1:], _centres(inside, len(volumes) - 1) * spacing)
     unlike = _unlike(inside, spacing, probability, volumes)
     taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, fine))
+    _give_away_crumbs(taken, inside, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
     _strike_out_strays(found, inside, volumes, taken, contacts, spacing)
@@ -394,6 +397,29 @@ def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:
     return [b if a == piece else a for a, b in contacts if piece in (a, b)]
 
 
+def _give_away_crumbs(
+    taken: NDArray[np.intp], pieces: Labels, volumes: Array, contacts: dict[tuple[int, int], int]
+) -> None:
+    """Give what would be hardly a tooth the number of the tooth it touches most, in place, unless the view ends there."""
+    from scipy import ndimage
+
+    boxes = ndimage.find_objects(pieces)
+    size = np.bincount(taken[1:], volumes[1:], minlength=len(TEETH))
+    crumbs = np.flatnonzero((size > 0) & (size < CRUMB_SHARE * _VOLUMES))
+    for k in crumbs.tolist():
+        members = [n + 1 for n in np.flatnonzero(taken[1:] == k).tolist() if n < len(boxes) and boxes[n] is not None]
+        if any(_at_border(boxes[n - 1], pieces) for n in members):
+            continue
+        for n in members:
+            touched = {m: contacts[min(n, m), max(n, m)] for m in _touching(n, contacts) if taken[m] not in crumbs}
+            if touched:
+                taken[n] = taken[max(touched, key=lambda m: touched[m])]
+
+
+def _at_border(box: tuple[slice, ...], pieces: Labels) -> bool:
+    return any(s.start == 0 or s.stop == length for s, length in zip(box, pieces.shape, strict=True))
+
+
 def _cut_out_homes(
     found: NDArray[np.uint8],
     pieces: Labels,
@@ -428,8 +454,7 @@ def _strike_out_strays(
         box, fdi = boxes[n - 1] if n <= len(boxes) else None, TEETH[taken[n]]
         if box is None or _touching(n, contacts) or volumes[n] >= MAIN_SHARE * size_of(fdi).volume:
             continue
-        at_border = any(s.start == 0 or s.stop == length for s, length in zip(box, pieces.shape, strict=True))
-        if at_border and volumes[n] >= LEAST_CUT_OFF_MM3:
+        if _at_border(box, pieces) and volumes[n] >= LEAST_CUT_OFF_MM3:
             continue
         wide = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in box)
         near = ndimage.binary_dilation(pieces[wide] == n, _CUBE, reach)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.imaging.pieces import small_pieces
+from ToothTopoSegLib.imaging.pieces import Box, small_pieces
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
@@ -38,9 +38,16 @@ STRAY_SHARE = 0.15
 """A piece of a number that is smaller than this part of its largest one belongs to the tooth it sticks to ..."""
 APART_MM = 1.0
 """... and to none if it touches no tooth and lies farther than this from its own."""
+FAR_MM = 10.0
+"""Whatever its size, a piece is none if no tooth lies so near: in development phantoms such pieces were condyle and
+skull, 11 to 34 mm from the nearest tooth."""
 ENAMEL_PERCENTILE, METAL_RATIO, METAL_SHARE = 90.0, 2.0, 0.65
 """Percentile of a tooth's grey values that its enamel has; how much denser than enamel metal is, above the soft tissue;
 how much of a tooth is metal at most: up to 0.58 of those in development phantoms, and 0.71 and more of implants."""
+FULL_OF_METAL, METAL_OF_BRIGHTEST = 0.9, 0.65
+"""Where a tenth of all that is near teeth is about as bright as anything, what was taken for enamel may be metal too;
+there metal begins at this share of the brightest. In development phantoms that tenth has 0.2 to 0.5 of the brightest
+between teeth, 0.98 and more between implants, whose darker third has 0.4 to 1.0 and that of teeth 0.6 at most."""
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
 SMOOTH_MM = 0.375
@@ -160,6 +167,9 @@ def strike_out_implants(
     # Of the teeth the duller ones, because half of a mouth may be crowned.
     enamel = float(np.percentile([np.percentile(grey[labels == n], ENAMEL_PERCENTILE) for n in numbers], 25))
     metal = grey > soft + METAL_RATIO * (enamel - soft)
+    dark, brightest = float(np.median(grey[~tooth])), float(grey.max())
+    if np.percentile(grey[near & ~tooth], 90) >= dark + FULL_OF_METAL * (brightest - dark):
+        metal |= grey > dark + METAL_OF_BRIGHTEST * (brightest - dark)
     for n in numbers:
         if metal[labels == n].mean() > METAL_SHARE:
             number[labels == n] = 0
@@ -169,13 +179,35 @@ def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8], spacin
     """Give small pieces of a number apart from its largest one to the tooth they touch most, in place.
 
     What touches no other tooth keeps its number where it may be a root that noise cut off. Where it lies farther from
-    all else of its number than noise cuts, it is no tooth. ``spacing`` is that of the cubic voxels in mm.
+    the large pieces of its number than noise cuts, it is no tooth, and no more is a large piece far from every tooth.
+    ``spacing`` is that of the cubic voxels in mm.
     """
-    labels, reach = np.where(tooth, number, 0), round(APART_MM / spacing)
+    labels, alone = np.where(tooth, number, 0), []
     for where, mask, around in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
-        wide = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in where)
-        own, touched = labels[where][mask][0], np.bincount(around[around > 0], minlength=1)
+        own, touched = int(labels[where][mask][0]), np.bincount(around[around > 0], minlength=1)
         if touched.any():
             number[where][mask] = labels[where][mask] = touched.argmax()
-        elif (labels[wide] == own).sum() == mask.sum():
-            tooth[where][mask] = labels[where][mask] = 0
+        else:
+            alone.append((where, mask, own))
+            labels[where][mask] = 0
+    for where, mask, own in alone:
+        if not _within(where, mask, labels == own, APART_MM / spacing):
+            tooth[where][mask] = False
+    for where, mask, _ in small_pieces(labels, lambda _: np.inf):
+        if not _within(where, mask, labels > 0, FAR_MM / spacing):
+            tooth[where][mask] = False
+
+
+def _within(where: Box, mask: NDArray[np.bool_], others: NDArray[np.bool_], reach: float) -> bool:
+    """Whether any of ``others`` (z, y, x) beside a piece, ``mask`` in the box ``where``, is at most so many voxels from
+    it."""
+    from scipy import ndimage
+
+    margin = int(reach)
+    low = [min(s.start, margin) for s in where]
+    wide = tuple(slice(s.start - n, s.stop + margin) for s, n in zip(where, low, strict=True))
+    around = others[wide]
+    piece = np.zeros(around.shape, bool)
+    piece[tuple(slice(n, n + m) for n, m in zip(low, mask.shape, strict=True))] = mask
+    around = around & ~piece
+    return bool(around.any() and ndimage.distance_transform_edt(~piece)[around].min() <= reach)

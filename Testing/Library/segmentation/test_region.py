@@ -153,11 +153,33 @@ def test_a_dentition_counts_even_where_its_enamel_is_not_denser_than_the_bone() 
     assert dental_region(classes, np.where(classes > 0, 1500.0, 0.0), 1.0) is not None
 
 
-@pytest.mark.parametrize("vault, there", [(1500.0, True), (2050.0, False)])
-def test_what_is_no_denser_than_much_else_is_no_dentition_however_many_numbers_it_shows(
-    vault: float, there: bool
-) -> None:
-    classes, noise = _dentition(), np.random.default_rng(3)
+def _as_dense(classes: np.ndarray, vault: float) -> np.ndarray:
+    """Grey values of teeth up to 2000 and of a vault up to ``vault`` beside them."""
+    noise = np.random.default_rng(3)
     image = np.where(classes > 0, noise.uniform(1400, 2000, HEAD), -1000.0)
     image[5:35, 20:130, 20:130] = noise.uniform(vault - 200, vault, (30, 110, 110))
-    assert (dental_region(classes, image, 1.0) is not None) == there
+    return image
+
+
+@pytest.mark.parametrize("vault, there", [(1500.0, True), (2050.0, False)])
+def test_a_few_teeth_no_denser_than_much_else_are_none(vault: float, there: bool) -> None:
+    classes = _dentition()
+    classes[(classes % 3 > 0)] = 0
+    assert len(np.unique(classes)) == 11
+    assert (dental_region(classes, _as_dense(classes, vault), 1.0) is not None) == there
+
+
+def test_many_numbers_all_over_a_head_no_denser_than_much_else_are_no_dentition() -> None:
+    classes = np.zeros(HEAD, np.uint8)
+    for n in range(32):
+        z, y, x = 40 + 25 * (n // 8), 10 + 70 * (n // 4 % 2), 10 + 35 * (n % 4)
+        classes[z : z + 12, y : y + 8, x : x + 8] = n + 1
+    assert dental_region(classes, _as_dense(classes, 1500.0), 1.0) is not None
+    assert dental_region(classes, _as_dense(classes, 2050.0), 1.0) is None
+
+
+def test_a_whole_mouth_is_a_dentition_though_much_else_is_as_dense() -> None:
+    classes = _dentition()
+    expected = _region(classes, 1.0)
+    classes[10:14, 30:90, 30:90] = 12  # a part of the vault, taken for a tooth
+    assert dental_region(classes, _as_dense(classes, 2050.0), 1.0) == expected

@@ -142,6 +142,19 @@ def test_an_implant_is_no_tooth_and_a_tooth_under_a_metal_crown_is_one():
     assert set(np.unique(number)) == {0, 44, 45, 47}
 
 
+def test_implants_are_no_teeth_where_there_is_no_enamel_to_compare_them_with():
+    """A mouth full of implants in a scan of eight bits, whose brightest value is all metal, and one tooth left."""
+    number, grey = np.zeros((20, 12, 60), np.uint8), np.full((20, 12, 60), 60.0)
+    for n, fdi in enumerate((44, 45, 46, 47)):
+        number[2:18, 2:10, 2 + 14 * n : 12 + 14 * n] = fdi
+        grey[1:19, 1:11, 1 + 14 * n : 13 + 14 * n] = 255.0
+    tooth = number > 0
+    grey[2:18, 2:10, 44:54] = 140.0
+    grey[2:6, 2:10, 44:54] = 230.0
+    strike_out_implants(number, tooth, ndimage.binary_dilation(tooth, iterations=2), grey)
+    assert set(np.unique(number)) == {0, 47}
+
+
 def test_a_stray_piece_of_a_number_goes_to_the_tooth_it_sticks_to_and_one_far_apart_to_none():
     number = np.zeros((12, 12, 34), np.uint8)
     number[2:10, 2:10, 4:12], number[2:10, 2:10, 14:24] = 36, 37
