@@ -38,6 +38,9 @@ Labels = NDArray[np.int32]
 Unlike = Callable[[tuple[int, ...]], Array]
 """How many nats pieces that are one tooth are unlike each class (32,)."""
 
+Bite = Callable[[tuple[int, ...]], Array | None]
+"""Where pieces that are one tooth bite (2,), in mm in the horizontal plane; None where that is out of view."""
+
 SURE_CORE = 1.0
 """Evidence (nats) from which a voxel is core for the cutting: what is torn between core and border joins teeth."""
 SMOOTH_VOXELS = 0.7
@@ -56,6 +59,8 @@ SMALLER, LARGER, LARGEST_MISFIT = 0.3, 0.2, 2.0
 """How far teeth are from their type's average volume in this mouth (standard deviations of the logarithm): smaller ones
 may have lost a part to the border of the view, to metal or to noise. And what a size that does not fit costs at most,
 in nats."""
+CROWN_MM = 6.0
+"""So much of a tooth next to the other jaw tells where it bites."""
 MAIN_SHARE = 0.2
 """With less of its type's average volume a tooth, or a piece of one, has no say."""
 CRUMB_SHARE = 0.08
@@ -105,7 +110,8 @@ def tooth_numbers(
     probability *= _in_view(number[tooth], spacing)
     probability[1:] = on_one_side(probability[1:], volumes[1:], _centres(inside, len(volumes) - 1) * spacing)
     unlike = _unlike(inside, spacing, probability, volumes)
-    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, fine))
+    bite = _bite(inside, spacing, probability)
+    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, fine), bite)
     _give_away_crumbs(taken, inside, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
@@ -294,25 +300,49 @@ def _unlike(pieces: Labels, spacing: float, probability: Array, volumes: Array) 
     return unlike
 
 
+def _bite(pieces: Labels, spacing: float, probability: Array) -> Bite:
+    """What tells where pieces that are one tooth bite: the middle of the :data:`CROWN_MM` next to the other jaw."""
+    from scipy import ndimage
+
+    boxes, upper = ndimage.find_objects(pieces), probability[:, _UPPER].sum(1) > 0.5 * probability.sum(1)
+
+    def bite(members: tuple[int, ...]) -> Array | None:
+        box, jaw = _hull([boxes[n - 1] for n in members]), bool(upper[members[0]])
+        if box[0].start == 0 if jaw else box[0].stop == pieces.shape[0]:
+            return None
+        places = np.argwhere(np.isin(pieces[box], members)) * spacing
+        height = places[:, 0] * (-1 if jaw else 1)
+        crown = places[height > np.percentile(height, 99) - CROWN_MM]
+        corner = np.array([box[1].start, box[2].start]) * spacing
+        return np.asarray(crown[:, 1:].mean(0) + corner)
+
+    return bite
+
+
 def _hull(boxes: list[tuple[slice, ...]]) -> tuple[slice, ...]:
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
 
 
 def shared_out(
-    probability: Array, volumes: Array, contacts: dict[tuple[int, int], int], unlike: Unlike, apart: Apart
+    probability: Array,
+    volumes: Array,
+    contacts: dict[tuple[int, int], int],
+    unlike: Unlike,
+    apart: Apart,
+    bite: Bite | None = None,
 ) -> NDArray[np.intp]:
     """The tooth class 0..31 (n + 1,) of every piece, row 0 being none.
 
     ``probability`` (n + 1, 32) is how much the pieces look like each number, ``volumes`` are in mm3, ``unlike`` tells
-    by form how little some of them together are like a tooth of each class, and ``apart`` how far two of them are from
-    each other in mm. A piece that, taken for itself, gets no number or one it hardly looks like, is part of a tooth it
-    touches that looks like the same number, if they are no more than one tooth together. Teeth large enough then take
-    numbers of their own. Of the rest each takes what it looks like most, a number that is left or that of a tooth it
-    touches.
+    by form how little some of them together are like a tooth of each class, ``apart`` how far two of them are from each
+    other in mm and ``bite`` where some of them together bite. A piece that, taken for itself, gets no number or one it
+    hardly looks like, is part of a tooth it touches that looks like the same number, if they are no more than one tooth
+    together. Teeth large enough then take numbers of their own. Of the rest each takes what it looks like most, a
+    number that is left or that of a tooth it touches.
     """
     parts = _joined(probability, volumes, contacts)
     home, main, (_, seen), members = parts.home, parts.main(), parts.seen(), parts.members()
-    bodies = [Body(members[n], seen[n], unlike(members[n])) for n in main.tolist()]
+    bodies = [Body(members[n], seen[n], unlike(members[n]), bite and bite(members[n])) for n in main.tolist()]
     own = {int(n): k for n, k in zip(main, numbered(bodies, apart), strict=True) if k is not None}
     free = set(range(len(TEETH))) - set(own.values())
     taken = np.zeros(len(volumes), np.intp)
@@ -400,7 +430,10 @@ def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:
 def _give_away_crumbs(
     taken: NDArray[np.intp], pieces: Labels, volumes: Array, contacts: dict[tuple[int, int], int]
 ) -> None:
-    """Give what would be hardly a tooth the number of the tooth it touches most, in place, unless the view ends there."""
+    """Give what would be hardly a tooth the number of the tooth it touches most, in place.
+
+    Not so where the view ends there.
+    """
     from scipy import ndimage
 
     boxes = ndimage.find_objects(pieces)

@@ -9,6 +9,7 @@ programming (Viterbi, IEEE Trans Inf Theory 1967;13:260-269):
   next to nothing more;
 - the *form* of each tooth (:mod:`ToothTopoSegLib.segmentation.shapes`), which is evidence of its own: no molar is a
   premolar, however its row was counted;
+- the *bite*: where the teeth of the other jaw are (:mod:`ToothTopoSegLib.segmentation.antagonists`);
 - the *room* between two teeth: where one is missing there is a gap, unless it has closed, as it mostly does where a
   premolar was taken out to straighten the others, and that is the first more often than the second.
 """
@@ -16,7 +17,7 @@ programming (Viterbi, IEEE Trans Inf Theory 1967;13:260-269):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from ToothTopoSegLib.anatomy.fdi import arch_order, is_upper, position
 from ToothTopoSegLib.anatomy.sizes import size_of
+from ToothTopoSegLib.segmentation.antagonists import beside
 from ToothTopoSegLib.segmentation.classes import TEETH
 
 Array = NDArray[Any]
@@ -60,12 +62,14 @@ _CLOSED = np.array(
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A tooth without a number: its pieces, the largest first, the probabilities (32,) of the classes by its look, and
-    how many nats it is unlike a tooth of each class (32,) by its form."""
+    """A tooth without a number: its pieces, the largest first, the probabilities (32,) of the classes by its look, how
+    many nats it is unlike a tooth of each class (32,) by its form, and where it bites (2,) in mm in the horizontal
+    plane, if that is known."""
 
     pieces: tuple[int, ...]
     look: Array
     unlike: Array
+    bite: Array | None = None
 
     @cached_property
     def upper(self) -> bool:
@@ -74,16 +78,42 @@ class Body:
 
 
 def numbered(bodies: Sequence[Body], apart: Apart) -> list[int | None]:
-    """The class 0..31 of each tooth, None for one that gets no number; no class is there twice."""
+    """The class 0..31 of each tooth, None for one that gets no number; no class is there twice.
+
+    Each jaw is numbered alone and the other one with regard to it; the cheaper of the two ways is taken.
+    """
+    rows = {upper: _row(bodies, upper, apart) for upper in _PLACES}
+    ways = []
+    for first in _PLACES:
+        cost, places = rows[first].best()
+        other = rows[not first]
+        more, others = replace(other, beside=_beside(other, rows[first], places)).best()
+        ways.append((cost + more, {first: places, not first: others}))
     found: list[int | None] = [None] * len(bodies)
-    for upper, order in _PLACES.items():
-        mine = [n for n, body in enumerate(bodies) if body.upper == upper]
-        if mine:
-            places = [float(_shares(bodies[n], order) @ np.arange(len(order))) for n in mine]
-            mine = [mine[i] for i in np.argsort(places, kind="stable")]
-            for n, place in _Row(order, tuple(bodies[n] for n in mine), apart).best().items():
-                found[mine[n]] = int(order[place])
+    for upper, places in min(ways, key=lambda way: way[0])[1].items():
+        for n, place in places.items():
+            found[rows[upper].which[n]] = int(_PLACES[upper][place])
     return found
+
+
+def _row(bodies: Sequence[Body], upper: bool, apart: Apart) -> _Row:
+    """The teeth of a jaw in the order in which they look like its classes."""
+    order = _PLACES[upper]
+    mine = [n for n, body in enumerate(bodies) if body.upper == upper]
+    places = [float(_shares(bodies[n], order) @ np.arange(len(order))) for n in mine]
+    mine = [mine[i] for i in np.argsort(places, kind="stable")]
+    return _Row(order, tuple(mine), tuple(bodies[n] for n in mine), apart)
+
+
+def _beside(row: _Row, other: _Row, places: dict[int, int]) -> Array:
+    """What the numbered teeth of the other jaw make it cost that those of a row have each place (n, 16)."""
+    cost = np.zeros((len(row.teeth), len(row.order)))
+    bites = {place: other.teeth[n].bite for n, place in places.items()}
+    known = {place: bite for place, bite in bites.items() if bite is not None}
+    mine = [(n, tooth.bite) for n, tooth in enumerate(row.teeth) if tooth.bite is not None]
+    if mine:
+        cost[[n for n, _ in mine]] = beside(np.array([bite for _, bite in mine]), known, bool(_UPPER[row.order[0]]))
+    return cost
 
 
 def _shares(body: Body, order: Array) -> Array:
@@ -93,11 +123,16 @@ def _shares(body: Body, order: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """The teeth of a jaw from right to left, and the ``order`` (16,) of its classes."""
+    """The teeth of a jaw from right to left, ``which`` among all they are, and the ``order`` (16,) of its classes.
+
+    ``beside`` is what the other jaw makes it cost that a tooth has a place (n, 16).
+    """
 
     order: Array
+    which: tuple[int, ...]
     teeth: tuple[Body, ...]
     apart: Apart
+    beside: Array | None = None
 
     @cached_property
     def own(self) -> Array:
@@ -111,9 +146,10 @@ class _Row:
         return np.minimum(nats.max(1, keepdims=True) - nats, MOST_LOOK)
 
     @cached_property
-    def form(self) -> Array:
-        """What it costs that a tooth of that form has a place (n, 16)."""
-        return np.minimum(np.stack([body.unlike[self.order] for body in self.teeth]), MOST_FORM)
+    def alone(self) -> Array:
+        """What it costs that a tooth of that form has a place (n, 16), whatever the others have."""
+        nats = np.minimum(np.stack([body.unlike[self.order] for body in self.teeth]), MOST_FORM)
+        return nats if self.beside is None else nats + self.beside
 
     @cached_property
     def rooms(self) -> dict[tuple[int, int], float]:
@@ -122,10 +158,12 @@ class _Row:
         pieces = {(m, n): (self.teeth[m].pieces, self.teeth[n].pieces) for m, n in pairs}
         return {pair: min(self.apart(a, b) for a in one for b in two) for pair, (one, two) in pieces.items()}
 
-    def best(self) -> dict[int, int]:
-        """The place of each tooth that gets one."""
-        count, places = self.form.shape
-        cost = self.form + self.look + ASIDE_NATS * np.arange(count)[:, None]
+    def best(self) -> tuple[float, dict[int, int]]:
+        """What it costs in nats to number the row, and the place of each tooth that gets one."""
+        if not self.teeth:
+            return 0.0, {}
+        count, places = self.alone.shape
+        cost = self.alone + self.look + ASIDE_NATS * np.arange(count)[:, None]
         before = np.full((count, places, 2), -1)
         for n in range(count):
             for m in range(max(0, n - 1 - MOST_ASIDE), n):
@@ -135,15 +173,15 @@ class _Row:
                         cost[n, place], before[n, place] = total, (m, q)
         last = cost + ASIDE_NATS * np.arange(count)[::-1, None]
         n, place = (int(i) for i in np.unravel_index(last.argmin(), last.shape))
-        chosen = {}
+        least, chosen = float(last[n, place]), {}
         while n >= 0:
             chosen[n] = place
             n, place = (int(i) for i in before[n, place])
-        return chosen
+        return least, chosen
 
     def _steps(self, cost: Array, m: int, n: int, place: int) -> Iterator[tuple[float, int]]:
         """What it costs that tooth ``n`` has a place if ``m`` is the one before that has any, by the place of that."""
-        here, step = self.form[n, place] + ASIDE_NATS * (n - m - 1), place - self.own[n]
+        here, step = self.alone[n, place] + ASIDE_NATS * (n - m - 1), place - self.own[n]
         for q in range(place):
             same = SAME_STEP if step == q - self.own[m] else 1.0
             yield float(cost[m, q] + here + same * self.look[n, place] + self._room(m, n, q, place)), q

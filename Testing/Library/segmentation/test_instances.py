@@ -178,3 +178,14 @@ def test_a_piece_of_an_upper_tooth_gets_no_lower_number_where_no_lower_tooth_is_
     scores[TEETH.index(37)][two[::2, ::2, ::2]] = 3.0
     core = np.where(balls((16, 20, 30, 11), (16, 20, 51, 10)), 3.0, -3.0).astype(np.float32)
     assert set(np.unique(tooth_numbers(core, one | two, fine, scores, region)[one | two])) <= {26, 27, 28}
+
+
+@pytest.mark.parametrize("at_border", [False, True])
+def test_what_would_be_hardly_a_tooth_is_part_of_the_one_it_touches_unless_the_view_ends_there(at_border: bool) -> None:
+    middle = 96 if at_border else 60
+    crumb, tooth = balls((16, 20, middle, 4)), balls((16, 20, middle - 15, 11))
+    fine, scores, region = placed({46: tooth, 45: crumb})
+    core = np.where(tooth | crumb, 3.0, -3.0).astype(np.float32)
+    found = tooth_numbers(core, tooth | crumb, fine, scores, region)
+    assert (found[tooth] == 46).mean() > 0.98
+    assert (found[crumb] == (45 if at_border else 46)).mean() > 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -103,6 +104,27 @@ def test_what_looks_right_and_has_the_right_form_and_room_stays(there: set[int],
 def test_no_number_is_there_twice_whatever_teeth_look_like(teeth: list[tuple[int, int]], sure: float) -> None:
     found = [fdi for fdi in counted(teeth, sure) if fdi is not None]
     assert len(found) == len(set(found)) and len(found) >= min(len(teeth), 1)
+
+
+def test_a_row_counted_off_is_told_by_the_teeth_it_bites_on() -> None:
+    def row(quadrant: int, so_far: int, sure: float) -> list[Body]:
+        found = []
+        for n in (3, 4, 5, 6):
+            look = np.full(len(TEETH), 1e-4)
+            look[TEETH.index(10 * quadrant + n + so_far)] += sure
+            look[TEETH.index(10 * quadrant + n)] += 1 - sure
+            bite = np.array([8.0 * n - (1 if quadrant == 4 else 0), -20.0])
+            found.append(Body((10 * quadrant + n,), look, np.zeros(len(TEETH)), bite))
+        return found
+
+    def apart(one: int, two: int) -> float:
+        return 8.0 * (abs(one - two) - 1)
+
+    upper, lower = row(1, 0, 0.95), row(4, 1, 0.8)
+    right, off = [13, 14, 15, 16], [44, 45, 46, 47]
+    assert [TEETH[k] for k in numbered(lower, apart)] == off
+    assert [TEETH[k] for k in numbered(upper + lower, apart)] == [*right, 43, 44, 45, 46]
+    assert [TEETH[k] for k in numbered([replace(body, bite=None) for body in upper + lower], apart)] == right + off
 
 
 def test_a_body_like_no_tooth_there_gets_no_number() -> None:

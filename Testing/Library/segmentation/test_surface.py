@@ -168,6 +168,29 @@ def test_a_stray_piece_of_a_number_goes_to_the_tooth_it_sticks_to_and_one_far_ap
     assert (number[2:10, 2:10, 4:12] == 36).all()
 
 
+def test_strays_close_to_each_other_are_no_more_of_a_tooth_than_one():
+    number = np.zeros((12, 12, 40), np.uint8)
+    number[2:10, 2:10, 4:14] = 36
+    number[4:6, 4:6, 20:22] = number[4:6, 4:6, 23:25] = 36
+    number[2:4, 10:12, 16:18] = 36  # 1.1 mm away aslant, though its box reaches the tooth
+    tooth = number > 0
+    give_away_strays(tooth, number, 0.5)
+    assert tooth[2:10, 2:10, 4:14].all() and tooth.sum() == 8 * 8 * 10
+
+
+def test_a_large_piece_far_from_every_tooth_is_none_and_one_near_any_stays():
+    number = np.zeros((12, 12, 80), np.uint8)
+    number[2:10, 2:10, 4:14], number[2:10, 2:10, 50:58] = 36, 36
+    tooth = number > 0
+    far, near = tooth.copy(), tooth.copy()
+    give_away_strays(far, number.copy(), 0.5)
+    assert not far[:, :, 50:].any() and far[:, :, :14].sum() == 8 * 8 * 10
+    number[2:10, 2:10, 70:79] = 38
+    near |= number > 0
+    give_away_strays(near, number.copy(), 0.5)
+    assert near[2:10, 2:10, 50:58].all()
+
+
 @pytest.mark.parametrize("spacing", [0.2, 0.33, 0.5, 0.8])
 def test_teeth_lie_on_the_grid_of_the_scan(spacing):
     size = round(16 / spacing)
