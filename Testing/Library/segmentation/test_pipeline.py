@@ -261,6 +261,24 @@ def test_grey_values_of_another_type_or_offset_give_nearly_the_same_labels(
     assert (expected == found).mean() > (0.85 if dtype == np.uint8 else 0.94)
 
 
+def test_what_fills_the_corners_around_a_small_field_of_view_does_not_matter(surfaced_bundle: Path) -> None:
+    bundle, runner = load_bundle(surfaced_bundle), _runner(surfaced_bundle)
+    scan = _scan((14, 24, 24), spacing=(0.6, 0.6, 0.6))
+    y, x = np.indices((24, 24)) - 11.5
+    seen = np.hypot(y, x) <= 12
+    first: list[Volume] = []
+    found = [
+        segment_volume(
+            scan.with_array(np.where(seen, scan.array, np.int16(value))), bundle, runner, on_first=first.append
+        ).array
+        for value in (-3000, 0, 400)
+    ]
+    assert len(np.unique(found[0])) > 4 and not found[0][:, ~seen].any()
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    assert first and not any(labels.array[:, ~seen].any() for labels in first)
+
+
 def test_a_scan_larger_than_a_dentition_is_labelled_in_its_dental_region_alone(tiny_bundle: Path) -> None:
     scan = _scan((16, 18, 140), spacing=(1.0, 1.0, 1.0))
     clock = Clock()
