@@ -20,7 +20,9 @@ from ToothTopoSegLib.segmentation.classes import TEETH
 Array = NDArray[Any]
 
 SLIT_MM = 0.35
-"""Into a slit, pit or tunnel that no network with voxels of half a millimetre sees fits no ball of this radius."""
+"""Into a slit, pit or tunnel that no network with voxels of half a millimetre sees fits no ball of this radius ..."""
+OWN_VOXEL_MM = 0.6
+"""... nor one of a single voxel of the scan, if that is about as small as the network's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,16 +148,16 @@ def _heaviest(values: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArra
 
 
 def close_slits(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> None:
-    """Close each tooth of a label map by a ball of :data:`SLIT_MM`, in place; other teeth lose nothing to it.
+    """Close each tooth of a label map by a ball of :data:`SLIT_MM` or one voxel, in place; others lose nothing to it.
 
-    ``spacing`` (z, y, x) is in mm; voxels coarser than the ball leave teeth as they are. So looks a surface smoothed at
+    ``spacing`` (z, y, x) is in mm; voxels coarser than :data:`OWN_VOXEL_MM` leave teeth as they are. So looks a surface smoothed at
     the size of the network's voxels, whether it had tunnels or not (Serra, *Image Analysis and Mathematical
     Morphology*, 1982).
     """
     from ToothTopoSegLib.imaging.itk import import_sitk
 
     sitk = import_sitk()  # its closing by a ball looks at surfaces alone, which is many times faster than scipy's
-    radius = [int(SLIT_MM / s) for s in spacing]
+    radius = [max(int(SLIT_MM / s), int(s <= OWN_VOXEL_MM)) for s in spacing]
     if not any(radius):
         return
     for fdi, box in label_boxes(labels, highest=max(TEETH)).items():

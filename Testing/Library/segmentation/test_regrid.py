@@ -141,7 +141,8 @@ def bored(width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("spacing", "width", "closed"), [(0.3, 2, True), (0.15, 3, True), (0.2, 5, False), (0.4, 1, False)]
+    ("spacing", "width", "closed"),
+    [(0.3, 2, True), (0.15, 3, True), (0.2, 5, False), (0.4, 1, True), (0.5, 3, False), (0.7, 1, False)],
 )
 def test_tunnels_that_no_network_sees_are_closed_and_wider_ones_stay(spacing, width, closed):
     labels, before = bored(width), bored(width)
