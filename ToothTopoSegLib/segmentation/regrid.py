@@ -150,8 +150,8 @@ def _heaviest(values: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArra
 def close_slits(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> None:
     """Close each tooth of a label map by a ball of :data:`SLIT_MM` or one voxel, in place; others lose nothing to it.
 
-    ``spacing`` (z, y, x) is in mm; voxels coarser than :data:`OWN_VOXEL_MM` leave teeth as they are. So looks a surface smoothed at
-    the size of the network's voxels, whether it had tunnels or not (Serra, *Image Analysis and Mathematical
+    ``spacing`` (z, y, x) is in mm; voxels coarser than :data:`OWN_VOXEL_MM` leave teeth as they are. So looks a surface
+    smoothed at the size of the network's voxels, whether it had tunnels or not (Serra, *Image Analysis and Mathematical
     Morphology*, 1982).
     """
     from ToothTopoSegLib.imaging.itk import import_sitk
