@@ -69,9 +69,8 @@ def _middle(
     many of them in one place."""
     if not tooth.any():
         return None
-    if _as_dense_elsewhere(tooth, image, spacing) <= MOST_ELSEWHERE and _has_enamel(
-        tooth, classes, image, spacing, air
-    ):
+    as_dense = _as_dense_elsewhere(tooth, image, spacing)
+    if as_dense <= MOST_ELSEWHERE and _has_enamel(tooth, classes, image, spacing, air):
         return _centre(tooth, image, spacing)
     peak, points = _peak(tooth, spacing), np.argwhere(tooth)
     near = (np.abs(points - peak) < np.asarray(MOUTH_MM) / spacing / 2).all(axis=1)

@@ -47,7 +47,7 @@ how much of a tooth is metal at most: up to 0.58 of those in development phantom
 FULL_OF_METAL, METAL_OF_BRIGHTEST = 0.9, 0.65
 """Where a tenth of all that is near teeth is about as bright as anything, what was taken for enamel may be metal too;
 there metal begins at this share of the brightest. In development phantoms that tenth has 0.2 to 0.5 of the brightest
-between teeth, 0.98 and more between implants, whose darker third has 0.4 to 1.0 and that of teeth 0.6 at most."""
+between teeth, 0.98 and more between implants, whose darker third has 0.4 to 1.0 and that of sound teeth 0.7 at most."""
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
 SMOOTH_MM = 0.375
