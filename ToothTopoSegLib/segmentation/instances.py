@@ -38,6 +38,8 @@ Labels = NDArray[np.int32]
 Unlike = Callable[[tuple[int, ...]], Array]
 """How many nats pieces that are one tooth are unlike each class (32,)."""
 
+Boxes = list[tuple[slice, slice, slice]]
+"""Where each piece lies, from the first on; None in place of a piece without voxels, as scipy's ``find_objects``."""
 Bite = Callable[[tuple[int, ...]], Array | None]
 """Where pieces that are one tooth bite (2,), in mm in the horizontal plane; None where that is out of view."""
 
@@ -98,6 +100,8 @@ def tooth_numbers(
     ``core`` is the evidence in nats for the core of a tooth on the grid of ``fine``, whose voxels are cubes; ``teeth``
     (32, z, y, x) are the decided scores of the tooth classes in nats on the grid of ``region``, of the same direction.
     """
+    from scipy import ndimage
+
     number = onto(np.asarray(TEETH, np.uint8)[teeth.argmax(0)], region, fine, 0)
     spacing = fine.spacing[0]
     if not (tooth & (core > SURE_CORE)).any():
@@ -109,13 +113,14 @@ def tooth_numbers(
     probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     probability *= _in_view(number[tooth], spacing)
     probability[1:] = on_one_side(probability[1:], volumes[1:], _centres(inside, len(volumes) - 1) * spacing)
-    unlike = _unlike(inside, spacing, probability, volumes)
-    bite = _bite(inside, spacing, probability)
-    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, fine), bite)
-    _give_away_crumbs(taken, inside, volumes, contacts)
+    boxes = ndimage.find_objects(inside)
+    unlike = _unlike(inside, boxes, spacing, probability, volumes)
+    bite = _bite(inside, boxes, spacing, probability)
+    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, boxes, fine), bite)
+    _give_away_crumbs(taken, inside, boxes, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
-    _strike_out_strays(found, inside, volumes, taken, contacts, spacing)
+    _strike_out_strays(found, inside, boxes, volumes, taken, contacts, spacing)
     return np.where(pieces > 0, found, number)
 
 
@@ -243,13 +248,11 @@ def _centres(pieces: Labels, count: int) -> Array:
     return np.stack([np.bincount(which, places[:, axis], count + 1) / sizes for axis in (1, 2)], 1)[1:]
 
 
-def _apart(pieces: Labels, fine: Volume) -> Apart:
+def _apart(pieces: Labels, boxes: Boxes, fine: Volume) -> Apart:
     """What tells how many mm lie between two pieces; surfaces are made when they are asked for."""
-    from scipy import ndimage
-
     from ToothTopoSegLib.measurements.distances import between, surface_of
 
-    labels, boxes = fine.with_array(pieces), ndimage.find_objects(pieces)
+    labels = fine.with_array(pieces)
     surfaces: dict[int, Surface] = {}
 
     @cache
@@ -275,16 +278,13 @@ def _mouth_scale(probability: Array, volumes: Array) -> float:
     return float(np.clip(np.median(shares), *MOUTH_SCALES)) if len(shares) >= FEWEST_TEETH else 1.0
 
 
-def _unlike(pieces: Labels, spacing: float, probability: Array, volumes: Array) -> Unlike:
+def _unlike(pieces: Labels, boxes: Boxes, spacing: float, probability: Array, volumes: Array) -> Unlike:
     """What tells by the form of pieces that are one tooth how many nats it is unlike each class (32,).
 
     Of a tooth that the border of the view cuts anywhere but at its roots it is told by its volume alone.
     """
-    from scipy import ndimage
-
     average = _mouth_scale(probability, volumes) * _VOLUMES
-    boxes, known = ndimage.find_objects(pieces), forms()
-    upper = probability[:, _UPPER].sum(1) > 0.5 * probability.sum(1)
+    known, upper = forms(), _of_upper_jaw(probability)
 
     @cache
     def unlike(members: tuple[int, ...]) -> Array:
@@ -300,11 +300,14 @@ def _unlike(pieces: Labels, spacing: float, probability: Array, volumes: Array) 
     return unlike
 
 
-def _bite(pieces: Labels, spacing: float, probability: Array) -> Bite:
-    """What tells where pieces that are one tooth bite: the middle of the :data:`CROWN_MM` next to the other jaw."""
-    from scipy import ndimage
+def _of_upper_jaw(probability: Array) -> NDArray[np.bool_]:
+    """Which pieces look more like upper teeth than lower ones."""
+    return np.asarray(probability[:, _UPPER].sum(1) > 0.5 * probability.sum(1))
 
-    boxes, upper = ndimage.find_objects(pieces), probability[:, _UPPER].sum(1) > 0.5 * probability.sum(1)
+
+def _bite(pieces: Labels, boxes: Boxes, spacing: float, probability: Array) -> Bite:
+    """What tells where pieces that are one tooth bite: the middle of the :data:`CROWN_MM` next to the other jaw."""
+    upper = _of_upper_jaw(probability)
 
     def bite(members: tuple[int, ...]) -> Array | None:
         box, jaw = _hull([boxes[n - 1] for n in members]), bool(upper[members[0]])
@@ -428,15 +431,12 @@ def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:
 
 
 def _give_away_crumbs(
-    taken: NDArray[np.intp], pieces: Labels, volumes: Array, contacts: dict[tuple[int, int], int]
+    taken: NDArray[np.intp], pieces: Labels, boxes: Boxes, volumes: Array, contacts: dict[tuple[int, int], int]
 ) -> None:
     """Give what would be hardly a tooth the number of the tooth it touches most, in place.
 
     Not so where the view ends there.
     """
-    from scipy import ndimage
-
-    boxes = ndimage.find_objects(pieces)
     size = np.bincount(taken[1:], volumes[1:], minlength=len(TEETH))
     crumbs = np.flatnonzero((size > 0) & (size < CRUMB_SHARE * _VOLUMES))
     for k in crumbs.tolist():
@@ -474,6 +474,7 @@ def _cut_out_homes(
 def _strike_out_strays(
     found: NDArray[np.uint8],
     pieces: Labels,
+    boxes: Boxes,
     volumes: Array,
     taken: NDArray[np.intp],
     contacts: dict[tuple[int, int], int],
@@ -482,7 +483,7 @@ def _strike_out_strays(
     """Give small pieces that lie apart from everything the number 0, in place."""
     from scipy import ndimage
 
-    boxes, reach = ndimage.find_objects(pieces), round(APART_MM / spacing)
+    reach = round(APART_MM / spacing)
     for n in range(1, len(volumes)):
         box, fdi = boxes[n - 1] if n <= len(boxes) else None, TEETH[taken[n]]
         if box is None or _touching(n, contacts) or volumes[n] >= MAIN_SHARE * size_of(fdi).volume:
