@@ -38,7 +38,13 @@ def unseen_columns(array: NDArray[Any]) -> NDArray[np.bool_] | None:
 
 def continued(array: NDArray[Any], unseen: NDArray[np.bool_]) -> NDArray[Any]:
     """The scan (z, y, x) with each column that was not seen (y, x) like the nearest one that was."""
+    rows, columns = nearest_seen(unseen)
+    return np.asarray(array[:, rows, columns])
+
+
+def nearest_seen(unseen: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For every column (y, x) the nearest one that was seen: indices (2, y, x) along y and x."""
     from scipy import ndimage
 
-    rows, columns = ndimage.distance_transform_edt(unseen, return_distances=False, return_indices=True)
-    return np.asarray(array[:, rows, columns])
+    nearest = ndimage.distance_transform_edt(unseen, return_distances=False, return_indices=True)
+    return np.asarray(nearest, np.intp)

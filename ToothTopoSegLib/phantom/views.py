@@ -52,7 +52,7 @@ def draw_tilt(rng: np.random.Generator, usual: float = 5.0, largest: float = 25.
     )
 
 
-def _size(kind: str, rng: np.random.Generator) -> tuple[float, float]:
+def draw_size(kind: str, rng: np.random.Generator) -> tuple[float, float]:
     """Height and width of a field of view in mm."""
     heights = {"quadrant": (37, 52), "one jaw": (37, 55), "both jaws": (62, 90), "face": (80, 130)}
     widths = {"quadrant": (40, 56), "one jaw": (78, 105), "both jaws": (78, 110), "face": (120, 165)}
@@ -60,7 +60,7 @@ def _size(kind: str, rng: np.random.Generator) -> tuple[float, float]:
     return float(rng.uniform(*height)), float(rng.uniform(*width))
 
 
-def _centre(kind: str, rng: np.random.Generator) -> tuple[float, float, float]:
+def draw_centre(kind: str, rng: np.random.Generator) -> tuple[float, float, float]:
     """Middle of a field of view as (x, y, z) LPS mm in the head; the origin lies between the teeth."""
     centre = {"face": (0.0, 22.0, 6.0), "whole head": (0.0, 45.0, 35.0)}.get(kind, (0.0, 7.0, 0.0))
     off = rng.normal(0, 3, 3) if rng.random() < 0.8 else rng.uniform(-12, 12, 3)
@@ -75,13 +75,13 @@ def _centre(kind: str, rng: np.random.Generator) -> tuple[float, float, float]:
 def draw_view(rng: np.random.Generator, largest: int, hard: bool = False) -> View:
     """A random field of view of at most ``largest`` voxels; ``hard`` means coarser voxels and more tilt."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-    height, width = _size(kind, rng)
+    height, width = draw_size(kind, rng)
     spacing = float(np.exp(rng.uniform(np.log(0.3 if hard else FINEST), np.log(COARSEST))))
     # A fine voxel on a large view would make a scan of hundreds of megabytes: such files are thinned.
     spacing = round(max(spacing, float(height * width**2 / largest) ** (1 / 3)), 3)
     depth, side = max(1, int(height / spacing)), max(1, int(width / spacing))
     rotation = draw_tilt(rng, 7.0 if hard else 5.0)
-    pose = Pose(_centre(kind, rng), tuple(tuple(float(v) for v in row) for row in rotation))
+    pose = Pose(draw_centre(kind, rng), tuple(tuple(float(v) for v in row) for row in rotation))
     mid_plane = float(rng.uniform(-0.5, 0.5) * height)
     cylinder = rng.random() < 0.75
     field = Field(radius=side * spacing / 2 if cylinder else float("inf"), mid_plane=mid_plane)
@@ -92,7 +92,7 @@ def draw_view(rng: np.random.Generator, largest: int, hard: bool = False) -> Vie
 def view_of_jaws(rng: np.random.Generator, shape: tuple[int, int, int], spacing: float) -> View:
     """A box of ``shape`` around both jaws, somewhat off-centre and tilted."""
     rotation = draw_tilt(rng, 7.0)
-    pose = Pose(_centre("both jaws", rng), tuple(tuple(float(v) for v in row) for row in rotation))
+    pose = Pose(draw_centre("both jaws", rng), tuple(tuple(float(v) for v in row) for row in rotation))
     return View("both jaws", shape, spacing, pose, Field(), None)
 
 

@@ -31,7 +31,9 @@ Patch = tuple[int, int, int]
 CORE, BORDER = 1, 2
 OVERLAP, CONTEXT = 0.25, 12
 REACH_MM = 2.0
-"""Teeth of the first network are looked at with this much around them; farther away there is none."""
+"""Teeth of the first network are looked at with this much around them."""
+FARTHEST_MM = 4.0
+"""Farther away from them there is no tooth."""
 SMALLEST_PIECE_MM3 = 4.0
 """Smaller pieces apart from everything else are noise of the network."""
 STRAY_SHARE = 0.15
@@ -89,10 +91,10 @@ def surfaces(
     fine = resample_linear(scan, (spacing,) * 3, _box(scan, region))
     teeth = scores[1 : len(TEETH) + 1]
     first = onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine, 1)
-    near = _near(first > 0, spacing)
+    near = _near(first > 0, REACH_MM / spacing)
     evidence, core = _evidence(fine.array, near, runner, patch, progress)
     evidence = gaussian_filter(evidence, SMOOTH_MM / spacing, mode="nearest") + np.float32(FULLER)
-    evidence[~near] = -SURE
+    evidence[~_near(first > 0, FARTHEST_MM / spacing)] = -SURE
     tooth = _without_crumbs(evidence > 0, spacing)
     number = tooth_numbers(core, tooth, fine, teeth, region)
     strike_out_implants(number, tooth, near, fine.array)
@@ -113,10 +115,10 @@ def _box(scan: Volume, region: Volume) -> tuple[Patch, Patch]:
     return (a, b, c), (d, e, f)
 
 
-def _near(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
+def _near(mask: NDArray[np.bool_], voxels: float) -> NDArray[np.bool_]:
     from scipy.ndimage import binary_dilation
 
-    return np.asarray(binary_dilation(mask, iterations=round(REACH_MM / spacing)))
+    return np.asarray(binary_dilation(mask, iterations=round(voxels)))
 
 
 def _evidence(

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ToothTopoSegLib.imaging.field import nearest_seen
 from ToothTopoSegLib.phantom import head, projection
 from ToothTopoSegLib.phantom.acquisition import Acquisition, draw_acquisition
 from ToothTopoSegLib.phantom.arrays import ArrayLibrary, along_axes, between
 from ToothTopoSegLib.phantom.cone_beam import Field, acquire, respond
-from ToothTopoSegLib.phantom.views import draw_tilt
+from ToothTopoSegLib.phantom.views import draw_centre, draw_size, draw_tilt
 from ToothTopoSegLib.training import sampling
 from ToothTopoSegLib.training.sampling import FINER, Bend, Patch, Window
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+SMALL_SHARE, ROUND_SHARE = 0.2, 0.75
+"""Share of samples that show a quadrant and end around it, as its scan does, and of those that end at a cylinder."""
 CYLINDER_SHARE, CUT_SHARE = 0.35, 0.35
 """Shares of samples at the border of a scanner's cylinder, and of scans that end within the patch at a plane."""
 STRETCH = 0.06
@@ -124,32 +127,88 @@ def draw_natural_sample(
     """Image float32 (z, y, x) and class indices uint8 (z, y, x); see :func:`.sampling.draw_sample`."""
     import torch
 
-    device, size = case.device, tuple(case.shape[1:])
-    chance = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    chance = torch.Generator(case.device).manual_seed(int(rng.integers(2**62)))
     library = torch_library(chance)
-    window = draw_natural_window(rng, spacing) if window is None else draw_natural_window(rng, spacing, window)
-    bend = _smooth_bend(rng, library) if rng.random() < sampling.BEND_SHARE else None
-    step = window.spacing * rng.uniform(1 - STRETCH, 1 + STRETCH, 3)
-    z, y, x = (n * FINER for n in patch)
-    fine, _ = sampling._Grid(window, (z, y, x), step / FINER).look_up(size, bend, device)
-    coarse, seen = sampling._Grid(window, patch, step).look_up(size, bend, device)
-    acquisition = draw_acquisition(rng, bool(rng.random() < 0.4), setting)
-    field = _draw_field(rng, patch, window.spacing)
-    image = acquire(sampling._at(case[0], fine), FINER, (window.spacing,) * 3, acquisition, field, library)
-    classes = sampling._classes(sampling._at(case[1], coarse))
-    view = _view(patch, window.spacing, field, rng)
-    if view is None:
-        values = _surroundings(case[0], window, patch, acquisition, rng, library)
-        image = sampling._normalised(image, values)
+    if window is None and rng.random() < SMALL_SHARE:
+        image, classes = _quadrant(case, rng, patch, spacing, setting, library)
     else:
-        # A scan that ends here is also normalised on what it shows.
-        shows = torch.from_numpy(np.array(view)).to(device, non_blocking=True)
-        image, seen = _ended(image, shows, rng), seen & shows
-    image = _augmented(image, rng, library)
-    classes = classes.masked_fill(~seen, 0)
+        window = draw_natural_window(rng, spacing, window)
+        image, classes = _anywhere(case, rng, patch, window, setting, library)
     if rng.random() < sampling.MIRROR_SHARE:
         image, classes = image.flip(-1), sampling._mirrored(classes).flip(-1)
     return image.contiguous(), classes.contiguous()
+
+
+def _anywhere(
+    case: Tensor, rng: np.random.Generator, patch: Patch, window: Window, setting: str, library: ArrayLibrary
+) -> tuple[Tensor, Tensor]:
+    """A part of a scan, or the end of one."""
+    import torch
+
+    acquisition = draw_acquisition(rng, bool(rng.random() < 0.4), setting)
+    field = _draw_field(rng, patch, window.spacing)
+    image, classes = _seen(case, rng, patch, window, acquisition, field, library)
+    view = _view(patch, window.spacing, field, rng)
+    if view is None:
+        values = _surroundings(case[0], window, patch, acquisition, rng, library)
+        return _augmented(sampling._normalised(image, values), rng, library), classes
+    # A scan that ends here is also normalised on what it shows.
+    shows = torch.from_numpy(np.array(view)).to(case.device, non_blocking=True)
+    return _augmented(_ended(image, shows, rng), rng, library), classes.masked_fill(~shows, 0)
+
+
+def _quadrant(
+    case: Tensor, rng: np.random.Generator, patch: Patch, spacing: float, setting: str, library: ArrayLibrary
+) -> tuple[Tensor, Tensor]:
+    """All of a scan of a quadrant: what it does not show is filled as before segmentation.
+
+    The corners around its cylinder go on as what is beside them (:mod:`ToothTopoSegLib.imaging.field`), and beyond the
+    scan there is the mean.
+    """
+    import torch
+    from torch.nn import functional
+
+    (height, width), centre = draw_size("quadrant", rng), np.array(draw_centre("quadrant", rng)[::-1])
+    window = Window(centre, sampling.draw_window(rng, spacing).rotation, spacing, dental=True)
+    window = draw_natural_window(rng, spacing, window)
+    z, y, x = (min(n, round(mm / window.spacing)) for n, mm in zip(patch, (height, width, width), strict=True))
+    radius = min(y, x) * window.spacing / 2 if rng.random() < ROUND_SHARE else float("inf")
+    field = Field(radius=radius, mid_plane=float(rng.uniform(-0.5, 0.5) * height))
+    acquisition = draw_acquisition(rng, bool(rng.random() < 0.4), setting)
+    image, classes = _seen(case, rng, (z, y, x), window, acquisition, field, library)
+    unseen = ~field.seen((z, y, x), (window.spacing,) * 3)
+    if unseen.any():
+        rows, columns = (torch.from_numpy(i).to(case.device) for i in nearest_seen(unseen))
+        image = image[:, rows, columns]
+        classes = classes.masked_fill(torch.from_numpy(unseen).to(case.device), 0)
+    image = _augmented(sampling._normalised(image, image.reshape(-1)), rng, library)
+    around = [n for have, need in zip((x, y, z), patch[::-1], strict=True) for n in _shared_out(need - have)]
+    return functional.pad(image, around), functional.pad(classes, around)
+
+
+def _shared_out(need: int) -> tuple[int, int]:
+    """Voxels before and behind, as :func:`ToothTopoSegLib.segmentation.tiling.padded` shares them out."""
+    return need // 2, need - need // 2
+
+
+def _seen(
+    case: Tensor,
+    rng: np.random.Generator,
+    patch: Patch,
+    window: Window,
+    acquisition: Acquisition,
+    field: Field,
+    library: ArrayLibrary,
+) -> tuple[Tensor, Tensor]:
+    """Grey values and class indices (z, y, x) of what a scanner shows in a window; no classes outside the case."""
+    bend = _smooth_bend(rng, library) if rng.random() < sampling.BEND_SHARE else None
+    step = window.spacing * rng.uniform(1 - STRETCH, 1 + STRETCH, 3)
+    z, y, x = (n * FINER for n in patch)
+    size = tuple(case.shape[1:])
+    fine, _ = sampling._Grid(window, (z, y, x), step / FINER).look_up(size, bend, case.device)
+    coarse, inside = sampling._Grid(window, patch, step).look_up(size, bend, case.device)
+    image = acquire(sampling._at(case[0], fine), FINER, (window.spacing,) * 3, acquisition, field, library)
+    return image, sampling._classes(sampling._at(case[1], coarse)).masked_fill(~inside, 0)
 
 
 def _ended(image: Tensor, shows: Tensor, rng: np.random.Generator) -> Tensor:

@@ -38,6 +38,8 @@ class Recipe:
 
     schedule: Schedule
     integers: Schedule | None = None
+    goes_on: bool = False
+    """Whether it needs trained weights to begin with."""
 
 
 def in_integers(schedule: Schedule, steps: int, rate: float, topology: float = 0.15) -> Schedule:
@@ -47,7 +49,7 @@ def in_integers(schedule: Schedule, steps: int, rate: float, topology: float = 0
         steps=steps,
         rate=rate,
         warmup=max(1, steps // 20),
-        coarse_until=0,
+        coarse_until=steps if schedule.coarse_until == schedule.steps else 0,
         numbering_from=0,
         cranium_from=0,
         frozen_from=0,
@@ -122,10 +124,33 @@ _TINY = Schedule(
     coarse_until=2,
     coarse_patch=(16, 16, 16),
 )
+
+
+def _with_topology(schedule: Schedule, steps: int, weight: float) -> Recipe:
+    """The schedule gone on with from trained weights, with the topological loss: in float, where a step costs a third,
+    and at the end in integers, as in the experiment.
+
+    The terms stand to each other as there. They come in late, when what new samples upset has settled.
+    """
+    topology = TopologyConfig(weight, weight / 2, 2 * weight, persistence_power=0.5)
+    longer = replace(
+        schedule,
+        steps=steps,
+        frozen_from=steps * 3 // 4,
+        coarse_until=steps if schedule.coarse_until == schedule.steps else 0,
+        objective=Objective(topology=replace(topology, ramp_start=steps * 3 // 8, ramp_steps=steps // 8)),
+        seed=schedule.seed + 11,
+    )
+    at_once = replace(in_integers(longer, 100, 1e-5), objective=Objective(topology=topology))
+    return Recipe(longer, at_once, goes_on=True)
+
+
 RECIPES = {
     "bundled": Recipe(Schedule()),
     "natural": Recipe(_NATURAL, in_integers(_NATURAL, 260, 5e-5)),
-    "surface": Recipe(_SURFACE, replace(in_integers(_SURFACE, 500, 1e-4), coarse_until=500)),
+    "natural-whole": _with_topology(_NATURAL, 3400, 0.5),
+    "surface": Recipe(_SURFACE, in_integers(_SURFACE, 500, 1e-4)),
+    "surface-whole": _with_topology(_SURFACE, 6400, 0.1),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }
@@ -188,6 +213,8 @@ def train(
     if config_name not in RECIPES:
         raise UsageError(f"There is no recipe {config_name!r}; choose one of {', '.join(RECIPES)}.")
     recipe, device = RECIPES[config_name], device_of(device)
+    if recipe.goes_on and begin_with is None and not (run_folder / "schedule.json").exists():
+        raise UsageError(f"The recipe {config_name} goes on from a trained model; name one with --begin-with.")
     weights = None if begin_with is None else _weights_of(begin_with)
     keep_memory()
     _claim(run_folder, config_name, recipe.schedule)

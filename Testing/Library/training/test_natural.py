@@ -46,10 +46,12 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every sample is straight, complete and looks at the origin, at about the spacing asked for."""
     for name in ("BEND_SHARE", "MIRROR_SHARE"):
         monkeypatch.setattr(sampling, name, 0.0)
-    for name in ("CYLINDER_SHARE", "CUT_SHARE"):
+    for name in ("SMALL_SHARE", "CYLINDER_SHARE", "CUT_SHARE"):
         monkeypatch.setattr(natural, name, 0.0)
     look = Window(np.zeros(3), np.eye(3), 1.0, True)
-    monkeypatch.setattr(natural, "draw_natural_window", lambda rng, step: replace(look, spacing=step))
+    monkeypatch.setattr(
+        natural, "draw_natural_window", lambda rng, step, window=None: replace(window or look, spacing=step)
+    )
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -180,6 +182,40 @@ def test_outside_of_a_narrow_view_there_are_no_labels_and_one_grey_value(still, 
             cut += 1
             assert len(np.unique(image[outside])) == 1
     assert cut >= 4
+
+
+def endless_tooth() -> NDArray[np.uint8]:
+    """A case that is one tooth as far as any quadrant can show."""
+    return np.stack([np.full((280,) * 3, value, np.uint8) for value in (head.DENTINE, 26)])
+
+
+@pytest.mark.parametrize("round_share", (0.0, 1.0))
+def test_a_quadrant_lies_whole_within_its_patch_and_beyond_it_there_is_the_mean(still, monkeypatch, round_share):
+    made = endless_tooth()
+    monkeypatch.setattr(natural, "SMALL_SHARE", 1.0)
+    monkeypatch.setattr(natural, "ROUND_SHARE", round_share)
+    for seed in range(6):
+        image, classes = sample(made, seed, patch=(80, 80, 80), spacing=1.0)
+        shown = [np.flatnonzero((classes > 0).any(axis)) for axis in ((1, 2), (0, 2), (0, 1))]
+        height, depth, width = (len(s) for s in shown)
+        assert all(s[-1] - s[0] + 1 == len(s) for s in shown)
+        assert 37 <= height <= 52 and 40 <= width == depth <= 56
+        assert all(abs(s[0] - (79 - s[-1])) <= 1 for s in shown)
+        box = np.zeros(image.shape, bool)
+        box[np.ix_(*shown)] = True
+        assert not image[~box].any() and image[box].all()
+        disc = (classes > 0).any(0).sum() / (width * depth)
+        assert disc == pytest.approx(np.pi / 4 if round_share else 1.0, abs=0.03)
+
+
+def test_the_corners_of_a_quadrant_go_on_as_what_is_beside_them(still, monkeypatch):
+    monkeypatch.setattr(natural, "SMALL_SHARE", 1.0)
+    monkeypatch.setattr(natural, "ROUND_SHARE", 1.0)
+    image, classes = sample(endless_tooth(), 0, patch=(60, 64, 64), spacing=1.0)
+    seen = (classes > 0).any(0)
+    rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
+    corner, columns_seen = image[:, rows[0], columns[0]], image[:, seen]
+    assert corner.any() and (columns_seen == corner[:, None]).all(0).any()
 
 
 def test_gamma_keeps_mean_and_deviation_and_the_order_of_grey_values():

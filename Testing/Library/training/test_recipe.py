@@ -76,6 +76,19 @@ def test_a_bundle_without_float_weights_to_begin_with_is_refused_before_anything
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_that_goes_on_is_refused_without_weights_before_anything_is_made(cheap_cases, tmp_path):
+    with pytest.raises(UsageError, match=r"natural-whole goes on from a trained model.*--begin-with"):
+        train(tmp_path / "run", "natural-whole", "cpu")
+    assert not (tmp_path / "run").exists() and not cheap_cases
+
+
+def test_a_recipe_that_goes_on_needs_no_weights_where_its_run_has_begun(cheap_cases, untrained, tmp_path):
+    (tmp_path / "other_float16.safetensors").touch()
+    train(tmp_path / "run", "surface-whole", "cpu", begin_with=tmp_path / "other.onnx")
+    train(tmp_path / "run", "surface-whole", "cpu")
+    assert len(untrained) == 4 and untrained[2][-1] is None
+
+
 def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
     train(tmp_path, "tiny", "cpu")
     note = json.loads((tmp_path / "schedule.json").read_text(encoding="utf-8"))
@@ -83,7 +96,7 @@ def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
-    with pytest.raises(UsageError, match=r"'huge'.*bundled, natural, surface, gpu, tiny"):
+    with pytest.raises(UsageError, match=r"'huge'.*bundled, natural, natural-whole, surface, surface-whole, gpu, tiny"):
         train(tmp_path / "run", "huge", "cpu")
     assert not (tmp_path / "run").exists()
 
@@ -132,7 +145,7 @@ def test_the_bundled_recipe_is_the_default_schedule_and_never_trains_on_what_it_
     assert HELD_OUT.start >= bundled.cases
 
 
-@pytest.mark.parametrize("name", ["natural", "gpu", "tiny"])
+@pytest.mark.parametrize("name", ["natural", "natural-whole", "gpu", "tiny"])
 def test_what_goes_on_in_integers_has_the_same_network_and_heads_and_the_topological_loss(name):
     recipe_ = RECIPES[name]
     assert recipe_.integers.plan == recipe_.schedule.plan
