@@ -17,7 +17,6 @@ from ToothTopoSegLib.anatomy.fdi import LOWER_JAW, UPPER_JAW
 from ToothTopoSegLib.phantom.arch import Arch, Dentition, PlacedTooth
 from ToothTopoSegLib.phantom.arrays import between
 from ToothTopoSegLib.phantom.tooth import MOLAR, tooth_distance
-from ToothTopoSegLib.phantom.whole_teeth import make_teeth_whole
 
 Array = NDArray[Any]
 
@@ -292,7 +291,6 @@ def render(
         box = _tooth_box(tooth, shape, step, pose, 3.0)
         if all(s.stop > s.start for s in box):
             _paint_tooth(canvas, points, tooth, box, enveloped)
-    make_teeth_whole(canvas.tissue, canvas.label, float(step.mean()), DENTINE)
     _paint_sockets(canvas, points, rng, enveloped)
     return canvas.tissue, canvas.label
 

@@ -97,10 +97,12 @@ def _scanned(
 ) -> Phantom:
     """The head with a dentition as a random scanner shows it around the middle of ``pose``."""
     from ToothTopoSegLib.imaging.pieces import give_away_slivers
-    from ToothTopoSegLib.phantom.head import render
+    from ToothTopoSegLib.phantom.head import DENTINE, render
     from ToothTopoSegLib.phantom.scanner import add_noise, draw_imaging, expose
+    from ToothTopoSegLib.phantom.whole_teeth import make_teeth_whole
 
     tissue, labels = render(dentition, shape, (spacing,) * 3, rng, pose, warp=float(rng.uniform(0.2, 1.2)))
+    make_teeth_whole(tissue, labels, spacing, DENTINE)
     give_away_slivers(labels, OVERLAP_MM3 / spacing**3)
     imaging = draw_imaging(rng, hard)
     grey = add_noise(expose(tissue, (spacing,) * 3, imaging, rng), imaging, rng)

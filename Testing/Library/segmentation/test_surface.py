@@ -48,11 +48,11 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
     return out * SURE
 
 
-def looked_at(grey: np.ndarray, coarse: np.ndarray, network: Thresholds | None = None):
+def looked_at(grey: np.ndarray, coarse: np.ndarray, network: Thresholds | None = None, patch=PATCH):
     """Surfaces in a scan (z, y, x) of 0.5 mm of which the first network saw ``coarse`` at 1 mm."""
     scan = Volume(grey.astype(np.float32), (0.5, 0.5, 0.5))
     region = Volume(coarse, (1.0, 1.0, 1.0), (0.25, 0.25, 0.25))
-    return scan, surfaces(scan, region, scores_of(coarse), network or Thresholds(), PATCH, 0.5)
+    return scan, surfaces(scan, region, scores_of(coarse), network or Thresholds(), patch, 0.5)
 
 
 def block(*boxes) -> tuple[np.ndarray, np.ndarray]:
@@ -118,6 +118,13 @@ def test_what_looks_like_a_tooth_far_from_any_is_none():
     labels = on_scan(scan, found)
     assert set(np.unique(labels)) == {0, 11} and found.tooth.array.min() == -SURE
     assert network.tiles < len(corners(scan.array.shape, PATCH, OVERLAP))
+
+
+def test_the_tip_of_a_root_that_the_first_network_misses_is_drawn():
+    grey, coarse = block((4, 28, 8, 20, 8, 20, 21))
+    whole = on_scan(*looked_at(grey, coarse))
+    coarse[11:] = 0
+    assert_alike(on_scan(*looked_at(grey, coarse, patch=(32, 32, 32))), whole)
 
 
 def test_crumbs_are_no_teeth():
