@@ -124,7 +124,7 @@ def _near(mask: NDArray[np.bool_], voxels: float) -> NDArray[np.bool_]:
 def _evidence(
     image: Array, near: NDArray[np.bool_], runner: Runner, patch: Patch, progress: Progress
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Evidence for a tooth and for the core of one, in nats, from tiles laid over ``near``."""
+    """Evidence for a tooth and for the core of one, in nats, from tiles laid over ``near``; none beyond them."""
     from ToothTopoSegLib.segmentation.normalise import grey_scale
     from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS, Blend, corners_around, padded, tile_at
 
@@ -140,6 +140,7 @@ def _evidence(
         mean.add(tile, runner(grey_scale(grown[around], 200_000).apply(grown[tile])))
     nats = mean.scores()[(slice(None), *inside)] * np.float32(runner.score_scale)
     tooth = np.clip(np.logaddexp(nats[CORE], nats[BORDER]) - nats[0], -SURE, SURE)
+    tooth[~mean.looked_at()[inside]] = -SURE
     return tooth, nats[CORE] - np.logaddexp(nats[0], nats[BORDER])
 
 

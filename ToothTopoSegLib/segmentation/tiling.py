@@ -118,6 +118,10 @@ class Blend:
             total[tile] += self._weight * sum(scores[1:], scores[0].astype(self._weight.dtype))
         self._norm[tile] += self._weight * self._weight.dtype.type(len(views))
 
+    def looked_at(self) -> NDArray[np.bool_]:
+        """Which voxels (z, y, x) any tile showed."""
+        return np.zeros(self._shape[1:], bool) if self._total is None else np.asarray(self._norm > 0)
+
     def scores(self) -> NDArray[np.float32]:
         """The mean, float32, in the scores' own scale; 0 where no tile was."""
         if self._total is None:
