@@ -126,33 +126,28 @@ _TINY = Schedule(
 )
 
 
-def _gone_on_with(schedule: Schedule, steps: int, weight: float, in_float: bool) -> Recipe:
+def _gone_on_with(schedule: Schedule, steps: int, weight: float) -> Recipe:
     """The schedule for so many more steps from trained weights and at the end in integers with the topological loss.
 
-    ``weight`` is that of its components, to which the other terms stand as in the experiment. With ``in_float`` it is
-    in the first part too, where a step costs a third: from the time on when what new samples upset has settled. It
-    keeps a tooth one tooth, but costs some of its surface.
+    ``weight`` is that of its components, to which the other terms stand as in the experiment.
     """
-    topology = TopologyConfig(weight, weight / 2, 2 * weight, persistence_power=0.5)
-    late = replace(topology, ramp_start=steps * 3 // 8, ramp_steps=steps // 8)
     longer = replace(
         schedule,
         steps=steps,
         frozen_from=steps * 3 // 4,
         coarse_until=steps if schedule.coarse_until == schedule.steps else 0,
-        objective=Objective(topology=late if in_float else None),
         seed=schedule.seed + 11,
     )
-    at_once = replace(in_integers(longer, 100, 1e-5), objective=Objective(topology=topology))
-    return Recipe(longer, at_once, goes_on=True)
+    topology = TopologyConfig(weight, weight / 2, 2 * weight, persistence_power=0.5)
+    return Recipe(longer, replace(in_integers(longer, 100, 1e-5), objective=Objective(topology=topology)), goes_on=True)
 
 
 RECIPES = {
     "bundled": Recipe(Schedule()),
     "natural": Recipe(_NATURAL, in_integers(_NATURAL, 260, 5e-5)),
-    "natural-whole": _gone_on_with(_NATURAL, 3400, 0.5, in_float=True),
+    "natural-whole": _gone_on_with(_NATURAL, 3400, 0.5),
     "surface": Recipe(_SURFACE, in_integers(_SURFACE, 500, 1e-4)),
-    "surface-whole": _gone_on_with(_SURFACE, 6400, 0.1, in_float=False),
+    "surface-whole": _gone_on_with(_SURFACE, 6400, 0.1),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }
