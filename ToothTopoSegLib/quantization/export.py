@@ -84,8 +84,9 @@ def float_bundle(bundle: Bundle) -> Bundle:
     return Bundle(bundle.path, float_model(fold(read_weights(path), plan), plan.patch), card)
 
 
-def _training_facts(run_folder: Path, schedule: dict[str, Any]) -> dict[str, Any]:
+def _training_facts(run_folder: Path) -> dict[str, Any]:
     """What the card says about the training; ``history.txt`` in the run folder may tell what the log cannot."""
+    schedule = json.loads((run_folder / "schedule.json").read_text(encoding="utf-8"))
     history = run_folder / "history.txt"
     with (run_folder / "log.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -169,8 +170,8 @@ def export_run(
     if problems := audit_graph(optimised_graph(model).graph):
         raise ModelError(f"The exported graph is not all integer: {problems[0]}.")
     card = model_card(bundle.stem, model, plan, scores, config) | {
-        "training": _training_facts(whole, schedule)
-        | ({"in integers": _training_facts(run_folder, schedule)} if run_folder != whole else {}),
+        "training": _training_facts(whole)
+        | ({"in integers": _training_facts(run_folder)} if run_folder != whole else {}),
         "limits": LIMITS,
         "licence": LICENCE,
     }

@@ -160,6 +160,8 @@ def test_a_run_that_went_on_in_integers_is_exported_as_it_was_trained(cheap_case
     card = export_run(run, tmp_path / "tiny.onnx")
     assert card["training"]["in integers"]["steps"] == RECIPES["tiny"].integers.steps
     assert card["training"]["steps"] == RECIPES["tiny"].schedule.steps
+    seeds = [part["seed"] for part in (card["training"], card["training"]["in integers"])]
+    assert seeds == [RECIPES["tiny"].schedule.seed, RECIPES["tiny"].integers.seed]
     assert (tmp_path / "tiny.onnx").is_file()
 
 
