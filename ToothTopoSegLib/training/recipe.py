@@ -4,7 +4,8 @@
 in fake quantization with the topological loss; started again on the same folder it goes on where it stopped.
 ``bundled`` is the recipe from which the model in ``Resources/Models`` began, made for a few processor cores, and
 ``natural`` what it went on with; ``gpu`` learns from ten times as many samples of natural heads on a finer grid;
-``surface`` is the recipe of the second network of the bundled model; ``tiny`` proves the machinery.
+``surface`` is the recipe of the second network of the bundled model; ``natural-whole`` and ``surface-whole`` go on from
+either, the first with scans of quadrants among its samples; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
