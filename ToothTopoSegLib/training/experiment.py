@@ -190,8 +190,9 @@ def run(
 def _train_all(folder: Path, settings: Settings, bundle: Bundle, workers: int, device: str, progress: Progress) -> None:
     from ToothTopoSegLib.training.cases import cache_case
 
-    # what the experiment is about first, with all of its seeds; then all others with one seed after the other
-    first = [(name, seed) for name in ("qat", "qat_topology") for seed in settings.seeds]
+    # what the experiment is about first, with all of its seeds; then all others; always one seed after the other, so
+    # that what is there when it is interrupted can be compared
+    first = [(name, seed) for seed in settings.seeds for name in ("qat", "qat_topology")]
     rest = [(name, seed) for seed in settings.seeds for name in settings.trainings() if (name, seed) not in first]
     jobs = [(folder, bundle.path, settings, name, seed, device) for name, seed in (*first, *rest)]
     with one_thread_each(workers, _one_core) as pool:

@@ -62,7 +62,8 @@ def segmentation_loss(scores: Tensor, target: Tensor, numbering: float = 0.0) ->
     """
     from ToothTopoSegLib.training.losses.fused import fused_loss
 
-    flat = scores[0].movedim(0, -1).flatten(0, 2)
+    # not scores[0]: the way back of an index fills a tensor of this size with zeros and copies into it
+    flat = scores.squeeze(0).movedim(0, -1).flatten(0, 2)
     return fused_loss(flat, target[0].flatten().long(), (1, 32), numbering)
 
 
@@ -78,10 +79,9 @@ def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor, numbering: 
     weights = [0.5**i for i in range(len(used))]
     total = outputs[0].new_zeros(())
     for i, (scores, weight) in enumerate(zip(used, weights, strict=True)):
-        truth = coarser(target, i)
-        for sample in range(len(scores)):
-            part = slice(sample, sample + 1)
-            total = total + weight * segmentation_loss(scores[part], truth[part], numbering)
+        samples = scores.split(1) if len(scores) > 1 else (scores,)
+        for sample, truth in zip(samples, coarser(target, i).split(1), strict=True):
+            total = total + weight * segmentation_loss(sample, truth, numbering)
     return total / (sum(weights) * len(target))
 
 
