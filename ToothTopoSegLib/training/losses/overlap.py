@@ -79,6 +79,7 @@ def deep_supervision_loss(outputs: Sequence[Tensor], target: Tensor, numbering: 
     weights = [0.5**i for i in range(len(used))]
     total = outputs[0].new_zeros(())
     for i, (scores, weight) in enumerate(zip(used, weights, strict=True)):
+        # the way back of a split copies all of it; nearly every training on a processor has one sample a step
         samples = scores.split(1) if len(scores) > 1 else (scores,)
         for sample, truth in zip(samples, coarser(target, i).split(1), strict=True):
             total = total + weight * segmentation_loss(sample, truth, numbering)
