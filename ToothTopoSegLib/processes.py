@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """What the libraries read when they are loaded; hence processes that begin anew and not as copies of this one."""
@@ -18,11 +19,14 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 
 @contextmanager
 def one_thread_each(workers: int, initializer: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of ``workers`` processes with one thread each; leaving waits for what was submitted and not cancelled."""
+    """A pool of ``workers`` processes with one thread each; leaving waits for what was submitted and not cancelled.
+
+    The workers end when this process does, however it ends.
+    """
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=initializer) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (initializer,)) as pool:
             yield pool
     finally:
         for name, value in before.items():
@@ -30,3 +34,17 @@ def one_thread_each(workers: int, initializer: Callable[[], None] | None = None)
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _begin(initializer: Callable[[], None] | None) -> None:
+    """Ready a worker: where its parent is killed, nobody else would stop it before its work of hours is done."""
+    Thread(target=_end_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
