@@ -25,9 +25,11 @@ from ToothTopoSegLib.anatomy.fdi import is_upper, position
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.resample import onto
 from ToothTopoSegLib.segmentation.classes import TEETH
+from ToothTopoSegLib.segmentation.jaws import in_one_jaw
 from ToothTopoSegLib.segmentation.rows import LEAST_PROBABILITY, Apart, Body, numbered
 from ToothTopoSegLib.segmentation.shapes import form, forms
 from ToothTopoSegLib.segmentation.sides import on_one_side
+from ToothTopoSegLib.segmentation.unseen import behind_the_last
 
 if TYPE_CHECKING:
     from ToothTopoSegLib.imaging.volume import Volume
@@ -79,11 +81,16 @@ LEAST_CUT_OFF_MM3 = 4.0
 TWO_TEETH, HOME_SHARE = 0.75, 0.3
 """A number that no tooth took is cut out of a tooth that has at least this share of the volume of both, where this
 share of its own is seen."""
+UNSEEN_SHARE = 0.05
+"""Of which less is seen by the first network, that has not seen it."""
 
 FORM_TRUST = 0.8
 """How much what the form of a tooth says counts: its measures are not quite normal."""
 NO_TOOTH_NATS = 12.0
 """What is as unlike all teeth as this is fused, broken or metal, and its form says nothing."""
+MORE_LIKE_NATS, LEAST_LIKE_NATS, LEAST_PART_MM3 = 8.0, -18.0, 60.0
+"""It is cut in two where both parts are so much more like teeth, hardly unlike them, and at least so large: of 2059
+pieces in development phantoms ten were fused teeth, these limits cut four of them, and nothing else."""
 
 _UPPER = np.array([is_upper(fdi) for fdi in TEETH])
 _POSITIONS = np.array([position(fdi) - 1 for fdi in TEETH])
@@ -92,13 +99,19 @@ _CUBE = np.ones((3, 3, 3))
 
 
 def tooth_numbers(
-    core: NDArray[np.float32], tooth: NDArray[np.bool_], fine: Volume, teeth: NDArray[np.float32], region: Volume
+    core: NDArray[np.float32],
+    tooth: NDArray[np.bool_],
+    fine: Volume,
+    teeth: NDArray[np.float32],
+    region: Volume,
+    seen: NDArray[np.bool_],
 ) -> NDArray[np.uint8]:
     """FDI number of every voxel of ``tooth`` (z, y, x) and next to one, 0 where there is none after all; elsewhere what
     the first network would call it.
 
     ``core`` is the evidence in nats for the core of a tooth on the grid of ``fine``, whose voxels are cubes; ``teeth``
     (32, z, y, x) are the decided scores of the tooth classes in nats on the grid of ``region``, of the same direction.
+    ``seen`` (z, y, x) is what the first network takes for teeth, on the grid of ``fine``.
     """
     from scipy import ndimage
 
@@ -107,12 +120,18 @@ def tooth_numbers(
     if not (tooth & (core > SURE_CORE)).any():
         return number
     pieces = _pieces(core, tooth, spacing)
+    first_seen = _probabilities(onto(np.where(tooth, pieces, 0), fine, region, 0), teeth, int(pieces.max()))
+    _cut_again(pieces, tooth, core > SURE_CORE, spacing, _of_upper_jaw(first_seen))
     inside = np.where(tooth, pieces, 0)
+    probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     volumes = np.bincount(inside.reshape(-1), minlength=int(pieces.max()) + 1) * spacing**3
     contacts = contacts_of(inside)
-    probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     probability *= _in_view(number[tooth], spacing)
-    probability[1:] = on_one_side(probability[1:], volumes[1:], _centres(inside, len(volumes) - 1) * spacing)
+    centres = _centres(inside, len(volumes) - 1) * spacing
+    probability[1:] = in_one_jaw(probability[1:], volumes[1:], centres)
+    probability[1:] = on_one_side(probability[1:], volumes[1:], centres[:, 1:])
+    unseen = np.bincount(inside[seen], minlength=len(volumes)) * spacing**3 < UNSEEN_SHARE * volumes
+    probability[1:] = behind_the_last(probability[1:], volumes[1:], centres, unseen[1:])
     boxes = ndimage.find_objects(inside)
     unlike = _unlike(inside, boxes, spacing, probability, volumes)
     bite = _bite(inside, boxes, spacing, probability)
@@ -137,6 +156,11 @@ def _pieces(core: NDArray[np.float32], tooth: NDArray[np.bool_], spacing: float)
 
 def cut(core: NDArray[np.bool_], spacing: float) -> Labels:
     """Pieces (z, y, x), from 1 on, of a mask of cores that are cut at their necks; cubic voxels of ``spacing`` mm."""
+    return _merged(*_landscape(core, spacing))
+
+
+def _landscape(core: NDArray[np.bool_], spacing: float) -> tuple[Labels, Array, dict[tuple[int, int], float]]:
+    """The hills (z, y, x) of the distance to the outside, from 1 on, their heights (n + 1,) and passes in mm."""
     from scipy import ndimage
 
     distance = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1, 1:-1] * spacing
@@ -145,7 +169,7 @@ def cut(core: NDArray[np.bool_], spacing: float) -> Labels:
     hills = np.where(core, _watershed(-distance, ndimage.label(tops, _CUBE)[0]), 0)
     heights = np.zeros(int(hills.max()) + 1)
     np.maximum.at(heights, hills[core], distance[core])
-    return _merged(hills, heights, _passes(hills, distance))
+    return hills, heights, _passes(hills, distance)
 
 
 def _watershed(height: Array, markers: Array) -> Labels:
@@ -198,6 +222,61 @@ def _root(home: list[int], n: int) -> int:
     return n
 
 
+def _cut_again(
+    pieces: Labels, tooth: NDArray[np.bool_], core: NDArray[np.bool_], spacing: float, upper: NDArray[np.bool_]
+) -> None:
+    """Cut pieces (z, y, x) that are like no tooth in two that are like one, in place.
+
+    There is no real neck between them, or their cores are thin, but so much less does a tooth look like two. ``upper``
+    (n + 1,) tells which are of the upper jaw.
+    """
+    from scipy import ndimage
+
+    for n, box in enumerate(ndimage.find_objects(np.where(tooth, pieces, 0)), 1):
+        whole = box and _whole(box, tooth.shape, bool(upper[n]))
+        if box is None or whole is None:
+            continue
+        piece, jaw = (pieces[box] == n) & tooth[box], bool(upper[n])
+        if piece.sum() * spacing**3 < 2 * LEAST_PART_MM3:
+            continue
+        like = _like(piece, spacing, jaw, whole).max()
+        if like > -NO_TOOTH_NATS:
+            continue
+        ways = [
+            (min(_like(parts == k, spacing, jaw, whole).max() for k in (1, 2)), parts)
+            for parts in _in_two(piece, core[box], spacing)
+        ]
+        least, parts = max(ways, key=lambda way: way[0], default=(-np.inf, pieces[box]))
+        if least > max(like + MORE_LIKE_NATS, LEAST_LIKE_NATS):
+            where = pieces == n
+            wide = ndimage.find_objects(where.astype(np.uint8))[0]
+            both = np.zeros(pieces.shape, np.int32)
+            both[box] = parts
+            pieces[wide][where[wide] & (nearest(both[wide]) == 2)] = int(pieces.max()) + 1
+
+
+def _in_two(piece: NDArray[np.bool_], core: NDArray[np.bool_], spacing: float) -> Iterator[Labels]:
+    """The ways to cut a piece (z, y, x) in parts 1 and 2 at one pass between hills of its core, 0 outside it."""
+    hills, heights, passes = _landscape(core & piece, spacing)
+    home, tree = list(range(len(heights))), []
+    for pair, _ in sorted(passes.items(), key=lambda item: -item[1]):
+        one, two = (_root(home, n) for n in pair)
+        if one != two:
+            home[two] = one
+            tree.append(pair)
+    for pair in tree:
+        home = list(range(len(heights)))
+        for a, b in tree:
+            if (a, b) != pair:
+                home[_root(home, b)] = _root(home, a)
+        side = np.zeros(len(heights), np.int32)
+        for n in range(1, len(heights)):
+            side[n] = next((k for k in (1, 2) if _root(home, n) == _root(home, pair[k - 1])), 0)
+        parts = np.where(piece, nearest(side[hills]), 0)
+        if np.bincount(parts.reshape(-1), minlength=3)[1:].min() * spacing**3 >= LEAST_PART_MM3:
+            yield parts
+
+
 def nearest(pieces: Labels) -> Labels:
     """The piece that is nearest to every voxel (z, y, x), where there is any."""
     from scipy import ndimage
@@ -241,11 +320,11 @@ def _in_view(number: NDArray[np.uint8], spacing: float) -> NDArray[np.bool_]:
 
 
 def _centres(pieces: Labels, count: int) -> Array:
-    """The middle (y, x) of each piece in voxels; 0 for one without any."""
+    """The middle (z, y, x) of each piece in voxels; 0 for one without any."""
     places = np.argwhere(pieces)
     which = pieces[pieces > 0]
     sizes = np.maximum(np.bincount(which, minlength=count + 1), 1)
-    return np.stack([np.bincount(which, places[:, axis], count + 1) / sizes for axis in (1, 2)], 1)[1:]
+    return np.stack([np.bincount(which, places[:, axis], count + 1) / sizes for axis in range(3)], 1)[1:]
 
 
 def _apart(pieces: Labels, boxes: Boxes, fine: Volume) -> Apart:
@@ -284,20 +363,31 @@ def _unlike(pieces: Labels, boxes: Boxes, spacing: float, probability: Array, vo
     Of a tooth that the border of the view cuts anywhere but at its roots it is told by its volume alone.
     """
     average = _mouth_scale(probability, volumes) * _VOLUMES
-    known, upper = forms(), _of_upper_jaw(probability)
+    upper = _of_upper_jaw(probability)
 
     @cache
     def unlike(members: tuple[int, ...]) -> Array:
         box, jaw = _hull([boxes[n - 1] for n in members]), bool(upper[members[0]])
-        ends = [(s.start == 0, s.stop == length) for s, length in zip(box, pieces.shape, strict=True)]
-        apical, occlusal = ends[0][::-1] if jaw else ends[0]
-        if occlusal or any(any(axis) for axis in ends[1:]):
+        whole = _whole(box, pieces.shape, jaw)
+        if whole is None:
             return _misfit(volumes[list(members)].sum(), average)
-        nats = known.nats(form(np.isin(pieces[box], members), spacing, jaw, whole=not apical), jaw)
-        nats = np.logaddexp(FORM_TRUST * nats, -NO_TOOTH_NATS)
+        nats = _like(np.isin(pieces[box], members), spacing, jaw, whole)
+        nats = np.logaddexp(nats, -NO_TOOTH_NATS)
         return np.asarray(nats.max() - nats)[_POSITIONS]
 
     return unlike
+
+
+def _whole(box: tuple[slice, ...], shape: tuple[int, ...], upper: bool) -> bool | None:
+    """Whether the roots of a tooth in a box are in view; None for one that the border of the view cuts elsewhere."""
+    ends = [(s.start == 0, s.stop == length) for s, length in zip(box, shape, strict=True)]
+    apical, occlusal = ends[0][::-1] if upper else ends[0]
+    return None if occlusal or any(any(axis) for axis in ends[1:]) else not apical
+
+
+def _like(mask: NDArray[np.bool_], spacing: float, upper: bool, whole: bool) -> Array:
+    """How like a tooth of each position (8,) the form of a mask (z, y, x) is, in nats."""
+    return FORM_TRUST * forms().nats(form(mask, spacing, upper, whole), upper)
 
 
 def _of_upper_jaw(probability: Array) -> NDArray[np.bool_]:

@@ -161,7 +161,7 @@ def test_two_teeth_that_touch_get_a_number_each_though_the_first_network_mixed_t
     middle = np.arange(SHAPE[2]) < 42
     fine, scores, region = placed({46: (one | two) & middle, 47: two & ~middle})
     core = np.where(balls((16, 20, 30, 9), (16, 20, 47, 8)), 3.0, -3.0).astype(np.float32)
-    found = tooth_numbers(core, one | two, fine, scores, region)
+    found = tooth_numbers(core, one | two, fine, scores, region, one | two)
     assert (found[one & ~two] == 46).mean() > 0.98 and (found[two & ~one] == 47).mean() > 0.98
 
 
@@ -169,7 +169,9 @@ def test_two_teeth_that_touch_get_a_number_each_though_the_first_network_mixed_t
 def test_without_any_core_every_voxel_keeps_its_number(sure: float) -> None:
     tooth = balls((16, 20, 30, 9))
     fine, scores, region = placed({36: tooth})
-    assert (tooth_numbers(np.full(SHAPE, sure, np.float32), tooth, fine, scores, region)[tooth] == 36).mean() > 0.9
+    assert (
+        tooth_numbers(np.full(SHAPE, sure, np.float32), tooth, fine, scores, region, tooth)[tooth] == 36
+    ).mean() > 0.9
 
 
 def test_a_piece_of_an_upper_tooth_gets_no_lower_number_where_no_lower_tooth_is_in_view() -> None:
@@ -177,7 +179,7 @@ def test_a_piece_of_an_upper_tooth_gets_no_lower_number_where_no_lower_tooth_is_
     fine, scores, region = placed({27: one | two})
     scores[TEETH.index(37)][two[::2, ::2, ::2]] = 3.0
     core = np.where(balls((16, 20, 30, 11), (16, 20, 51, 10)), 3.0, -3.0).astype(np.float32)
-    assert set(np.unique(tooth_numbers(core, one | two, fine, scores, region)[one | two])) <= {26, 27, 28}
+    assert set(np.unique(tooth_numbers(core, one | two, fine, scores, region, one | two)[one | two])) <= {26, 27, 28}
 
 
 @pytest.mark.parametrize("at_border", [False, True])
@@ -186,6 +188,6 @@ def test_what_would_be_hardly_a_tooth_is_part_of_the_one_it_touches_unless_the_v
     crumb, tooth = balls((16, 20, middle, 4)), balls((16, 20, middle - 15, 11))
     fine, scores, region = placed({46: tooth, 45: crumb})
     core = np.where(tooth | crumb, 3.0, -3.0).astype(np.float32)
-    found = tooth_numbers(core, tooth | crumb, fine, scores, region)
+    found = tooth_numbers(core, tooth | crumb, fine, scores, region, tooth | crumb)
     assert (found[tooth] == 46).mean() > 0.98
     assert (found[crumb] == (45 if at_border else 46)).mean() > 0.9
