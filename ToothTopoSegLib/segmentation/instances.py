@@ -233,11 +233,11 @@ def _cut_again(
     from scipy import ndimage
 
     for n, box in enumerate(ndimage.find_objects(np.where(tooth, pieces, 0)), 1):
-        whole = box and _whole(box, tooth.shape, bool(upper[n]))
-        if box is None or whole is None:
+        if box is None:
             continue
-        piece, jaw = (pieces[box] == n) & tooth[box], bool(upper[n])
-        if piece.sum() * spacing**3 < 2 * LEAST_PART_MM3:
+        jaw, piece = bool(upper[n]), (pieces[box] == n) & tooth[box]
+        whole = _whole(box, tooth.shape, jaw)
+        if whole is None or piece.sum() * spacing**3 < 2 * LEAST_PART_MM3:
             continue
         like = _like(piece, spacing, jaw, whole).max()
         if like > -NO_TOOTH_NATS:
@@ -257,21 +257,20 @@ def _cut_again(
 
 def _in_two(piece: NDArray[np.bool_], core: NDArray[np.bool_], spacing: float) -> Iterator[Labels]:
     """The ways to cut a piece (z, y, x) in parts 1 and 2 at one pass between hills of its core, 0 outside it."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
     hills, heights, passes = _landscape(core & piece, spacing)
-    home, tree = list(range(len(heights))), []
-    for pair, _ in sorted(passes.items(), key=lambda item: -item[1]):
-        one, two = (_root(home, n) for n in pair)
-        if one != two:
-            home[two] = one
-            tree.append(pair)
-    for pair in tree:
-        home = list(range(len(heights)))
-        for a, b in tree:
-            if (a, b) != pair:
-                home[_root(home, b)] = _root(home, a)
-        side = np.zeros(len(heights), np.int32)
-        for n in range(1, len(heights)):
-            side[n] = next((k for k in (1, 2) if _root(home, n) == _root(home, pair[k - 1])), 0)
+    if not passes:
+        return
+    shape = (len(heights), len(heights))
+    depths = max(passes.values()) + 1.0 - np.array(list(passes.values()))
+    tree = minimum_spanning_tree(coo_array((depths, np.array(list(passes)).T), shape)).tocoo()
+    for one, two in zip(tree.row.tolist(), tree.col.tolist(), strict=True):
+        rest = (tree.row != one) | (tree.col != two)
+        joined = coo_array((tree.data[rest], (tree.row[rest], tree.col[rest])), shape)
+        home = connected_components(joined, directed=False)[1]
+        side = np.where(home == home[one], 1, np.where(home == home[two], 2, 0))
         parts = np.where(piece, nearest(side[hills]), 0)
         if np.bincount(parts.reshape(-1), minlength=3)[1:].min() * spacing**3 >= LEAST_PART_MM3:
             yield parts

@@ -191,3 +191,46 @@ def test_what_would_be_hardly_a_tooth_is_part_of_the_one_it_touches_unless_the_v
     found = tooth_numbers(core, tooth | crumb, fine, scores, region, tooth | crumb)
     assert (found[tooth] == 46).mean() > 0.98
     assert (found[crumb] == (45 if at_border else 46)).mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def molars() -> np.ndarray:
+    """Two drawn lower molars (z, y, x) of 0.5 mm side by side, 1 and 2, in a view that cuts neither."""
+    from scipy import ndimage
+
+    from ToothTopoSegLib.phantom.write import make_teeth
+
+    labels = make_teeth(42_009, SPACING).array
+    first, second = (labels == fdi for fdi in (36, 37))
+    both = first | second
+    return np.pad((first + 2 * second)[ndimage.find_objects(both.astype(np.uint8))[0]], 6)
+
+
+def numbers_of_molars(molars: np.ndarray, tooth: np.ndarray) -> list[dict[int, float]]:
+    """Which shares of each molar bear which number where the first network takes both for the first one."""
+    from scipy import ndimage
+
+    core = ndimage.binary_erosion(tooth)
+    assert cut(core, SPACING).max() == 1, "no neck"
+    fine = Volume(np.zeros(molars.shape, np.uint8), (SPACING,) * 3)
+    scores = np.zeros((len(TEETH), *(n // 2 + 1 for n in molars.shape)), np.float32)
+    scores[TEETH.index(36)] = 6.0
+    scores[TEETH.index(37)][:, : scores.shape[2] // 2] = 4.0
+    scores[TEETH.index(37)][:, scores.shape[2] // 2 :] = 5.0
+    region = Volume(scores[0], (1.0, 1.0, 1.0), (0.25, 0.25, 0.25))
+    found = tooth_numbers(np.where(core, 3.0, -3.0).astype(np.float32), tooth, fine, scores, region, tooth)
+    there = [(molars == n) & tooth for n in (1, 2)]
+    return [{fdi: float((found[mask] == fdi).mean()) for fdi in (36, 37)} for mask in there if mask.any()]
+
+
+def test_two_teeth_without_a_neck_between_them_are_cut_because_each_alone_is_like_a_tooth(molars: np.ndarray) -> None:
+    from scipy import ndimage
+
+    tooth = ndimage.binary_closing(molars > 0, np.ones((3, 3, 3)), 3)
+    first, second = numbers_of_molars(molars, tooth)
+    assert first[36] > 0.9 and second[37] > 0.9
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_tooth_is_left_whole(molars: np.ndarray, n: int) -> None:
+    assert max(numbers_of_molars(molars, molars == n)[0].values()) == 1.0

@@ -110,6 +110,17 @@ def test_two_teeth_that_the_second_network_runs_together_keep_their_numbers():
     assert (labels[:, :, :16] != 37).all() and (labels[:, :, 16:] != 36).all() and {36, 37} <= set(np.unique(labels))
 
 
+@pytest.mark.parametrize(("sure", "drawn"), [(0.1, {11}), (0.2, {11, 12})])
+def test_a_tooth_that_the_first_network_missed_is_drawn_where_the_second_is_sure_of_it(sure, drawn):
+    grey, coarse = block((4, 14, 4, 14, 4, 14, 11), (4, 14, 4, 14, 24, 32, 12))
+    coarse[coarse == 12] = 0
+    scan, found = looked_at(grey, coarse, Thresholds(sure), (32, 32, 32))
+    labels = on_scan(scan, found)
+    numbers = set(np.unique(labels[labels > 0]))
+    assert len(numbers) == len(drawn) and (labels[:, :, :16] == 11).any()
+    assert (labels[:, :, 24:] > 0).any() == (12 in drawn)
+
+
 def test_what_looks_like_a_tooth_far_from_any_is_none():
     grey, coarse = block((4, 14, 4, 14, 4, 14, 11), (22, 32, 22, 32, 22, 32, 12))
     coarse[coarse == 12] = 0
