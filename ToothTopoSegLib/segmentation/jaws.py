@@ -42,9 +42,9 @@ def in_one_jaw(probability: Array, volumes: Array, centres: Array) -> Array:
     either jaw are certain.
     """
     out = probability.copy()
-    total = np.maximum(probability.sum(1), 1e-9)
-    upper = probability[:, _UPPER].sum(1) / total
-    large = volumes >= LEAST_MM3
+    total = probability.sum(1)
+    upper = probability[:, _UPPER].sum(1) / np.maximum(total, 1e-9)
+    large = (volumes >= LEAST_MM3) & (total > 0)
     known = large & (np.maximum(upper, 1 - upper) >= SURE)
     for n in np.flatnonzero(large).tolist():
         others = known & (np.arange(len(known)) != n)

@@ -33,11 +33,12 @@ OVERLAP, CONTEXT = 0.25, 12
 REACH_MM = 2.0
 """Teeth of the first network are looked at with this much around them."""
 FARTHEST_MM = 4.0
-"""Farther away from them there is no tooth, unless the second network is sure of one: """
+"""Farther away from them there is no tooth ..."""
 UNSEEN_MM, UNSEEN_NATS, UNSEEN_CORE, UNSEEN_MM3 = 10.0, 3.3, 8.0, 30.0
-"""a piece there that begins so near, is so large, has so much evidence on average and so much for a core somewhere is
-a tooth the first network has missed, mostly a wisdom tooth in the bone, or the end of one. Of 103 development phantoms
-19 such pieces were teeth and 2 were none, of 9 large ones that were teeth none is lost."""
+"""... but where the second network is sure of one: a piece that begins so near, has so much evidence for a tooth on
+average and so much for its core somewhere, and is so large. The first network misses wisdom teeth in the bone, and ends
+of roots. In 103 development phantoms 17 such pieces were teeth and 2 were none; all 9 large ones that were teeth are
+among them."""
 SMALLEST_PIECE_MM3 = 4.0
 """Smaller pieces apart from everything else are noise of the network."""
 STRAY_SHARE = 0.15
