@@ -20,7 +20,7 @@ def test_workers_are_told_to_use_one_thread_and_this_process_keeps_its_own(monke
     assert THREADS[1] not in os.environ
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that ends a process unasked")
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_workers_at_work_end_when_their_parent_is_killed() -> None:
     parent = """
 import os, signal

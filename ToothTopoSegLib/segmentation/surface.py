@@ -134,17 +134,15 @@ def _too_far(seen: NDArray[np.bool_], evidence: Array, core: Array, spacing: flo
     from scipy import ndimage
 
     far = ~_near(seen, FARTHEST_MM / spacing)
-    pieces, count = ndimage.label(far & (evidence > 0))
-    if count == 0:
-        return far
-    which = np.arange(1, count + 1)
-    sure = np.bincount(pieces.reshape(-1))[1:] * spacing**3 >= UNSEEN_MM3
-    sure &= ndimage.mean(evidence, pieces, which) >= UNSEEN_NATS
-    sure &= ndimage.maximum(core, pieces, which) >= UNSEEN_CORE
-    if sure.any():
-        away = ndimage.distance_transform_edt(~seen) * spacing
-        sure &= ndimage.minimum(away, pieces, which) <= UNSEEN_MM
-    return far & ~np.concatenate([[False], sure])[pieces]
+    pieces = ndimage.label(far & (evidence > 0))[0]
+    large = np.bincount(pieces.reshape(-1)) * spacing**3 >= UNSEEN_MM3
+    for n, box in enumerate(ndimage.find_objects(pieces), 1):
+        mask = pieces[box] == n if large[n] else None
+        if mask is None or evidence[box][mask].mean() < UNSEEN_NATS or core[box][mask].max() < UNSEEN_CORE:
+            continue
+        if _within(box, mask, seen, UNSEEN_MM / spacing):
+            far[box] &= ~mask
+    return far
 
 
 def _evidence(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.fdi import is_left, is_upper, position
+from ToothTopoSegLib.anatomy.fdi import position, quadrant
 from ToothTopoSegLib.segmentation.classes import TEETH
 
 Array = NDArray[Any]
@@ -24,7 +24,7 @@ NEAR_MM = 20.0
 """Middles of teeth next to each other are no farther apart."""
 
 _POSITIONS = np.array([position(fdi) for fdi in TEETH])
-_QUADRANTS = np.array([2 * is_upper(fdi) + is_left(fdi) for fdi in TEETH])
+_QUADRANTS = np.array([quadrant(fdi) for fdi in TEETH])
 
 
 def behind_the_last(probability: Array, volumes: Array, centres: Array, unseen: NDArray[np.bool_]) -> Array:
@@ -42,8 +42,8 @@ def behind_the_last(probability: Array, volumes: Array, centres: Array, unseen: 
         away = np.linalg.norm(centres[known] - centres[n], axis=1)
         nearest = int(known[away.argmin()])
         number = int(probability[nearest].argmax())
-        quadrant, place = _QUADRANTS[number], _POSITIONS[number]
+        place = _POSITIONS[number]
         if away.min() <= NEAR_MM and MOLAR <= place < WISDOM and centres[n, 1] > centres[nearest, 1]:
-            behind = (quadrant == _QUADRANTS) & (place < _POSITIONS)
+            behind = (_QUADRANTS[number] == _QUADRANTS) & (place < _POSITIONS)
             out[n] = probability[n].sum() * behind / behind.sum()
     return out
