@@ -13,7 +13,7 @@ like a molar.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -65,8 +65,9 @@ may have lost a part to the border of the view, to metal or to noise. And what a
 in nats."""
 CROWN_MM = 6.0
 """So much of a tooth next to the other jaw tells where it bites."""
-MAIN_SHARE = 0.2
-"""With less of its type's average volume a tooth, or a piece of one, has no say."""
+MAIN_SHARE, CUT_OFF_SHARE = 0.2, 0.1
+"""With less of its type's average volume a tooth, or a piece of one, has no say; of a tooth that the border of the view
+cuts less is enough, since the end that is seen is no piece of another one."""
 CRUMB_SHARE = 0.08
 """What has less of its type's average volume, all in view, and touches a tooth is a part of that one."""
 ASIDE_NATS = 5.0
@@ -88,9 +89,9 @@ FORM_TRUST = 0.8
 """How much what the form of a tooth says counts: its measures are not quite normal."""
 NO_TOOTH_NATS = 12.0
 """What is as unlike all teeth as this is fused, broken or metal, and its form says nothing."""
-MORE_LIKE_NATS, LEAST_LIKE_NATS, LEAST_PART_MM3 = 8.0, -18.0, 60.0
-"""It is cut in two where both parts are so much more like teeth, hardly unlike them, and at least so large: of 2059
-pieces in development phantoms ten were fused teeth, these limits cut four of them, and nothing else."""
+MORE_LIKE_NATS, LEAST_LIKE_NATS, LEAST_PART_MM3 = 8.0, -24.0, 60.0
+"""It is cut in two where the parts are on average so much more like teeth, neither as unlike them, and both at least so
+large: of 2059 pieces in development phantoms ten were fused teeth, these limits cut four of them, and nothing else."""
 
 _UPPER = np.array([is_upper(fdi) for fdi in TEETH])
 _POSITIONS = np.array([position(fdi) - 1 for fdi in TEETH])
@@ -135,7 +136,8 @@ def tooth_numbers(
     boxes = ndimage.find_objects(inside)
     unlike = _unlike(inside, boxes, spacing, probability, volumes)
     bite = _bite(inside, boxes, spacing, probability)
-    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, boxes, fine), bite)
+    cut_off = [n for n, box in enumerate(boxes, 1) if box is not None and _at_border(box, inside)]
+    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, boxes, fine), bite, cut_off)
     _give_away_crumbs(taken, inside, boxes, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
@@ -243,11 +245,11 @@ def _cut_again(
         if like > -NO_TOOTH_NATS:
             continue
         ways = [
-            (min(_like(parts == k, spacing, jaw, whole).max() for k in (1, 2)), parts)
+            (np.array([_like(parts == k, spacing, jaw, whole).max() for k in (1, 2)]), parts)
             for parts in _in_two(piece, core[box], spacing)
         ]
-        least, parts = max(ways, key=lambda way: way[0], default=(-np.inf, pieces[box]))
-        if least > max(like + MORE_LIKE_NATS, LEAST_LIKE_NATS):
+        both_like, parts = max(ways, key=lambda way: way[0].mean(), default=(np.full(2, -np.inf), pieces[box]))
+        if both_like.mean() > like + MORE_LIKE_NATS and both_like.min() > LEAST_LIKE_NATS:
             where = pieces == n
             wide = ndimage.find_objects(where.astype(np.uint8))[0]
             both = np.zeros(pieces.shape, np.int32)
@@ -422,17 +424,18 @@ def shared_out(
     unlike: Unlike,
     apart: Apart,
     bite: Bite | None = None,
+    cut_off: Sequence[int] = (),
 ) -> NDArray[np.intp]:
     """The tooth class 0..31 (n + 1,) of every piece, row 0 being none.
 
     ``probability`` (n + 1, 32) is how much the pieces look like each number, ``volumes`` are in mm3, ``unlike`` tells
     by form how little some of them together are like a tooth of each class, ``apart`` how far two of them are from each
-    other in mm and ``bite`` where some of them together bite. A piece that, taken for itself, gets no number or one it
-    hardly looks like, is part of a tooth it touches that looks like the same number, if they are no more than one tooth
-    together. Teeth large enough then take numbers of their own. Of the rest each takes what it looks like most, a
-    number that is left or that of a tooth it touches.
+    other in mm and ``bite`` where some of them together bite; ``cut_off`` are the pieces at the border of the view. A
+    piece that, taken for itself, gets no number or one it hardly looks like, is part of a tooth it touches that looks
+    like the same number, if they are no more than one tooth together. Teeth large enough then take numbers of their
+    own. Of the rest each takes what it looks like most, a number that is left or that of a tooth it touches.
     """
-    parts = _joined(probability, volumes, contacts)
+    parts = _joined(probability, volumes, contacts, cut_off)
     home, main, (_, seen), members = parts.home, parts.main(), parts.seen(), parts.members()
     bodies = [Body(members[n], seen[n], unlike(members[n]), bite and bite(members[n])) for n in main.tolist()]
     own = {int(n): k for n, k in zip(main, numbered(bodies, apart), strict=True) if k is not None}
@@ -446,10 +449,12 @@ def shared_out(
     return taken
 
 
-def _joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int]) -> _Parts:
+def _joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int], cut_off: Sequence[int]) -> _Parts:
     """The pieces, those of one tooth joined."""
     average = _mouth_scale(probability, volumes) * _VOLUMES
-    parts = _Parts(probability, volumes, average, list(range(len(volumes))))
+    least = np.full(len(volumes), MAIN_SHARE)
+    least[list(cut_off)] = CUT_OFF_SHARE
+    parts = _Parts(probability, volumes, average, least, list(range(len(volumes))))
     while True:
         pair = next(parts.to_join(parts.assigned(), contacts, LARGEST_TOOTH * average), None)
         if pair is None:
@@ -459,12 +464,14 @@ def _joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], 
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """Pieces, some of them joined: ``home`` leads from each to the one that stands for its tooth, and ``average`` (32,)
-    are the volumes in mm3 that teeth of each class have in this mouth."""
+    """Pieces, some of them joined: ``home`` leads from each to the one that stands for its tooth, ``average`` (32,) are
+    the volumes in mm3 that teeth of each class have in this mouth, and ``least`` (n + 1,) is the share of its type's
+    volume that makes a piece a tooth of its own."""
 
     probability: Array
     volumes: Array
     average: Array
+    least: Array
     home: list[int]
 
     def members(self) -> dict[int, tuple[int, ...]]:
@@ -485,7 +492,9 @@ class _Parts:
     def main(self) -> NDArray[np.intp]:
         """The teeth that are large enough."""
         volumes, seen = self.seen()
-        large = volumes >= MAIN_SHARE * _VOLUMES[seen.argmax(1)]
+        least = np.ones(len(volumes))
+        np.minimum.at(least, [_root(self.home, n) for n in range(len(self.home))], self.least)
+        large = volumes >= least * _VOLUMES[seen.argmax(1)]
         return np.flatnonzero(large & (volumes > 0) & (np.arange(len(volumes)) > 0))
 
     def assigned(self) -> dict[int, int]:

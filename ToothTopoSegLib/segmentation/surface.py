@@ -58,9 +58,10 @@ between teeth, 0.98 and more between implants, whose darker third has 0.4 to 1.0
 SURE = 8.0
 """Largest evidence for or against a tooth, in nats."""
 SMOOTH_MM = 0.375
-"""Width (sigma) of the Gaussian over the evidence, which keeps noise from piercing and tearing ..."""
-FULLER = 0.25
-"""... and what is added to it in nats, because that takes something off what bulges."""
+"""Width (sigma) of the Gaussian over the probability of a tooth, which keeps noise from piercing and tearing: over
+probabilities, because where both sides are sure of themselves the surface lies half way, however sure either is."""
+LEAST_PROBABILITY = 0.52
+"""From which on a voxel is a tooth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +90,6 @@ def surfaces(
 
     Both have the same direction. ``runner`` is the second network, for patches (z, y, x) of ``spacing`` mm.
     """
-    from scipy.ndimage import gaussian_filter
-
     from ToothTopoSegLib.imaging.resample import onto, resample_linear
 
     fine = resample_linear(scan, (spacing,) * 3, _box(scan, region))
@@ -98,7 +97,7 @@ def surfaces(
     first = onto(teeth.max(0) - np.maximum(scores[0], scores[len(TEETH) + 1 :].max(0)), region, fine, 1)
     near = _near(first > 0, REACH_MM / spacing)
     evidence, core = _evidence(fine.array, near, runner, patch, progress)
-    evidence = gaussian_filter(evidence, SMOOTH_MM / spacing, mode="nearest") + np.float32(FULLER)
+    evidence = _smooth(evidence, SMOOTH_MM / spacing)
     evidence[_too_far(first > 0, evidence, core, spacing)] = -SURE
     tooth = _without_crumbs(evidence > 0, spacing)
     number = tooth_numbers(core, tooth, fine, teeth, region, first > 0)
@@ -166,6 +165,17 @@ def _evidence(
     tooth = np.clip(np.logaddexp(nats[CORE], nats[BORDER]) - nats[0], -SURE, SURE)
     tooth[~mean.looked_at()[inside]] = -SURE
     return tooth, nats[CORE] - np.logaddexp(nats[0], nats[BORDER])
+
+
+def _smooth(evidence: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    """Evidence in nats, above 0 for a tooth, from that of each voxel alone; ``width`` in voxels."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.special import expit, logit
+
+    probability = gaussian_filter(expit(evidence), width, mode="nearest")
+    certain = expit(np.float32(SURE))
+    nats = logit(np.clip(probability, 1 - certain, certain)) - np.float32(logit(LEAST_PROBABILITY))
+    return np.asarray(nats, np.float32)
 
 
 def _without_crumbs(tooth: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:

@@ -44,15 +44,17 @@ def numbers(
     contacts: dict[tuple[int, int], int] | None = None,
     forms: dict[int, int] | None = None,
     room: float = 0.0,
+    cut_off: tuple[int, ...] = (),
 ) -> list[int]:
-    """FDI numbers of the pieces, of which some have the form of a certain position; ``room`` mm lie between any two."""
+    """FDI numbers of the pieces, of which some have the form of a certain position and some are cut by the border of
+    the view; ``room`` mm lie between any two."""
     sizes = np.array([0.0, *volumes])
 
     def unlike(pieces: tuple[int, ...]) -> np.ndarray:
         like = (forms or {}).get(pieces[0])
         return np.array([0.0 if like in (None, position(fdi)) else 5.0 for fdi in TEETH])
 
-    taken = shared_out(probability, sizes, contacts or {}, unlike, lambda one, two: room)
+    taken = shared_out(probability, sizes, contacts or {}, unlike, lambda one, two: room, cut_off=cut_off)
     return [TEETH[k] for k in taken[1:]]
 
 
@@ -133,6 +135,13 @@ def test_a_small_piece_goes_with_a_tooth_it_touches_or_takes_a_number_that_is_le
     assert numbers(pieces, [300.0, 40.0, 20.0], {(1, 2): 9, (1, 3): 9}) == [12, 13, 12]
     row = seen(a={47: 1.0}, b={47: 1.0}, c={47: 0.9, 46: 0.1})
     assert numbers(row, [900.0, 30.0, 5.0], {(1, 2): 90, (2, 3): 9}) == [47, 47, 47]
+
+
+def test_a_small_end_of_a_tooth_at_the_border_of_the_view_is_a_tooth_of_its_own() -> None:
+    pieces, volumes, touching = seen(a={44: 0.9, 45: 0.1}, b={44: 0.6, 45: 0.4}), [450.0, 70.0], {(1, 2): 9}
+    assert numbers(pieces, volumes, touching) == [44, 44]
+    assert numbers(pieces, volumes, touching, cut_off=(2,)) == [44, 45]
+    assert numbers(pieces, [450.0, 30.0], touching, cut_off=(2,)) == [44, 44]  # a twelfth of a tooth is too little
 
 
 @given(st.permutations(range(5)), st.floats(0.5, 1.2))

@@ -19,15 +19,17 @@ PATCH = (16, 16, 16)
 
 @dataclass
 class Thresholds:
-    """A network that calls values from 2 on core and from 1 on border of a tooth."""
+    """A network that calls values from 2 on core and from 1 on border of a tooth, with scores of 60; the rest has
+    another one."""
 
     score_scale: float = 0.1
     tiles: int = 0
+    rest: float = 60.0
 
     def __call__(self, patch):
         self.tiles += 1
         core, border = patch >= 2, (patch >= 1) & (patch < 2)
-        return np.stack([~(core | border), core, border]).astype(np.float32) * 60
+        return np.stack([~(core | border) * self.rest, core * 60.0, border * 60.0]).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +84,13 @@ def test_a_tooth_gets_the_surface_that_the_second_network_sees():
     grey, coarse = block((5, 21, 7, 19, 9, 23, 36))
     scan, found = looked_at(grey, coarse)
     assert found.tooth.spacing == (0.5, 0.5, 0.5) and found.tooth.array.shape == (32, 32, 32)
+    assert_alike(on_scan(scan, found), np.where(grey >= 1, 36, 0))
+
+
+@pytest.mark.parametrize("rest", [20.0, 80.0])
+def test_the_surface_does_not_move_with_how_sure_the_network_is_on_either_side(rest):
+    grey, coarse = block((5, 21, 7, 19, 9, 23, 36))
+    scan, found = looked_at(grey, coarse, Thresholds(rest=rest))
     assert_alike(on_scan(scan, found), np.where(grey >= 1, 36, 0))
 
 
