@@ -5,7 +5,8 @@ in fake quantization with the topological loss; started again on the same folder
 ``bundled`` is the recipe from which the model in ``Resources/Models`` began, made for a few processor cores, and
 ``natural`` what it went on with; ``gpu`` learns from ten times as many samples of natural heads on a finer grid;
 ``surface`` is the recipe of the second network of the bundled model; ``natural-whole`` and ``surface-whole`` go on from
-either, the first with scans of quadrants among its samples; ``tiny`` proves the machinery.
+either, the first with scans of quadrants among its samples; ``surface-settled`` is how the second network went on from
+there, its norm statistics fixed from the start; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ _SURFACE = Schedule(
     numbering_from=0,
     cranium_from=0,
 )
+_SETTLED = replace(
+    _SURFACE,
+    steps=2700,
+    coarse_until=2700,
+    frozen_from=0,
+    rate=5e-4,
+    average=0.998,
+    cases=120,
+    plain_cases=48,
+    seed=53,
+)
 _NATURAL = Schedule(
     setting="natural",
     steps=2400,
@@ -149,6 +161,7 @@ RECIPES = {
     "natural-whole": _gone_on_with(_NATURAL, 3400, 0.5),
     "surface": Recipe(_SURFACE, in_integers(_SURFACE, 500, 1e-4)),
     "surface-whole": _gone_on_with(_SURFACE, 6400, 0.1),
+    "surface-settled": Recipe(_SETTLED, goes_on=True),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }
