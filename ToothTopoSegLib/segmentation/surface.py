@@ -215,18 +215,26 @@ def strike_out_implants(
 def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8], spacing: float) -> None:
     """Give small pieces of a number apart from its largest one to the tooth they touch most, in place.
 
-    What touches no other tooth keeps its number where it may be a root that noise cut off. Where it lies farther from
-    the large pieces of its number than noise cuts, it is no tooth, and no more is a large piece far from every tooth.
-    ``spacing`` is that of the cubic voxels in mm.
+    Such pieces that touch only each other are no tooth to go to. What touches no tooth keeps its number where it may be
+    a root that noise cut off. Where it lies farther from the large pieces of its number than noise cuts, it is no
+    tooth, and no more is a large piece far from every tooth. ``spacing`` is that of the cubic voxels in mm.
     """
-    labels, alone = np.where(tooth, number, 0), []
-    for where, mask, around in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
-        own, touched = int(labels[where][mask][0]), np.bincount(around[around > 0], minlength=1)
-        if touched.any():
-            number[where][mask] = labels[where][mask] = touched.argmax()
-        else:
-            alone.append((where, mask, own))
-            labels[where][mask] = 0
+    from scipy import ndimage
+
+    labels, waiting = np.where(tooth, number, 0), []
+    for where, mask, _ in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
+        waiting.append((where, mask, int(labels[where][mask][0])))
+        labels[where][mask] = 0
+    alone: list[tuple[Box, NDArray[np.bool_], int]] = []
+    while len(alone) != len(waiting):
+        alone, waiting = waiting, []
+        for where, mask, own in alone:
+            around = labels[where][ndimage.binary_dilation(mask, np.ones((3, 3, 3))) & ~mask]
+            touched = np.bincount(around[around > 0], minlength=1)
+            if touched.any():
+                number[where][mask] = labels[where][mask] = touched.argmax()
+            else:
+                waiting.append((where, mask, own))
     for where, mask, own in alone:
         if not _within(where, mask, labels == own, APART_MM / spacing):
             tooth[where][mask] = False

@@ -205,6 +205,18 @@ def test_strays_close_to_each_other_are_no_more_of_a_tooth_than_one():
     assert tooth[2:10, 2:10, 4:14].all() and tooth.sum() == 8 * 8 * 10
 
 
+def test_strays_of_two_numbers_that_touch_each_other_are_no_tooth_and_one_that_touches_a_tooth_by_another_is():
+    number = np.zeros((12, 12, 60), np.uint8)
+    number[2:10, 2:10, 2:12], number[2:10, 2:10, 50:59] = 14, 12
+    number[4:6, 4:6, 28:30], number[4:8, 4:8, 30:35] = 14, 12  # the larger one begins where the box of 14 ends
+    number[4:6, 4:6, 12:14], number[4:6, 4:6, 14:16] = 12, 15
+    number[10:12, 2:10, 40:59] = 15
+    tooth = number > 0
+    give_away_strays(tooth, number, 0.5)
+    assert not tooth[4:8, 4:8, 28:35].any()
+    assert (number[4:6, 4:6, 12:16] == 14).all() and tooth[4:6, 4:6, 12:16].all()
+
+
 def test_a_large_piece_far_from_every_tooth_is_none_and_one_near_any_stays():
     number = np.zeros((12, 12, 80), np.uint8)
     number[2:10, 2:10, 4:14], number[2:10, 2:10, 50:58] = 36, 36
