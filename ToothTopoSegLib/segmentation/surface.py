@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.imaging.pieces import Box, small_pieces
+from ToothTopoSegLib.imaging.pieces import Box, labels_around, small_pieces
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.segmentation.classes import TEETH
@@ -219,17 +219,15 @@ def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8], spacin
     a root that noise cut off. Where it lies farther from the large pieces of its number than noise cuts, it is no
     tooth, and no more is a large piece far from every tooth. ``spacing`` is that of the cubic voxels in mm.
     """
-    from scipy import ndimage
-
     labels, waiting = np.where(tooth, number, 0), []
-    for where, mask, _ in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
+    for where, mask in small_pieces(labels, lambda largest: STRAY_SHARE * largest):
         waiting.append((where, mask, int(labels[where][mask][0])))
         labels[where][mask] = 0
     alone: list[tuple[Box, NDArray[np.bool_], int]] = []
     while len(alone) != len(waiting):
         alone, waiting = waiting, []
         for where, mask, own in alone:
-            around = labels[where][ndimage.binary_dilation(mask, np.ones((3, 3, 3))) & ~mask]
+            around = labels_around(labels, where, mask)
             touched = np.bincount(around[around > 0], minlength=1)
             if touched.any():
                 number[where][mask] = labels[where][mask] = touched.argmax()
@@ -238,7 +236,7 @@ def give_away_strays(tooth: NDArray[np.bool_], number: NDArray[np.uint8], spacin
     for where, mask, own in alone:
         if not _within(where, mask, labels == own, APART_MM / spacing):
             tooth[where][mask] = False
-    for where, mask, _ in small_pieces(labels, lambda _: np.inf):
+    for where, mask in small_pieces(labels, lambda _: np.inf):
         if not _within(where, mask, labels > 0, FAR_MM / spacing):
             tooth[where][mask] = False
 
