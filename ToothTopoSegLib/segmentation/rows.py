@@ -48,6 +48,9 @@ ROOM_SHARE = 0.4
 """... which is less than this share of the widths of the teeth that are missing there."""
 OPEN_NATS, OPEN_MM = 1.5, 5.0
 """What a gap costs that is wider than this between teeth next to each other by their numbers."""
+SAME_PLACE, BEHIND_MM = 0.3, 5.0
+"""What differs less in the mean place it looks like is ordered by where it stands, seen from so far behind the last
+tooth."""
 LEAST_PROBABILITY = 1e-3
 MOST_ASIDE = 2
 """So many teeth in a row may get no number."""
@@ -97,12 +100,36 @@ def numbered(bodies: Sequence[Body], apart: Apart) -> list[int | None]:
 
 
 def _row(bodies: Sequence[Body], upper: bool, apart: Apart) -> _Row:
-    """The teeth of a jaw in the order in which they look like its classes."""
-    order = _PLACES[upper]
+    """The teeth of a jaw in the order in which they look like its classes, and stand where they look alike."""
+    order, turns = _PLACES[upper], _turns(bodies)
     mine = [n for n, body in enumerate(bodies) if body.upper == upper]
     places = [float(_shares(bodies[n], order) @ np.arange(len(order))) for n in mine]
-    mine = [mine[i] for i in np.argsort(places, kind="stable")]
+    mine = [mine[i] for i in _from_right_to_left(places, turns[mine])]
     return _Row(order, tuple(mine), tuple(bodies[n] for n in mine), apart)
+
+
+def _turns(bodies: Sequence[Body]) -> Array:
+    """How far along the arch each tooth stands (n,): an angle in radians that grows from right to left, NaN if unknown.
+
+    It is seen from a point between the last teeth.
+    """
+    bites = np.array([(np.nan, np.nan) if body.bite is None else body.bite for body in bodies]).reshape(-1, 2)
+    if np.isnan(bites).all():
+        return np.full(len(bites), np.nan)
+    behind, middle = np.nanmax(bites[:, 0]) + BEHIND_MM, np.nanmean(bites[:, 1])
+    return np.asarray(-np.arctan2(behind - bites[:, 0], bites[:, 1] - middle))
+
+
+def _from_right_to_left(places: Sequence[float], turns: Array) -> list[int]:
+    """The order of teeth by the places they look like; neighbours of nearly the same place stand as they do."""
+    order = [int(i) for i in np.argsort(places, kind="stable")]
+    for end in range(1, len(order)):
+        for j in range(end, 0, -1):
+            one, two = order[j - 1], order[j]
+            if abs(places[two] - places[one]) >= SAME_PLACE or not turns[one] > turns[two]:
+                break
+            order[j - 1], order[j] = two, one
+    return order
 
 
 def _beside(row: _Row, other: _Row, places: dict[int, int]) -> Array:

@@ -50,7 +50,8 @@ class Schedule:
     dentition at half the cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
 
     ``target`` is what is learnt: the "teeth" by their numbers, or their "surfaces" around one tooth at a time. Of the
-    samples ``plain_share`` are of plain heads, of which there are ``plain_cases``, whatever the setting.
+    samples ``plain_share`` are of plain heads, of which there are ``plain_cases``, whatever the setting. Heads of either
+    kind are numbered from ``first_case`` on, so that a training that goes on may see others than the one before.
 
     With ``quantization`` the training is quantization-aware: ranges are observed on :func:`calibration_patches` before
     the first step and on every step until ``ranges_frozen_from``. ``grid`` and ``kurtosis`` are the weights of the
@@ -87,14 +88,15 @@ class Schedule:
     target: str = "teeth"
     plain_share: float = 0.0
     plain_cases: int = 0
+    first_case: int = 0
 
     def case_number(self, step: int, rng: np.random.Generator) -> int:
         """The case a step draws: a head with jaws or, later in the training, at times a piece of head without."""
         if self.crania and step >= self.cranium_from and rng.random() < self.cranium_share:
             return FIRST_CRANIUM + int(rng.integers(self.crania))
         if self.plain_cases and rng.random() < self.plain_share:
-            return FIRST_PLAIN + int(rng.integers(self.plain_cases))
-        return int(rng.integers(self.cases))
+            return FIRST_PLAIN + self.first_case + int(rng.integers(self.plain_cases))
+        return self.first_case + int(rng.integers(self.cases))
 
     @property
     def of_surfaces(self) -> bool:
@@ -114,7 +116,9 @@ class Schedule:
     def case_numbers(self) -> list[int]:
         """All cases the training draws from."""
         crania = range(FIRST_CRANIUM, FIRST_CRANIUM + self.crania)
-        return [*range(self.cases), *crania, *range(FIRST_PLAIN, FIRST_PLAIN + self.plain_cases)]
+        first = FIRST_PLAIN + self.first_case
+        plain = range(first, first + self.plain_cases)
+        return [*range(self.first_case, self.first_case + self.cases), *crania, *plain]
 
     def draw(
         self, case: Any, number: int, rng: np.random.Generator, view: tuple[tuple[int, int, int], float]
@@ -266,6 +270,7 @@ def calibration_patches(schedule: Schedule, cases: Path, progress: Progress = si
     for i in range(CALIBRATION_PATCHES):
         progress(i / CALIBRATION_PATCHES, "calibrating activations")
         number = FIRST_PLAIN + i % plain if plain and i % 5 < 2 else i % schedule.cases
+        number += schedule.first_case
         image, _ = schedule.draw(load_case(cases, number), number, np.random.default_rng(CALIBRATION_SEED + i), view)
         yield image[None, None].numpy()
 

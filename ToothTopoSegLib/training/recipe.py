@@ -6,7 +6,8 @@ in fake quantization with the topological loss; started again on the same folder
 ``natural`` what it went on with; ``gpu`` learns from ten times as many samples of natural heads on a finer grid;
 ``surface`` is the recipe of the second network of the bundled model; ``natural-whole`` and ``surface-whole`` go on from
 either, the first with scans of quadrants among its samples; ``surface-settled`` is how the second network went on from
-there, its norm statistics fixed from the start; ``tiny`` proves the machinery.
+there, its norm statistics fixed from the start, and ``natural-settled`` how the first one did; ``tiny`` proves the
+machinery.
 """
 
 from __future__ import annotations
@@ -124,6 +125,19 @@ _NATURAL = Schedule(
     plain_share=0.3,
     plain_cases=80,
 )
+_NATURAL_SETTLED = replace(
+    _NATURAL,
+    steps=1800,
+    frozen_from=0,
+    rate=4e-4,
+    average=0.998,
+    cases=144,
+    plain_cases=56,
+    plain_share=0.4,
+    crania=12,
+    first_case=240,
+    seed=61,
+)
 _TINY = Schedule(
     plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
     steps=6,
@@ -140,10 +154,7 @@ _TINY = Schedule(
 
 
 def _gone_on_with(schedule: Schedule, steps: int, weight: float) -> Recipe:
-    """The schedule for so many more steps from trained weights and at the end in integers with the topological loss.
-
-    ``weight`` is that of its components, to which the other terms stand as in the experiment.
-    """
+    """The schedule for so many more steps from trained weights; ``weight`` is that of :func:`_then_in_integers`."""
     longer = replace(
         schedule,
         steps=steps,
@@ -151,8 +162,17 @@ def _gone_on_with(schedule: Schedule, steps: int, weight: float) -> Recipe:
         coarse_until=steps if schedule.coarse_until == schedule.steps else 0,
         seed=schedule.seed + 11,
     )
+    return _then_in_integers(longer, weight)
+
+
+def _then_in_integers(schedule: Schedule, weight: float) -> Recipe:
+    """The schedule, which goes on from trained weights, and at the end 100 steps in integers with the topological loss.
+
+    ``weight`` is that of its components, to which the other terms stand as in the experiment.
+    """
     topology = TopologyConfig(weight, weight / 2, 2 * weight, persistence_power=0.5)
-    return Recipe(longer, replace(in_integers(longer, 100, 1e-5), objective=Objective(topology=topology)), goes_on=True)
+    integers = replace(in_integers(schedule, 100, 1e-5), objective=Objective(topology=topology))
+    return Recipe(schedule, integers, goes_on=True)
 
 
 RECIPES = {
@@ -161,6 +181,7 @@ RECIPES = {
     "natural-whole": _gone_on_with(_NATURAL, 3400, 0.5),
     "surface": Recipe(_SURFACE, in_integers(_SURFACE, 500, 1e-4)),
     "surface-whole": _gone_on_with(_SURFACE, 6400, 0.1),
+    "natural-settled": _then_in_integers(_NATURAL_SETTLED, 0.5),
     "surface-settled": Recipe(_SETTLED, goes_on=True),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),

@@ -127,6 +127,24 @@ def test_a_row_counted_off_is_told_by_the_teeth_it_bites_on() -> None:
     assert [TEETH[k] for k in numbered([replace(body, bite=None) for body in upper + lower], apart)] == right + off
 
 
+def test_teeth_that_look_alike_are_told_by_where_they_stand_along_the_arch() -> None:
+    def numbers(sure: float, shown: bool) -> list[int | None]:
+        bodies = []
+        for n, fdi in enumerate([13, 11, 12, 21]):
+            look = np.full(len(TEETH), 1e-4)
+            look[TEETH.index(fdi)] += 1.0 if fdi in (13, 21) else sure
+            look[TEETH.index(11 if fdi == 12 else 12)] += 0.0 if fdi in (13, 21) else 1 - sure
+            angle = np.deg2rad({13: 125, 12: 110, 11: 97, 21: 83}[fdi])
+            bite = np.array([-40 * np.sin(angle), 30 * np.cos(angle)]) if shown else None
+            bodies.append(Body((n,), look, unlike(fdi, 6.0), bite))
+        return [None if k is None else TEETH[k] for k in numbered(bodies, lambda a, b: 0.0)]
+
+    assert numbers(0.45, shown=True) == [13, 11, 12, 21]
+    assert numbers(0.45, shown=False) != [13, 11, 12, 21]
+    # what looks clearly otherwise is not turned around by where it stands: a crowded tooth may stand before another
+    assert numbers(0.1, shown=True) == numbers(0.1, shown=False)
+
+
 def test_a_body_like_no_tooth_there_gets_no_number() -> None:
     strange = Body((1,), np.where(np.array(TEETH) == 45, 1.0, 1e-4), np.full(len(TEETH), 6.0))
     true = [Body((n,), np.where(np.array(TEETH) == fdi, 1.0, 1e-4), unlike(fdi, 6.0)) for n, fdi in ((0, 46), (2, 45))]
