@@ -19,10 +19,13 @@ from ToothTopoSegLib.segmentation.classes import TEETH
 
 Array = NDArray[Any]
 
-LEAST_MM3 = 100.0
-"""Smaller pieces may be the end of a root or of a cusp: they tell nothing of the bite, and it nothing of them."""
-SURE, FEWEST = 0.8, 3
+LEAST_MM3, LEAST_TOLD_MM3 = 100.0, 15.0
+"""Smaller pieces may be the end of a root or of a cusp and tell nothing of the bite; and still smaller ones it tells
+nothing of."""
+SURE, FEWEST = 0.8, 2
 """With which probability a tooth is known to be of a jaw, and how many of both jaws have to be known."""
+ROUNDS = 2
+"""What the bite has told of teeth tells of others where the view ends above it and cuts the crowns of a jaw."""
 NEAREST_MM, FARTHEST_MM = 1.5, 20.0
 """How far from the bite the middle of a tooth is at least, for its jaw to be told by that, and at most, for it to be a
 tooth at all: of 2000 teeth of development phantoms those of the upper jaw are all above it, by 1.6 mm and more."""
@@ -41,12 +44,18 @@ def in_one_jaw(probability: Array, volumes: Array, centres: Array) -> Array:
     ``volumes`` (n,) are in mm3, ``centres`` (n, 3) as (z, y, x) in mm, z upwards. Nothing moves where too few teeth of
     either jaw are certain.
     """
+    for _ in range(ROUNDS):
+        probability = _told(probability, volumes, centres)
+    return probability
+
+
+def _told(probability: Array, volumes: Array, centres: Array) -> Array:
+    """The same, told by the bite of those teeth whose jaw is certain so far."""
     out = probability.copy()
     total = probability.sum(1)
     upper = probability[:, _UPPER].sum(1) / np.maximum(total, 1e-9)
-    large = (volumes >= LEAST_MM3) & (total > 0)
-    known = large & (np.maximum(upper, 1 - upper) >= SURE)
-    for n in np.flatnonzero(large).tolist():
+    known = (volumes >= LEAST_MM3) & (total > 0) & (np.maximum(upper, 1 - upper) >= SURE)
+    for n in np.flatnonzero((volumes >= LEAST_TOLD_MM3) & (total > 0)).tolist():
         others = known & (np.arange(len(known)) != n)
         above = upper[others] > 0.5
         if min(above.sum(), (~above).sum()) < FEWEST:

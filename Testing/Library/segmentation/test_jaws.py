@@ -47,7 +47,16 @@ def test_next_to_the_bite_and_far_from_it_a_piece_keeps_what_it_looks_like() -> 
     seen = {38: 0.75, 28: 0.25}
     assert told(0.5, seen) == pytest.approx(seen)
     assert told(30.0, seen) == pytest.approx(seen)
-    assert told(7.0, seen, volume=30.0) == pytest.approx(seen)
+    assert told(7.0, seen, volume=10.0) == pytest.approx(seen)
+
+
+def test_crowns_that_the_border_of_the_view_cuts_are_told_by_those_of_them_that_are_known() -> None:
+    # of the upper jaw only the ends of crowns are in view, and only two of them look like upper ones
+    sure, unsure = ({17: 1.0}, {27: 1.0}), ({46: 0.6, 16: 0.4}, {45: 0.7, 15: 0.3}, {36: 0.6, 26: 0.4})
+    centres = np.vstack([places(LOWER, -9.0), places((17, 27, 16, 15, 26), 2.5)])
+    row = looks(*({fdi: 1.0} for fdi in LOWER), *sure, *unsure)
+    found = in_one_jaw(row, np.array([900.0] * len(LOWER) + [300.0, 300.0, 120.0, 40.0, 120.0]), centres)
+    assert [TEETH[k] for k in found.argmax(1)] == [*LOWER, 17, 27, 16, 15, 26]
 
 
 @pytest.mark.parametrize("jaws", ["upper", "lower"])
