@@ -39,6 +39,9 @@ Array = NDArray[Any]
 Labels = NDArray[np.int32]
 Unlike = Callable[[tuple[int, ...]], Array]
 """How many nats pieces that are one tooth are unlike each class (32,)."""
+Like = Callable[[tuple[int, ...]], Array | None]
+"""How like a tooth of each position (8,) the form of pieces that are one tooth is, in nats; None where the border of
+the view cuts it so that it tells nothing."""
 
 Boxes = list[tuple[slice, slice, slice]]
 """Where each piece lies, from the first on; None in place of a piece without voxels, as scipy's ``find_objects``."""
@@ -134,10 +137,11 @@ def tooth_numbers(
     unseen = np.bincount(inside[seen], minlength=len(volumes)) * spacing**3 < UNSEEN_SHARE * volumes
     probability[1:] = behind_the_last(probability[1:], volumes[1:], centres, unseen[1:])
     boxes = ndimage.find_objects(inside)
-    unlike = _unlike(inside, boxes, spacing, probability, volumes)
+    like = _formed(inside, boxes, spacing, probability)
+    unlike = _unlike(like, probability, volumes)
     bite = _bite(inside, boxes, spacing, probability)
     cut_off = [n for n, box in enumerate(boxes, 1) if box is not None and _at_border(box, inside)]
-    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, boxes, fine), bite, cut_off)
+    taken = shared_out(probability, volumes, contacts, unlike, _apart(inside, boxes, fine), bite, cut_off, like)
     _give_away_crumbs(taken, inside, boxes, volumes, contacts)
     found = np.asarray(TEETH, np.uint8)[taken[pieces]]
     _cut_out_homes(found, pieces, number, probability, volumes, taken)
@@ -358,25 +362,35 @@ def _mouth_scale(probability: Array, volumes: Array) -> float:
     return float(np.clip(np.median(shares), *MOUTH_SCALES)) if len(shares) >= FEWEST_TEETH else 1.0
 
 
-def _unlike(pieces: Labels, boxes: Boxes, spacing: float, probability: Array, volumes: Array) -> Unlike:
+def _unlike(like: Like, probability: Array, volumes: Array) -> Unlike:
     """What tells by the form of pieces that are one tooth how many nats it is unlike each class (32,).
 
-    Of a tooth that the border of the view cuts anywhere but at its roots it is told by its volume alone.
+    Of a tooth whose form tells nothing it is told by its volume alone.
     """
     average = _mouth_scale(probability, volumes) * _VOLUMES
-    upper = _of_upper_jaw(probability)
 
     @cache
     def unlike(members: tuple[int, ...]) -> Array:
-        box, jaw = _hull([boxes[n - 1] for n in members]), bool(upper[members[0]])
-        whole = _whole(box, pieces.shape, jaw)
-        if whole is None:
+        nats = like(members)
+        if nats is None:
             return _misfit(volumes[list(members)].sum(), average)
-        nats = _like(np.isin(pieces[box], members), spacing, jaw, whole)
         nats = np.logaddexp(nats, -NO_TOOTH_NATS)
         return np.asarray(nats.max() - nats)[_POSITIONS]
 
     return unlike
+
+
+def _formed(pieces: Labels, boxes: Boxes, spacing: float, probability: Array) -> Like:
+    """What tells how like teeth pieces are by their form, unless the border of the view cuts them but at the roots."""
+    upper = _of_upper_jaw(probability)
+
+    @cache
+    def like(members: tuple[int, ...]) -> Array | None:
+        box, jaw = _hull([boxes[n - 1] for n in members]), bool(upper[members[0]])
+        whole = _whole(box, pieces.shape, jaw)
+        return None if whole is None else _like(np.isin(pieces[box], members), spacing, jaw, whole)
+
+    return like
 
 
 def _whole(box: tuple[slice, ...], shape: tuple[int, ...], upper: bool) -> bool | None:
@@ -425,17 +439,19 @@ def shared_out(
     apart: Apart,
     bite: Bite | None = None,
     cut_off: Sequence[int] = (),
+    like: Like = lambda members: None,
 ) -> NDArray[np.intp]:
     """The tooth class 0..31 (n + 1,) of every piece, row 0 being none.
 
     ``probability`` (n + 1, 32) is how much the pieces look like each number, ``volumes`` are in mm3, ``unlike`` tells
     by form how little some of them together are like a tooth of each class, ``apart`` how far two of them are from each
-    other in mm and ``bite`` where some of them together bite; ``cut_off`` are the pieces at the border of the view. A
-    piece that, taken for itself, gets no number or one it hardly looks like, is part of a tooth it touches that looks
-    like the same number, if they are no more than one tooth together. Teeth large enough then take numbers of their
+    other in mm and ``bite`` where some of them together bite; ``cut_off`` are the pieces at the border of the view and
+    ``like`` tells by form how like a tooth some of them together are. A piece that, taken for itself, gets no number or
+    one it hardly looks like, is part of a tooth it touches that looks like the same number, if they are no more than
+    one tooth together and not much less like one than each alone. Teeth large enough then take numbers of their
     own. Of the rest each takes what it looks like most, a number that is left or that of a tooth it touches.
     """
-    parts = _joined(probability, volumes, contacts, cut_off)
+    parts = _joined(probability, volumes, contacts, cut_off, like)
     home, main, (_, seen), members = parts.home, parts.main(), parts.seen(), parts.members()
     bodies = [Body(members[n], seen[n], unlike(members[n]), bite and bite(members[n])) for n in main.tolist()]
     own = {int(n): k for n, k in zip(main, numbered(bodies, apart), strict=True) if k is not None}
@@ -449,12 +465,14 @@ def shared_out(
     return taken
 
 
-def _joined(probability: Array, volumes: Array, contacts: dict[tuple[int, int], int], cut_off: Sequence[int]) -> _Parts:
+def _joined(
+    probability: Array, volumes: Array, contacts: dict[tuple[int, int], int], cut_off: Sequence[int], like: Like
+) -> _Parts:
     """The pieces, those of one tooth joined."""
     average = _mouth_scale(probability, volumes) * _VOLUMES
     least = np.full(len(volumes), MAIN_SHARE)
     least[list(cut_off)] = CUT_OFF_SHARE
-    parts = _Parts(probability, volumes, average, least, list(range(len(volumes))))
+    parts = _Parts(probability, volumes, average, least, list(range(len(volumes))), like)
     while True:
         pair = next(parts.to_join(parts.assigned(), contacts, LARGEST_TOOTH * average), None)
         if pair is None:
@@ -473,6 +491,7 @@ class _Parts:
     average: Array
     least: Array
     home: list[int]
+    like: Like
 
     def members(self) -> dict[int, tuple[int, ...]]:
         """The pieces of each tooth, the largest first, by the one that stands for it."""
@@ -520,8 +539,16 @@ class _Parts:
             if one == two or one not in main or number[one] != number[two]:
                 continue
             unlike = min(seen[n, own[n]] if n in own else 0.0 for n in (one, two))
-            if unlike < UNLIKE and volumes[one] + volumes[two] <= most[number[one]]:
+            if unlike < UNLIKE and volumes[one] + volumes[two] <= most[number[one]] and not self.two_teeth(one, two):
                 yield one, two
+
+    def two_teeth(self, one: int, two: int) -> bool:
+        """Whether two teeth together would be so much less like one that it would be cut in two."""
+        members = self.members()
+        alone, together = [self.like(members[n]) for n in (one, two)], self.like(members[one] + members[two])
+        if together is None or any(nats is None for nats in alone):
+            return False
+        return bool(together.max() + MORE_LIKE_NATS < np.mean([np.max(nats) for nats in alone if nats is not None]))
 
 
 def _touching(piece: int, contacts: dict[tuple[int, int], int]) -> list[int]:

@@ -50,8 +50,8 @@ class Schedule:
     dentition at half the cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
 
     ``target`` is what is learnt: the "teeth" by their numbers, or their "surfaces" around one tooth at a time. Of the
-    samples ``plain_share`` are of plain heads, of which there are ``plain_cases``, whatever the setting. Heads of either
-    kind are numbered from ``first_case`` on, so that a training that goes on may see others than the one before.
+    samples ``plain_share`` are of plain heads, of which there are ``plain_cases``, whatever the setting. Heads of
+    either kind are numbered from ``first_case`` on, so that a training that goes on may see others than the one before.
 
     With ``quantization`` the training is quantization-aware: ranges are observed on :func:`calibration_patches` before
     the first step and on every step until ``ranges_frozen_from``. ``grid`` and ``kurtosis`` are the weights of the

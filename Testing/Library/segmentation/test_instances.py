@@ -45,16 +45,21 @@ def numbers(
     forms: dict[int, int] | None = None,
     room: float = 0.0,
     cut_off: tuple[int, ...] = (),
+    together: float | None = None,
 ) -> list[int]:
     """FDI numbers of the pieces, of which some have the form of a certain position and some are cut by the border of
-    the view; ``room`` mm lie between any two."""
+    the view; ``room`` mm lie between any two. Each alone is like a tooth; that some of them are ``together`` has so
+    many nats, or None where forms tell nothing."""
     sizes = np.array([0.0, *volumes])
 
     def unlike(pieces: tuple[int, ...]) -> np.ndarray:
         like = (forms or {}).get(pieces[0])
         return np.array([0.0 if like in (None, position(fdi)) else 5.0 for fdi in TEETH])
 
-    taken = shared_out(probability, sizes, contacts or {}, unlike, lambda one, two: room, cut_off=cut_off)
+    def like(pieces: tuple[int, ...]) -> np.ndarray | None:
+        return None if together is None else np.full(8, 0.0 if len(pieces) == 1 else together)
+
+    taken = shared_out(probability, sizes, contacts or {}, unlike, lambda one, two: room, cut_off=cut_off, like=like)
     return [TEETH[k] for k in taken[1:]]
 
 
@@ -123,6 +128,13 @@ def test_pieces_of_one_tooth_that_touch_bear_one_number() -> None:
     assert numbers(pieces, volumes, {(1, 2): 30, (1, 3): 5}) == [37, 37, 36]
     # two whole teeth are not one, however alike they look
     assert numbers(pieces, [1000.0, 1000.0, 1000.0], {(1, 2): 30}) in ([37, 38, 36], [38, 37, 36])
+
+
+def test_pieces_that_look_alike_are_two_teeth_if_together_they_have_the_form_of_none() -> None:
+    pieces, volumes = seen(a={37: 0.95, 38: 0.05}, b={37: 0.98, 38: 0.02}, c={36: 1.0}), [370.0, 320.0, 1000.0]
+    contacts = {(1, 2): 30, (1, 3): 5}
+    assert numbers(pieces, volumes, contacts, together=-16.0) in ([37, 38, 36], [38, 37, 36])
+    assert numbers(pieces, volumes, contacts, together=-5.0) == [37, 37, 36]
 
 
 def test_neighbours_that_look_alike_are_no_pieces_of_one_tooth_while_there_is_a_number_for_each() -> None:
