@@ -33,9 +33,9 @@ Array = NDArray[Any]
 Apart = Callable[[int, int], float]
 """How many mm lie between two pieces."""
 
-MOST_LOOK, SAME_STEP = 3.0, 0.1
-"""What it costs at most to overrule the look of a tooth, and which share of it where the one before is overruled by the
-same step."""
+MOST_LOOK, LARGER_STEP, SAME_STEP = 3.0, 2.0, 0.1
+"""What it costs at most to overrule the look of a tooth by one place, how much more by each further one, since rows are
+counted one off but hardly ever three, and which share of it where the one before is overruled by the same step."""
 MOST_FORM = 6.0
 """What it costs at most that a tooth is unlike its type: teeth may be halved or fused."""
 ASIDE_NATS = 5.0
@@ -170,7 +170,8 @@ class _Row:
     def look(self) -> Array:
         """What it costs to give a tooth another place (n, 16) than that."""
         nats = np.log(np.stack([_shares(body, self.order) for body in self.teeth]) + LEAST_PROBABILITY)
-        return np.minimum(nats.max(1, keepdims=True) - nats, MOST_LOOK)
+        steps = np.abs(np.arange(len(self.order)) - self.own[:, None])
+        return np.minimum(nats.max(1, keepdims=True) - nats, MOST_LOOK + LARGER_STEP * np.maximum(steps - 1, 0))
 
     @cached_property
     def alone(self) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ToothTopoSegLib.anatomy.fdi import position, quadrant
+from ToothTopoSegLib.anatomy.fdi import is_upper, position, quadrant
 from ToothTopoSegLib.segmentation.classes import TEETH
 
 Array = NDArray[Any]
@@ -22,24 +22,30 @@ LEAST_MM3 = 100.0
 MOLAR, WISDOM = 6, 8
 NEAR_MM = 20.0
 """Middles of teeth next to each other are no farther apart."""
+MOST_APART = 0.9
+"""The probabilities with which teeth are of the upper jaw differ by more only where they are of different jaws."""
 
 _POSITIONS = np.array([position(fdi) for fdi in TEETH])
 _QUADRANTS = np.array([quadrant(fdi) for fdi in TEETH])
+_UPPER = np.array([is_upper(fdi) for fdi in TEETH])
 
 
 def behind_the_last(probability: Array, volumes: Array, centres: Array, unseen: NDArray[np.bool_]) -> Array:
     """The probabilities (n, 32) of the numbers of pieces, those of ``unseen`` ones (n,) by the molar in front of them.
 
     ``volumes`` (n,) are in mm3, ``centres`` (n, 3) as (z, y, x) in mm, y towards the back. A piece that is nearest
-    to no molar which was seen, or is in front of it, stays as it is.
+    to no molar which was seen, or is in front of it, stays as it is; of one whose jaw is certain (by the bite, see
+    :mod:`ToothTopoSegLib.segmentation.jaws`) those of the other jaw are not looked at.
     """
     out = probability.copy()
     large = volumes >= LEAST_MM3
     known = np.flatnonzero(large & ~unseen)
     if len(known) == 0:
         return out
+    upper = probability[:, _UPPER].sum(1) / np.maximum(probability.sum(1), 1e-9)
     for n in np.flatnonzero(large & unseen).tolist():
         away = np.linalg.norm(centres[known] - centres[n], axis=1)
+        away[np.abs(upper[known] - upper[n]) > MOST_APART] = np.inf
         nearest = int(known[away.argmin()])
         number = int(probability[nearest].argmax())
         place = _POSITIONS[number]

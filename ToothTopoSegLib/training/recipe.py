@@ -127,7 +127,7 @@ _NATURAL = Schedule(
 )
 _NATURAL_SETTLED = replace(
     _NATURAL,
-    steps=1500,
+    steps=1300,
     frozen_from=0,
     rate=4e-4,
     average=0.998,

@@ -15,10 +15,15 @@ MISSED = {37: 0.6, 17: 0.4}
 
 
 def called(
-    y: float, x: float = 27.0, row: tuple[int, ...] = (34, 35, 36, 37), volume: float = 600.0, unseen: bool = True
+    y: float,
+    x: float = 27.0,
+    row: tuple[int, ...] = (34, 35, 36, 37),
+    volume: float = 600.0,
+    unseen: bool = True,
+    look: dict[int, float] = MISSED,
 ) -> dict[int, float]:
     """What a tooth at a place is called beside others that were seen."""
-    looks = [{fdi: 1.0} for fdi in row] + [MISSED]
+    looks = [{fdi: 1.0} for fdi in row] + [look]
     probability = np.array([[tooth.get(fdi, 0.0) for fdi in TEETH] for tooth in looks])
     centres = np.array([(0.0, *ROW[fdi]) for fdi in row] + [(-6.0, y, x)])
     volumes = np.array([700.0] * len(row) + [volume])
@@ -42,3 +47,8 @@ def test_what_was_seen_or_lies_elsewhere_or_is_small_keeps_what_it_looks_like() 
     assert called(40.0) == pytest.approx(MISSED), "far from every tooth"
     assert called(17.0, volume=20.0) == pytest.approx(MISSED)
     assert called(17.0, row=()) == pytest.approx(MISSED)
+
+
+def test_a_missed_tooth_whose_jaw_the_bite_has_told_follows_no_molar_of_the_other_jaw() -> None:
+    assert called(17.0, look={17: 1.0}) == pytest.approx({17: 1.0})
+    assert called(17.0, look={37: 1.0}) == pytest.approx({38: 1.0})
