@@ -96,6 +96,9 @@ MORE_LIKE_NATS, LEAST_LIKE_NATS, LEAST_PART_MM3 = 8.0, -24.0, 60.0
 """It is cut in two where the parts are on average so much more like teeth, neither as unlike them, and both at least so
 large: of 2059 pieces in development phantoms ten were fused teeth, these limits cut four of them, and nothing else."""
 
+SURER_NATS, LEAST_SEED_MM3 = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0), 3.0
+"""The cores of fused teeth may be apart where more evidence is asked for, and so large at least."""
+
 _UPPER = np.array([is_upper(fdi) for fdi in TEETH])
 _POSITIONS = np.array([position(fdi) - 1 for fdi in TEETH])
 _VOLUMES = np.array([size_of(fdi).volume for fdi in TEETH])
@@ -125,7 +128,7 @@ def tooth_numbers(
         return number
     pieces = _pieces(core, tooth, spacing)
     first_seen = _probabilities(onto(np.where(tooth, pieces, 0), fine, region, 0), teeth, int(pieces.max()))
-    _cut_again(pieces, tooth, core > SURE_CORE, spacing, _of_upper_jaw(first_seen))
+    _cut_again(pieces, tooth, core, spacing, _of_upper_jaw(first_seen))
     inside = np.where(tooth, pieces, 0)
     probability = _probabilities(onto(inside, fine, region, 0), teeth, int(pieces.max()))
     volumes = np.bincount(inside.reshape(-1), minlength=int(pieces.max()) + 1) * spacing**3
@@ -229,12 +232,12 @@ def _root(home: list[int], n: int) -> int:
 
 
 def _cut_again(
-    pieces: Labels, tooth: NDArray[np.bool_], core: NDArray[np.bool_], spacing: float, upper: NDArray[np.bool_]
+    pieces: Labels, tooth: NDArray[np.bool_], core: NDArray[np.float32], spacing: float, upper: NDArray[np.bool_]
 ) -> None:
     """Cut pieces (z, y, x) that are like no tooth in two that are like one, in place.
 
-    There is no real neck between them, or their cores are thin, but so much less does a tooth look like two. ``upper``
-    (n + 1,) tells which are of the upper jaw.
+    There is no real neck between them, or their cores are thin, but so much less does a tooth look like two. ``core``
+    is the evidence for it in nats, ``upper`` (n + 1,) tells which pieces are of the upper jaw.
     """
     from scipy import ndimage
 
@@ -261,12 +264,19 @@ def _cut_again(
             pieces[wide][where[wide] & (nearest(both[wide]) == 2)] = int(pieces.max()) + 1
 
 
-def _in_two(piece: NDArray[np.bool_], core: NDArray[np.bool_], spacing: float) -> Iterator[Labels]:
-    """The ways to cut a piece (z, y, x) in parts 1 and 2 at one pass between hills of its core, 0 outside it."""
+def _in_two(piece: NDArray[np.bool_], core: NDArray[np.float32], spacing: float) -> Iterator[Labels]:
+    """The ways to cut a piece (z, y, x) in parts 1 and 2 that are large enough, 0 outside it."""
+    for parts in (*_at_passes(piece, core, spacing), *_where_less_sure(piece, core, spacing)):
+        if np.bincount(parts[piece], minlength=3)[1:].min() * spacing**3 >= LEAST_PART_MM3:
+            yield parts
+
+
+def _at_passes(piece: NDArray[np.bool_], core: NDArray[np.float32], spacing: float) -> Iterator[Labels]:
+    """A piece cut at one pass between hills of its core."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-    hills, heights, passes = _landscape(core & piece, spacing)
+    hills, heights, passes = _landscape((core > SURE_CORE) & piece, spacing)
     if not passes:
         return
     shape = (len(heights), len(heights))
@@ -277,9 +287,19 @@ def _in_two(piece: NDArray[np.bool_], core: NDArray[np.bool_], spacing: float) -
         joined = coo_array((tree.data[rest], (tree.row[rest], tree.col[rest])), shape)
         home = connected_components(joined, directed=False)[1]
         side = np.where(home == home[one], 1, np.where(home == home[two], 2, 0))
-        parts = np.where(piece, nearest(side[hills]), 0)
-        if np.bincount(parts.reshape(-1), minlength=3)[1:].min() * spacing**3 >= LEAST_PART_MM3:
-            yield parts
+        yield np.where(piece, nearest(side[hills]), 0)
+
+
+def _where_less_sure(piece: NDArray[np.bool_], core: NDArray[np.float32], spacing: float) -> Iterator[Labels]:
+    """A piece cut where it is least certain that there is core, between the two largest parts of what is surer."""
+    from scipy import ndimage
+
+    for least in SURER_NATS:
+        parts = ndimage.label(piece & (core > least))[0]
+        sizes = np.bincount(parts.reshape(-1))[1:] * spacing**3
+        if np.count_nonzero(sizes >= LEAST_SEED_MM3) >= 2:
+            one, two = (np.argsort(-sizes)[:2] + 1).tolist()
+            yield np.where(piece, _watershed(-core, np.where(parts == one, 1, np.where(parts == two, 2, 0))), 0)
 
 
 def nearest(pieces: Labels) -> Labels:

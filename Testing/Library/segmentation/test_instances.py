@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ToothTopoSegLib.anatomy.fdi import position
 from ToothTopoSegLib.anatomy.sizes import size_of
 from ToothTopoSegLib.imaging.volume import Volume
+from ToothTopoSegLib.segmentation import instances
 from ToothTopoSegLib.segmentation.classes import TEETH
 from ToothTopoSegLib.segmentation.instances import contacts_of, cut, nearest, shared_out, tooth_numbers
 
@@ -227,8 +228,11 @@ def molars() -> np.ndarray:
     return np.pad((first + 2 * second)[ndimage.find_objects(both.astype(np.uint8))[0]], 6)
 
 
-def numbers_of_molars(molars: np.ndarray, tooth: np.ndarray) -> list[dict[int, float]]:
-    """Which shares of each molar bear which number where the first network takes both for the first one."""
+def numbers_of_molars(molars: np.ndarray, tooth: np.ndarray, sure: float = 3.0) -> list[dict[int, float]]:
+    """Which shares of each molar bear which number where the first network takes both for the first one.
+
+    The second one is ``sure`` (nats) of the cores of either and has 3 nats for what joins them.
+    """
     from scipy import ndimage
 
     core = ndimage.binary_erosion(tooth)
@@ -239,7 +243,10 @@ def numbers_of_molars(molars: np.ndarray, tooth: np.ndarray) -> list[dict[int, f
     scores[TEETH.index(37)][:, : scores.shape[2] // 2] = 4.0
     scores[TEETH.index(37)][:, scores.shape[2] // 2 :] = 5.0
     region = Volume(scores[0], (1.0, 1.0, 1.0), (0.25, 0.25, 0.25))
-    found = tooth_numbers(np.where(core, 3.0, -3.0).astype(np.float32), tooth, fine, scores, region, tooth)
+    evidence = np.where(core, 3.0, -3.0).astype(np.float32)
+    for n in (1, 2):
+        evidence[core & ndimage.binary_erosion(molars == n, iterations=2)] = sure
+    found = tooth_numbers(evidence, tooth, fine, scores, region, tooth)
     there = [(molars == n) & tooth for n in (1, 2)]
     return [{fdi: float((found[mask] == fdi).mean()) for fdi in (36, 37)} for mask in there if mask.any()]
 
@@ -252,6 +259,19 @@ def test_two_teeth_without_a_neck_between_them_are_cut_because_each_alone_is_lik
     assert first[36] > 0.9 and second[37] > 0.9
 
 
+def test_two_teeth_that_no_pass_parts_are_cut_where_the_evidence_for_a_core_is_least(
+    molars: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scipy import ndimage
+
+    monkeypatch.setattr(instances, "_at_passes", lambda *piece: ())
+    tooth = ndimage.binary_closing(molars > 0, np.ones((3, 3, 3)), 3)
+    assert numbers_of_molars(molars, tooth)[1] == {36: 1.0, 37: 0.0}
+    first, second = numbers_of_molars(molars, tooth, sure=6.0)
+    assert first[36] > 0.9 and second[37] > 0.9
+
+
+@pytest.mark.parametrize("sure", [3.0, 6.0])
 @pytest.mark.parametrize("n", [1, 2])
-def test_one_tooth_is_left_whole(molars: np.ndarray, n: int) -> None:
-    assert max(numbers_of_molars(molars, molars == n)[0].values()) == 1.0
+def test_one_tooth_is_left_whole(molars: np.ndarray, n: int, sure: float) -> None:
+    assert max(numbers_of_molars(molars, molars == n, sure)[0].values()) == 1.0
