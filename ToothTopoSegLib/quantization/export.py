@@ -48,7 +48,9 @@ def _calibration_patches(
     """The patches (1, 1, z, y, x) of a training's schedule; UsageError where a case is not in the cache any more."""
     from ToothTopoSegLib.training.loop import Schedule, calibration_patches
 
-    known = {key: schedule[key] for key in ("setting", "target", "cases", "plain_cases") if key in schedule}
+    known = {
+        key: schedule[key] for key in ("setting", "target", "cases", "plain_cases", "first_case") if key in schedule
+    }
     try:
         yield from calibration_patches(Schedule(plan, **known), cases, progress)
     except FileNotFoundError as error:
