@@ -54,12 +54,19 @@ def test_teeth_have_a_core_within_a_border_that_parts_neighbours(case, setting, 
             assert not any((classes.narrow(axis, start, 31)[here != there] == CORE).any() for start in (0, 1))
 
 
-def test_a_schedule_of_surfaces_draws_from_plain_heads_as_well(tmp_path):
-    schedule = Schedule(setting="natural", target="surfaces", cases=3, crania=0, plain_share=0.5, plain_cases=2)
+@pytest.mark.parametrize("first", [0, 240])
+def test_a_schedule_of_surfaces_draws_from_plain_heads_as_well_and_from_the_first_one_on(tmp_path, first):
+    schedule = Schedule(
+        setting="natural", target="surfaces", cases=3, crania=0, plain_share=0.5, plain_cases=2, first_case=first
+    )
     late = schedule.cranium_from + 1
     numbers = [schedule.case_number(late, np.random.default_rng(seed)) for seed in range(60)]
-    assert set(numbers) == {0, 1, 2, FIRST_PLAIN, FIRST_PLAIN + 1} == set(schedule.case_numbers)
+    there = {n + first for n in (0, 1, 2, FIRST_PLAIN, FIRST_PLAIN + 1)}
+    assert set(numbers) == there == set(schedule.case_numbers)
     assert 15 < sum(number >= FIRST_PLAIN for number in numbers) < 45
+
+
+def test_a_plain_head_is_the_same_beside_natural_ones(tmp_path):
     cache_case(tmp_path, FIRST_PLAIN, natural=True)
     cache_case(tmp_path, 0)
     np.testing.assert_array_equal(load_case(tmp_path, FIRST_PLAIN), load_case(tmp_path, 0))
