@@ -20,6 +20,8 @@ FIRST_CRANIUM = 1000
 """Cases with numbers from here on show parts of a head without jaws."""
 FIRST_PLAIN = 2000
 """Cases with numbers from here on are plain heads, also beside natural ones: 2000 is the plain case 0."""
+FIRST_HARD = 3000
+"""Cases with numbers from here on are plain heads of which all are hard: crowded, gappy and full of metal."""
 TRAINING_SEED = 1_000_000
 """Training heads use seeds from here on; smaller seeds belong to the phantom command and to held-out tests."""
 
@@ -33,14 +35,16 @@ def make_case(number: int, natural: bool = False) -> tuple[NDArray[np.uint8], ND
     from ToothTopoSegLib.phantom.cranium import render_cranium, render_elsewhere
     from ToothTopoSegLib.phantom.head import Pose, render
 
-    if number >= FIRST_PLAIN:
+    if FIRST_PLAIN <= number < FIRST_HARD:
         return make_case(number - FIRST_PLAIN)
     rng = np.random.default_rng(TRAINING_SEED + number)
-    if number >= FIRST_CRANIUM and natural:
+    cranium, hard = FIRST_CRANIUM <= number < FIRST_PLAIN, number >= FIRST_HARD
+    if cranium and natural:
         return render_elsewhere(draw_dentition(rng, natural=True), CASE_SHAPE, CASE_SPACING, rng)
-    if number >= FIRST_CRANIUM:
+    if cranium:
         return render_cranium(CASE_SHAPE, CASE_SPACING, rng)
-    dentition = draw_dentition(rng, hard=bool(rng.random() < 0.5), natural=natural)
+    natural = natural and not hard
+    dentition = draw_dentition(rng, hard=bool(rng.random() < 0.5) or hard, natural=natural)
     pose = Pose(centre=CASE_CENTRE)
     spacing, warp = (CASE_SPACING,) * 3, float(rng.uniform(0.2, 1.6))
     if natural:

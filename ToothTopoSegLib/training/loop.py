@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.errors import UsageError
 from ToothTopoSegLib.progress import Progress, silent
 from ToothTopoSegLib.quantization.config import QuantConfig
-from ToothTopoSegLib.training.cases import FIRST_CRANIUM, FIRST_PLAIN, load_case
+from ToothTopoSegLib.training.cases import FIRST_CRANIUM, FIRST_HARD, FIRST_PLAIN, load_case
 from ToothTopoSegLib.training.log import TrainingLog
 from ToothTopoSegLib.training.losses.objective import Objective, ObjectiveTerms
 from ToothTopoSegLib.training.network import Plan, build_network
-from ToothTopoSegLib.training.sampling import draw_sample
+from ToothTopoSegLib.training.sampling import HARD_SHARE, draw_sample
 from ToothTopoSegLib.training.surface_samples import core_and_border, draw_surface_sample
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Weights = Mapping[str, NDArray[Any]]
+HARDER_SHARE = 0.8
+"""Share of scanners that are hard where the head is hard too."""
 LOG_EVERY = 25
 """Steps from one row of the log to the next."""
 CALIBRATION_PATCHES, CALIBRATION_SEED = 24, 2_000_000
@@ -50,8 +52,9 @@ class Schedule:
     dentition at half the cost: numbers are learnt there. ``average`` is the decay of the moving average of weights.
 
     ``target`` is what is learnt: the "teeth" by their numbers, or their "surfaces" around one tooth at a time. Of the
-    samples ``plain_share`` are of plain heads, of which there are ``plain_cases``, whatever the setting. Heads of
-    either kind are numbered from ``first_case`` on, so that a training that goes on may see others than the one before.
+    samples ``hard_share`` are of hard plain heads, of which there are ``hard_cases``, and of the others ``plain_share``
+    of plain heads of any kind, of which there are ``plain_cases``, whatever the setting. Heads of each kind are counted
+    from ``first_case`` on, so that a training that goes on may see others than the one before.
 
     With ``quantization`` the training is quantization-aware: ranges are observed on :func:`calibration_patches` before
     the first step and on every step until ``ranges_frozen_from``. ``grid`` and ``kurtosis`` are the weights of the
@@ -89,11 +92,15 @@ class Schedule:
     plain_share: float = 0.0
     plain_cases: int = 0
     first_case: int = 0
+    hard_share: float = 0.0
+    hard_cases: int = 0
 
     def case_number(self, step: int, rng: np.random.Generator) -> int:
         """The case a step draws: a head with jaws or, later in the training, at times a piece of head without."""
         if self.crania and step >= self.cranium_from and rng.random() < self.cranium_share:
             return FIRST_CRANIUM + int(rng.integers(self.crania))
+        if self.hard_cases and rng.random() < self.hard_share:
+            return FIRST_HARD + self.first_case + int(rng.integers(self.hard_cases))
         if self.plain_cases and rng.random() < self.plain_share:
             return FIRST_PLAIN + self.first_case + int(rng.integers(self.plain_cases))
         return self.first_case + int(rng.integers(self.cases))
@@ -116,16 +123,17 @@ class Schedule:
     def case_numbers(self) -> list[int]:
         """All cases the training draws from."""
         crania = range(FIRST_CRANIUM, FIRST_CRANIUM + self.crania)
-        first = FIRST_PLAIN + self.first_case
-        plain = range(first, first + self.plain_cases)
-        return [*range(self.first_case, self.first_case + self.cases), *crania, *plain]
+        kinds = ((0, self.cases), (FIRST_PLAIN, self.plain_cases), (FIRST_HARD, self.hard_cases))
+        natural, plain, hard = (range(k + self.first_case, k + self.first_case + n) for k, n in kinds)
+        return [*natural, *crania, *plain, *hard]
 
     def draw(
         self, case: Any, number: int, rng: np.random.Generator, view: tuple[tuple[int, int, int], float]
     ) -> tuple[Tensor, Tensor]:
         """A sample of case ``number``: image (z, y, x) and class indices (z, y, x), see ``draw_sample``."""
         sample = draw_surface_sample if self.of_surfaces else draw_sample
-        return sample(case, rng, *view, "plain" if number >= FIRST_PLAIN else self.setting)
+        setting = "plain" if number >= FIRST_PLAIN else self.setting
+        return sample(case, rng, *view, setting, hard=HARDER_SHARE if number >= FIRST_HARD else HARD_SHARE)
 
     def numbering_weight(self, step: int) -> float:
         """Weight of the numbering term at a step: nothing until teeth are found at all."""
@@ -266,11 +274,13 @@ def calibration_patches(schedule: Schedule, cases: Path, progress: Progress = si
     deepest ranges come out half as wide, and the network clips what it knows teeth by. Raises FileNotFoundError when a
     case is not in the folder ``cases``.
     """
-    plain, view = schedule.plain_cases, (schedule.plan.patch, schedule.plan.spacing)
+    view = (schedule.plan.patch, schedule.plan.spacing)
+    # of five patches two are of plain heads and one of a hard one where there are such
+    kinds = ((FIRST_PLAIN, schedule.plain_cases),) * 2 + ((FIRST_HARD, schedule.hard_cases),) + ((0, 0),) * 2
     for i in range(CALIBRATION_PATCHES):
         progress(i / CALIBRATION_PATCHES, "calibrating activations")
-        number = FIRST_PLAIN + i % plain if plain and i % 5 < 2 else i % schedule.cases
-        number += schedule.first_case
+        first, count = kinds[i % 5]
+        number = schedule.first_case + (first + i % count if count else i % schedule.cases)
         image, _ = schedule.draw(load_case(cases, number), number, np.random.default_rng(CALIBRATION_SEED + i), view)
         yield image[None, None].numpy()
 

@@ -138,6 +138,7 @@ _NATURAL_SETTLED = replace(
     first_case=240,
     seed=61,
 )
+_NATURAL_HARD = replace(_NATURAL_SETTLED, steps=1000, hard_share=0.6, hard_cases=64, plain_share=0.3, seed=67)
 _TINY = Schedule(
     plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
     steps=6,
@@ -182,6 +183,7 @@ RECIPES = {
     "surface": Recipe(_SURFACE, in_integers(_SURFACE, 500, 1e-4)),
     "surface-whole": _gone_on_with(_SURFACE, 6400, 0.1),
     "natural-settled": _then_in_integers(_NATURAL_SETTLED, 0.5),
+    "natural-hard": _then_in_integers(_NATURAL_HARD, 0.5),
     "surface-settled": Recipe(_SETTLED, goes_on=True),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),

@@ -35,6 +35,8 @@ BEND_SHARE = 0.5
 """Share of samples that are deformed smoothly, and ..."""
 MIRROR_SHARE = 0.5
 """... of those that show the head as in a mirror."""
+HARD_SHARE = 0.4
+"""Share of scanners of plain samples that are hard: more blur, noise and metal artefact."""
 DETERMINED_BY = 25_000
 """About how many values the grey scale of a sample rests on."""
 
@@ -373,12 +375,13 @@ def draw_sample(
     spacing: float,
     setting: str = "plain",
     window: Window | None = None,
+    hard: float = HARD_SHARE,
 ) -> tuple[Tensor, Tensor]:
     """Image float32 (z, y, x) and class indices uint8 (z, y, x) of shape ``patch`` at about ``spacing`` mm.
 
     ``case`` is uint8 (2, z, y, x), tissue and labels; the sample is made on its device. ``setting`` is one of
     :data:`ToothTopoSegLib.phantom.acquisition.SETTINGS`; ValueError for another. ``window`` says where to look, else a
-    random place is drawn.
+    random place is drawn. ``hard`` is how often a plain sample is seen by a hard scanner.
     """
     import torch
 
@@ -395,7 +398,7 @@ def draw_sample(
     z, y, x = (n * FINER for n in patch)
     fine, _ = _Grid(window, (z, y, x), np.full(3, window.spacing / FINER)).look_up(size, bend, device)
     coarse, seen = _Grid(window, patch, np.full(3, window.spacing)).look_up(size, bend, device)
-    imaging = scanner.draw_imaging(rng, hard=bool(rng.random() < 0.4))
+    imaging = scanner.draw_imaging(rng, hard=bool(rng.random() < hard))
     image = _noisy(_exposed(_at(case[0], fine), window, imaging, rng, chance), imaging, chance)
     classes = _classes(_at(case[1], coarse))
     if rng.random() < 0.4:

@@ -43,10 +43,15 @@ def draw_surface_window(case: Tensor | NDArray[Any], rng: np.random.Generator, s
 
 
 def draw_surface_sample(
-    case: Tensor | NDArray[Any], rng: np.random.Generator, patch: Patch, spacing: float, setting: str = "plain"
+    case: Tensor | NDArray[Any],
+    rng: np.random.Generator,
+    patch: Patch,
+    spacing: float,
+    setting: str = "plain",
+    hard: float = sampling.HARD_SHARE,
 ) -> tuple[Tensor, Tensor]:
     """A sample around a tooth, else as ``draw_sample``: its classes are those of the teeth, each by its number."""
-    return sampling.draw_sample(case, rng, patch, spacing, setting, draw_surface_window(case, rng, spacing))
+    return sampling.draw_sample(case, rng, patch, spacing, setting, draw_surface_window(case, rng, spacing), hard)
 
 
 def core_and_border(classes: Tensor) -> Tensor:

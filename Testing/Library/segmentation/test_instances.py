@@ -271,6 +271,19 @@ def test_two_teeth_that_no_pass_parts_are_cut_where_the_evidence_for_a_core_is_l
     assert first[36] > 0.9 and second[37] > 0.9
 
 
+def test_a_tooth_is_cut_from_what_is_left_of_its_neighbour(molars: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy import ndimage
+
+    roots = slice(0, int(np.percentile(np.flatnonzero((molars == 2).any(axis=(1, 2))), 75)))
+    left = molars.copy()
+    left[roots][molars[roots] == 2] = 0
+    tooth = ndimage.binary_closing(left > 0, np.ones((3, 3, 3)), 3)
+    first, second = numbers_of_molars(left, tooth, sure=6.0)
+    assert first[36] > 0.9 and second[37] > 0.9
+    monkeypatch.setattr(instances, "LIKE_A_TOOTH_NATS", np.inf)
+    assert numbers_of_molars(left, tooth, sure=6.0)[1][37] < 0.1
+
+
 @pytest.mark.parametrize("sure", [3.0, 6.0])
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_tooth_is_left_whole(molars: np.ndarray, n: int, sure: float) -> None:

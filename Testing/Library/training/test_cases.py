@@ -41,6 +41,23 @@ def test_a_natural_case_is_another_head_and_its_pieces_without_teeth_lie_elsewhe
     assert not any(fdi.is_tooth(int(v)) for v in np.unique(elsewhere))
 
 
+@pytest.mark.parametrize("natural", [False, True])
+def test_a_hard_case_is_a_plain_head_that_is_always_drawn_hard(coarse, monkeypatch, natural):
+    from ToothTopoSegLib.phantom import arch
+
+    drawn: list[tuple[bool, bool]] = []
+    real = arch.draw_dentition
+
+    def remembered(rng: np.random.Generator, hard: bool, natural: bool) -> arch.Dentition:
+        drawn.append((hard, natural))
+        return real(rng, hard, natural)
+
+    monkeypatch.setattr(arch, "draw_dentition", remembered)
+    heads = [np.stack(make_case(cases.FIRST_HARD + n, natural)) for n in (0, 1, 2, 0)]
+    assert drawn == [(True, False)] * 4
+    assert (heads[0] == heads[3]).all() and (heads[0] != heads[1]).any() and (heads[1] != heads[2]).any()
+
+
 def test_the_cache_keeps_tissue_and_labels_as_one_array(cheap_cases, case, tmp_path):
     path = cache_case(tmp_path / "deep" / "cases", 7)
     assert path == case_path(tmp_path / "deep" / "cases", 7)

@@ -192,7 +192,7 @@ def test_norm_statistics_move_until_they_are_frozen_and_then_stay(cache, tmp_pat
 def losses_of_one_sample(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[float]:
     """The losses of the steps to come; every sample is the same one, so that they can be compared."""
     sample = loop.draw_sample(loop.load_case(cache, 0), np.random.default_rng(0), *TINY.view(TINY.coarse_until))
-    monkeypatch.setattr(loop, "draw_sample", lambda *args: sample)
+    monkeypatch.setattr(loop, "draw_sample", lambda *args, **options: sample)
     losses: list[float] = []
     real = objective.deep_supervision_loss
 
@@ -258,8 +258,8 @@ def test_validation_gives_a_perfect_network_a_dice_of_one(cache, monkeypatch):
     truth = {}
     real = loop.draw_sample
 
-    def remembered(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        image, truth["classes"] = real(*args)
+    def remembered(*args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        image, truth["classes"] = real(*args, **options)
         return image, truth["classes"]
 
     class Oracle(nn.Module):
@@ -275,7 +275,7 @@ def test_validation_gives_a_perfect_network_a_dice_of_one(cache, monkeypatch):
 @pytest.mark.filterwarnings("error")
 def test_validation_without_any_tooth_says_so_instead_of_a_number(cache, monkeypatch):
     empty = (torch.zeros(8, 8, 8), torch.zeros(8, 8, 8, dtype=torch.uint8))
-    monkeypatch.setattr(loop, "draw_sample", lambda *args: empty)
+    monkeypatch.setattr(loop, "draw_sample", lambda *args, **options: empty)
     network = load_state(replace(TINY, plan=replace(TINY.plan, patch=(8, 8, 8))), cache, "cpu").network
     found = validate(network, TINY, cache, HELD_OUT, "cpu", ((8, 8, 8), 1.0))
     assert all(math.isnan(v) for v in found.values())

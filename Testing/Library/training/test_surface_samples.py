@@ -8,7 +8,7 @@ import torch
 
 from ToothTopoSegLib.phantom import head
 from ToothTopoSegLib.segmentation.surface import CORE
-from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_PLAIN, cache_case, load_case
+from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_HARD, FIRST_PLAIN, cache_case, load_case
 from ToothTopoSegLib.training.loop import Schedule
 from ToothTopoSegLib.training.surface_samples import core_and_border, draw_surface_sample, draw_surface_window
 
@@ -64,6 +64,34 @@ def test_a_schedule_of_surfaces_draws_from_plain_heads_as_well_and_from_the_firs
     there = {n + first for n in (0, 1, 2, FIRST_PLAIN, FIRST_PLAIN + 1)}
     assert set(numbers) == there == set(schedule.case_numbers)
     assert 15 < sum(number >= FIRST_PLAIN for number in numbers) < 45
+
+
+def test_a_schedule_draws_its_share_of_hard_heads_and_for_them_mostly_hard_scanners(monkeypatch):
+    from ToothTopoSegLib.phantom import scanner
+
+    schedule = Schedule(
+        setting="natural", cases=3, crania=0, plain_share=0.5, plain_cases=2, first_case=5, hard_share=0.6, hard_cases=2
+    )
+    numbers = np.array([schedule.case_number(0, np.random.default_rng(seed)) for seed in range(400)])
+    assert set(numbers) == {5, 6, 7, *(FIRST_PLAIN + n for n in (5, 6)), *(FIRST_HARD + n for n in (5, 6))}
+    assert set(numbers) == set(schedule.case_numbers)
+    assert abs(np.mean(numbers >= FIRST_HARD) - 0.6) < 0.08
+    assert abs(np.mean((numbers >= FIRST_PLAIN) & (numbers < FIRST_HARD)) - 0.2) < 0.08
+
+    seen: list[bool] = []
+    real = scanner.draw_imaging
+
+    def remembered(rng: np.random.Generator, hard: bool) -> scanner.Imaging:
+        seen.append(hard)
+        return real(rng, hard)
+
+    monkeypatch.setattr(scanner, "draw_imaging", remembered)
+    case = np.zeros((2, 24, 24, 24), np.uint8)
+    for number, share in ((FIRST_PLAIN, 0.4), (FIRST_HARD, 0.8)):
+        seen.clear()
+        for seed in range(120):
+            schedule.draw(case, number, np.random.default_rng(seed), ((8, 8, 8), 1.0))
+        assert abs(np.mean(seen) - share) < 0.12
 
 
 def test_a_plain_head_is_the_same_beside_natural_ones(tmp_path):
