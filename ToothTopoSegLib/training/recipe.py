@@ -7,7 +7,8 @@ in fake quantization with the topological loss; started again on the same folder
 ``surface`` is the recipe of the second network of the bundled model; ``natural-whole`` and ``surface-whole`` go on from
 either, the first with scans of quadrants among its samples; ``surface-settled`` is how the second network went on from
 there, its norm statistics fixed from the start, and ``natural-settled`` the same for the first one, on heads it has
-not seen (tried, not bundled); ``tiny`` proves the machinery.
+not seen; ``natural-hard``, with crowded and metal-filled heads for half of its samples, went on from the mean of that
+and what it began with; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
