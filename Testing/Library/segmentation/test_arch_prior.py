@@ -52,9 +52,12 @@ def test_half_a_tooth_with_a_number_from_elsewhere_gets_its_own_back(teeth: Volu
 
 def test_what_is_tooth_and_what_is_not_stays(teeth: Volume) -> None:
     rng = np.random.default_rng(0)
-    scores = scores_of(teeth.array, 4.0) + rng.normal(0, 1.5, (CLASSES, *teeth.array.shape)).astype(np.float32)
+    # every other voxel is enough to be noisy, and eight times as fast
+    coarse = Volume(teeth.array[::2, ::2, ::2], tuple(2 * s for s in teeth.spacing), teeth.origin)
+    scores = scores_of(coarse.array, 4.0) + rng.normal(0, 1.5, (CLASSES, *coarse.array.shape)).astype(np.float32)
     before = class_to_label()[scores.argmax(0)]
-    after = followed(scores, teeth)
+    after = followed(scores, coarse)
+    assert (before != after).any()
     assert (np.isin(before, TEETH) == np.isin(after, TEETH)).all()
     assert (before != after)[~np.isin(before, TEETH)].sum() == 0
 

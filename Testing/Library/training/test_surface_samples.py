@@ -8,6 +8,7 @@ import torch
 
 from ToothTopoSegLib.phantom import head
 from ToothTopoSegLib.segmentation.surface import CORE
+from ToothTopoSegLib.training import cases
 from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_HARD, FIRST_PLAIN, cache_case, load_case
 from ToothTopoSegLib.training.loop import Schedule
 from ToothTopoSegLib.training.surface_samples import core_and_border, draw_surface_sample, draw_surface_window
@@ -94,7 +95,9 @@ def test_a_schedule_draws_its_share_of_hard_heads_and_for_them_mostly_hard_scann
         assert abs(np.mean(seen) - share) < 0.12
 
 
-def test_a_plain_head_is_the_same_beside_natural_ones(tmp_path):
+def test_a_plain_head_is_the_same_beside_natural_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(cases, "CASE_SHAPE", tuple(n // 4 for n in cases.CASE_SHAPE))
+    monkeypatch.setattr(cases, "CASE_SPACING", cases.CASE_SPACING * 4)
     cache_case(tmp_path, FIRST_PLAIN, natural=True)
     cache_case(tmp_path, 0)
     np.testing.assert_array_equal(load_case(tmp_path, FIRST_PLAIN), load_case(tmp_path, 0))
