@@ -257,8 +257,8 @@ def _cut_again(
         ways = []
         for parts in _in_two(piece, core[box], spacing):
             alone = [float(_like(parts == k, spacing, jaw, whole).max()) for k in (1, 2)]
-            sure = _two_for_sure(like, alone, float(np.bincount(parts[piece])[1:].min()) * spacing**3)
-            ways += [(np.mean(alone), parts)] if sure else []
+            if _two_for_sure(like, alone, float(np.bincount(parts[piece])[1:].min()) * spacing**3):
+                ways.append((np.mean(alone), parts))
         if ways:
             _, parts = max(ways, key=lambda way: way[0])
             where = pieces == n
