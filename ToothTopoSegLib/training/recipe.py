@@ -8,7 +8,8 @@ in fake quantization with the topological loss; started again on the same folder
 either, the first with scans of quadrants among its samples; ``surface-settled`` is how the second network went on from
 there, its norm statistics fixed from the start, and ``natural-settled`` the same for the first one, on heads it has
 not seen; ``natural-hard``, with crowded and metal-filled heads for half of its samples, went on from the mean of that
-and what it began with; ``tiny`` proves the machinery.
+and what it began with, and ``natural-mixed``, with as many natural heads as hard ones, from there; ``tiny`` proves the
+machinery.
 """
 
 from __future__ import annotations
@@ -140,6 +141,7 @@ _NATURAL_SETTLED = replace(
     seed=61,
 )
 _NATURAL_HARD = replace(_NATURAL_SETTLED, steps=1000, hard_share=0.6, hard_cases=64, plain_share=0.3, seed=67)
+_NATURAL_MIXED = replace(_NATURAL_HARD, hard_share=0.4, hard_cases=96, plain_share=0.25, seed=71)
 _TINY = Schedule(
     plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
     steps=6,
@@ -185,6 +187,7 @@ RECIPES = {
     "surface-whole": _gone_on_with(_SURFACE, 6400, 0.1),
     "natural-settled": _then_in_integers(_NATURAL_SETTLED, 0.5),
     "natural-hard": _then_in_integers(_NATURAL_HARD, 0.5),
+    "natural-mixed": _then_in_integers(_NATURAL_MIXED, 0.1),
     "surface-settled": Recipe(_SETTLED, goes_on=True),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),

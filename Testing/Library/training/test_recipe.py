@@ -96,8 +96,8 @@ def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
-    known = "bundled, natural, natural-whole, surface, surface-whole, natural-settled, natural-hard, surface-settled, "
-    known += "gpu, tiny"
+    known = "bundled, natural, natural-whole, surface, surface-whole, natural-settled, natural-hard, "
+    known += "natural-mixed, surface-settled, gpu, tiny"
     with pytest.raises(UsageError, match=rf"'huge'.*{known}"):
         train(tmp_path / "run", "huge", "cpu")
     assert not (tmp_path / "run").exists()
@@ -147,7 +147,10 @@ def test_the_bundled_recipe_is_the_default_schedule_and_never_trains_on_what_it_
     assert HELD_OUT.start >= bundled.cases
 
 
-@pytest.mark.parametrize("name", ["natural", "natural-whole", "natural-settled", "natural-hard", "gpu", "tiny"])
+GO_ON = ["natural", "natural-whole", "natural-settled", "natural-hard", "natural-mixed", "gpu", "tiny"]
+
+
+@pytest.mark.parametrize("name", GO_ON)
 def test_what_goes_on_in_integers_has_the_same_network_and_heads_and_the_topological_loss(name):
     recipe_ = RECIPES[name]
     assert recipe_.integers.plan == recipe_.schedule.plan
