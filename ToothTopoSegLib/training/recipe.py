@@ -187,7 +187,7 @@ RECIPES = {
     "surface-whole": _gone_on_with(_SURFACE, 6400, 0.1),
     "natural-settled": _then_in_integers(_NATURAL_SETTLED, 0.5),
     "natural-hard": _then_in_integers(_NATURAL_HARD, 0.5),
-    "natural-mixed": _then_in_integers(_NATURAL_MIXED, 0.1),
+    "natural-mixed": Recipe(_NATURAL_MIXED, goes_on=True),
     "surface-settled": Recipe(_SETTLED, goes_on=True),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
