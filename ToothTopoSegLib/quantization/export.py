@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +48,8 @@ def _calibration_patches(
     """The patches (1, 1, z, y, x) of a training's schedule; UsageError where a case is not in the cache any more."""
     from ToothTopoSegLib.training.loop import Schedule, calibration_patches
 
-    known = {
-        key: schedule[key] for key in ("setting", "target", "cases", "plain_cases", "first_case") if key in schedule
-    }
+    # Whatever of the schedule is no configuration of its own: a list of what the patches need would fall behind.
+    known = {f.name: schedule[f.name] for f in fields(Schedule) if isinstance(schedule.get(f.name), int | float | str)}
     try:
         yield from calibration_patches(Schedule(plan, **known), cases, progress)
     except FileNotFoundError as error:

@@ -6,10 +6,11 @@ in fake quantization with the topological loss; started again on the same folder
 ``natural`` what it went on with; ``gpu`` learns from ten times as many samples of natural heads on a finer grid;
 ``surface`` is the recipe of the second network of the bundled model; ``natural-whole`` and ``surface-whole`` go on from
 either, the first with scans of quadrants among its samples; ``surface-settled`` is how the second network went on from
-there, its norm statistics fixed from the start, and ``natural-settled`` the same for the first one, on heads it has
-not seen; ``natural-hard``, with crowded and metal-filled heads for half of its samples, went on from the mean of that
-and what it began with, and ``natural-mixed``, with as many natural heads as hard ones, from there; ``tiny`` proves the
-machinery.
+there, its norm statistics fixed from the start, and ``natural-settled`` the same for the first one, on heads it has not
+seen; ``natural-hard``, with crowded and metal-filled heads for half of its samples, went on from the mean of that and
+what it began with, and ``natural-mixed``, with as many natural heads as hard ones, from there; ``surface-hard`` is the
+second network's on heads half of which are hard, and ``surface-mixed`` goes on from that with more natural ones;
+``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -142,6 +143,18 @@ _NATURAL_SETTLED = replace(
 )
 _NATURAL_HARD = replace(_NATURAL_SETTLED, steps=1000, hard_share=0.6, hard_cases=64, plain_share=0.3, seed=67)
 _NATURAL_MIXED = replace(_NATURAL_HARD, hard_share=0.4, hard_cases=96, plain_share=0.25, seed=71)
+_SURFACE_HARD = replace(_SETTLED, steps=1800, coarse_until=1800, hard_share=0.5, hard_cases=96, first_case=240, seed=73)
+_SURFACE_MIXED = replace(
+    _SURFACE_HARD,
+    steps=1600,
+    coarse_until=1600,
+    hard_share=0.35,
+    plain_share=0.25,
+    cases=184,
+    plain_cases=56,
+    hard_cases=300,
+    seed=83,
+)
 _TINY = Schedule(
     plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
     steps=6,
@@ -189,6 +202,8 @@ RECIPES = {
     "natural-hard": _then_in_integers(_NATURAL_HARD, 0.5),
     "natural-mixed": Recipe(_NATURAL_MIXED, goes_on=True),
     "surface-settled": Recipe(_SETTLED, goes_on=True),
+    "surface-hard": Recipe(_SURFACE_HARD, goes_on=True),
+    "surface-mixed": Recipe(_SURFACE_MIXED, goes_on=True),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }

@@ -159,6 +159,25 @@ def test_a_training_case_that_is_gone_is_wrong_usage(
     _refused(run_folder, tmp_path / "out" / "small.onnx", UsageError, "training case case_00000.npy is not in")
 
 
+def test_a_run_is_calibrated_on_the_same_patches_as_its_training_in_integers(run_folder: Path, monkeypatch) -> None:
+    own = Schedule(plan=TINY, cases=2, plain_cases=3, hard_cases=2, hard_share=0.4, first_case=5, setting="natural")
+    (run_folder / "schedule.json").write_text(json.dumps({"recipe": "own", **asdict(own)}), encoding="utf-8")
+    drawn: dict[int, list[int]] = {0: [], 1: []}
+    real = loop.load_case
+    for way, patches in enumerate((lambda: loop.calibration_patches(own, run_folder / "cases"), None)):
+
+        def load_case(folder: Path, number: int, way: int = way) -> np.ndarray:
+            drawn[way].append(number)
+            return real(folder, number % 2)
+
+        monkeypatch.setattr(loop, "load_case", load_case)
+        if patches is None:
+            export_run(run_folder, run_folder / "out" / "small.onnx")
+        else:
+            assert len(list(patches())) == loop.CALIBRATION_PATCHES
+    assert drawn[0] == drawn[1] and max(drawn[0]) >= cases.FIRST_HARD > min(drawn[0])
+
+
 @pytest.mark.parametrize("value", [1e5, np.nan])
 def test_weights_beyond_half_precision_are_refused(run_folder: Path, tmp_path: Path, tiny: Tiny, value: float) -> None:
     name = "encoder.stages.0.0.convs.0.norm.running_var"
