@@ -8,9 +8,9 @@ in fake quantization with the topological loss; started again on the same folder
 either, the first with scans of quadrants among its samples; ``surface-settled`` is how the second network went on from
 there, its norm statistics fixed from the start, and ``natural-settled`` the same for the first one, on heads it has not
 seen; ``natural-hard``, with crowded and metal-filled heads for half of its samples, went on from the mean of that and
-what it began with, and ``natural-mixed``, with as many natural heads as hard ones, from there; ``surface-hard`` is the
-second network's on heads half of which are hard, and ``surface-mixed`` goes on from that with more natural ones;
-``tiny`` proves the machinery.
+what it began with, and ``natural-mixed``, with as many natural heads as hard ones, from there; ``natural-more`` goes on
+from that on heads that no training has seen; ``surface-hard`` is the second network's on heads half of which are hard,
+and ``surface-mixed`` goes on from that with more natural ones; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ _NATURAL_SETTLED = replace(
 )
 _NATURAL_HARD = replace(_NATURAL_SETTLED, steps=1000, hard_share=0.6, hard_cases=64, plain_share=0.3, seed=67)
 _NATURAL_MIXED = replace(_NATURAL_HARD, hard_share=0.4, hard_cases=96, plain_share=0.25, seed=71)
+_NATURAL_MORE = replace(_NATURAL_MIXED, first_case=400, hard_cases=240, plain_cases=40, seed=79)
 _SURFACE_HARD = replace(_SETTLED, steps=1800, coarse_until=1800, hard_share=0.5, hard_cases=96, first_case=240, seed=73)
 _SURFACE_MIXED = replace(
     _SURFACE_HARD,
@@ -201,6 +202,7 @@ RECIPES = {
     "natural-settled": _then_in_integers(_NATURAL_SETTLED, 0.5),
     "natural-hard": _then_in_integers(_NATURAL_HARD, 0.5),
     "natural-mixed": Recipe(_NATURAL_MIXED, goes_on=True),
+    "natural-more": Recipe(_NATURAL_MORE, goes_on=True),
     "surface-settled": Recipe(_SETTLED, goes_on=True),
     "surface-hard": Recipe(_SURFACE_HARD, goes_on=True),
     "surface-mixed": Recipe(_SURFACE_MIXED, goes_on=True),

@@ -97,7 +97,7 @@ def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
     known = "bundled, natural, natural-whole, surface, surface-whole, natural-settled, natural-hard, "
-    known += "natural-mixed, surface-settled, surface-hard, surface-mixed, gpu, tiny"
+    known += "natural-mixed, natural-more, surface-settled, surface-hard, surface-mixed, gpu, tiny"
     with pytest.raises(UsageError, match=rf"'huge'.*{known}"):
         train(tmp_path / "run", "huge", "cpu")
     assert not (tmp_path / "run").exists()
