@@ -85,6 +85,9 @@ LEAST_CUT_OFF_MM3 = 4.0
 TWO_TEETH, HOME_SHARE = 0.75, 0.3
 """A number that no tooth took is cut out of a tooth that has at least this share of the volume of both, where this
 share of its own is seen."""
+LOOSE_PART_MM3, MOST_GAIN = 20.0, 6.0
+"""Of a piece with no say that is so large, most often a root, the form of a tooth with it and without it tells whose it
+is, by so many nats at most."""
 UNSEEN_SHARE = 0.05
 """Of which less is seen by the first network, that has not seen it."""
 
@@ -485,7 +488,8 @@ def shared_out(
     ``like`` tells by form how like a tooth some of them together are. A piece that, taken for itself, gets no number or
     one it hardly looks like, is part of a tooth it touches that looks like the same number, if they are no more than
     one tooth together and not much less like one than each alone. Teeth large enough then take numbers of their
-    own. Of the rest each takes what it looks like most, a number that is left or that of a tooth it touches.
+    own. Of the rest each takes what it looks like most, a number that is left or that of a tooth it touches; of several
+    teeth a large one belongs to the one which, besides, is more like a tooth with it.
     """
     parts = _joined(probability, volumes, contacts, cut_off, like)
     home, main, (_, seen), members = parts.home, parts.main(), parts.seen(), parts.members()
@@ -498,7 +502,24 @@ def shared_out(
         looks_like = {own.get(t, int(probability[t].argmax())) for t in touched}
         at_hand = sorted(free | looks_like) if touched else list(range(len(TEETH)))
         taken[n] = own.get(_root(home, n), at_hand[int(probability[n, at_hand].argmax())])
+        beside = {own[t]: members[t] for t in touched if t in own}
+        if _root(home, n) not in own and volumes[n] >= LOOSE_PART_MM3 and taken[n] in beside:
+            taken[n] = _whose(n, probability[n], beside, like)
     return taken
+
+
+def _whose(piece: int, look: Array, beside: dict[int, tuple[int, ...]], like: Like) -> int:
+    """The class of the tooth that a piece belongs to, one of those it touches, by its look (32,) and their form."""
+    nats = {k: float(np.log(look[k] + LEAST_PROBABILITY)) + _gain(tooth, piece, k, like) for k, tooth in beside.items()}
+    return max(nats, key=nats.__getitem__)
+
+
+def _gain(tooth: tuple[int, ...], piece: int, number: int, like: Like) -> float:
+    """How many nats a tooth of a class is more like one of its position with a piece than without; 0 if unknown."""
+    without, together = like(tooth), like((*tooth, piece))
+    if without is None or together is None:
+        return 0.0
+    return float(np.clip((together - without)[_POSITIONS[number]], -MOST_GAIN, MOST_GAIN))
 
 
 def _joined(

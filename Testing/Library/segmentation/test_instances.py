@@ -178,6 +178,28 @@ def placed(labels: dict[int, np.ndarray]) -> tuple[Volume, np.ndarray, Volume]:
     return fine, scores, Volume(scores[0], (1.0, 1.0, 1.0), (0.25, 0.25, 0.25))
 
 
+@pytest.mark.parametrize(
+    ("volume", "gain", "home"), [(50.0, 4.0, 17), (50.0, 1.0, 16), (50.0, None, 16), (15.0, 4.0, 16)]
+)
+def test_a_large_loose_root_is_of_the_tooth_that_is_more_like_one_with_it(
+    volume: float, gain: float | None, home: int
+) -> None:
+    probability = seen(a={16: 0.9}, b={17: 0.9}, c={16: 0.8, 17: 0.2})
+
+    def like(pieces: tuple[int, ...]) -> np.ndarray | None:
+        return None if gain is None else np.full(8, gain if pieces == (2, 3) else 0.0)
+
+    taken = shared_out(
+        probability,
+        np.array([0.0, 1100.0, 900.0, volume]),
+        {(1, 2): 60, (1, 3): 16, (2, 3): 31},
+        lambda pieces: np.zeros(len(TEETH)),
+        lambda one, two: 0.0,
+        like=like,
+    )
+    assert [TEETH[k] for k in taken[1:]] == [16, 17, home]
+
+
 def test_two_teeth_that_touch_get_a_number_each_though_the_first_network_mixed_them_up() -> None:
     one, two = balls((16, 20, 30, 10)), balls((16, 20, 47, 9))
     middle = np.arange(SHAPE[2]) < 42
