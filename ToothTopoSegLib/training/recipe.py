@@ -9,8 +9,8 @@ either, the first with scans of quadrants among its samples; ``surface-settled``
 there, its norm statistics fixed from the start, and ``natural-settled`` the same for the first one, on heads it has not
 seen; ``natural-hard``, with crowded and metal-filled heads for half of its samples, went on from the mean of that and
 what it began with, and ``natural-mixed``, with as many natural heads as hard ones, from there; ``natural-more`` goes on
-from that on heads that no training has seen; ``surface-hard`` is the second network's on heads half of which are hard,
-and ``surface-mixed`` goes on from that with more natural ones; ``tiny`` proves the machinery.
+from that on heads that no training has seen; ``surface-hard`` goes on with the second network on heads half of which
+are hard, and ``surface-mixed`` on new heads, as many natural as hard ones; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -147,13 +147,13 @@ _NATURAL_MORE = replace(_NATURAL_MIXED, first_case=400, hard_cases=240, plain_ca
 _SURFACE_HARD = replace(_SETTLED, steps=1800, coarse_until=1800, hard_share=0.5, hard_cases=96, first_case=240, seed=73)
 _SURFACE_MIXED = replace(
     _SURFACE_HARD,
-    steps=1600,
-    coarse_until=1600,
-    hard_share=0.35,
-    plain_share=0.25,
-    cases=184,
-    plain_cases=56,
-    hard_cases=300,
+    steps=2700,
+    coarse_until=2700,
+    hard_share=0.4,
+    plain_share=0.2,
+    plain_cases=40,
+    hard_cases=160,
+    first_case=640,
     seed=83,
 )
 _TINY = Schedule(

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 TOOTH_SHARE = 0.9
 """Share of samples around a tooth; the others show anything between and beside the jaws."""
 SPREAD_MM = 4.0
+MAGNIFIED = (0.76, 1.25)
+"""Voxels are smaller or larger than the recipe says by a factor between these: the network looks at scans on their own
+grids (``OWN_GRID`` of segmentation.surface)."""
 STEP = 3
 """Every so many voxels of a case a place is looked for."""
 
 
 def draw_surface_window(case: Tensor | NDArray[Any], rng: np.random.Generator, spacing: float) -> Window:
-    """A random window around a tooth of a case (2, z, y, x), turned a little and magnified by about a tenth."""
+    """A random window around a tooth of a case (2, z, y, x), turned a little and magnified."""
     thinned = case[1, ::STEP, ::STEP, ::STEP]
     labels = np.asarray(thinned if isinstance(thinned, np.ndarray) else thinned.cpu())
     teeth = np.argwhere(np.isin(labels, TEETH)) * STEP
@@ -39,7 +42,12 @@ def draw_surface_window(case: Tensor | NDArray[Any], rng: np.random.Generator, s
         origin = (np.array(case.shape[1:]) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
         centre = (teeth[rng.integers(len(teeth))] - origin) * CASE_SPACING + rng.normal(0, SPREAD_MM, 3)
     turn = sampling._turn(np.array([rng.normal(0, 8), rng.normal(0, 8), rng.normal(0, 12)]))
-    return Window(centre, turn, spacing * float(np.exp(rng.normal(0, 0.1))), dental=True)
+    return Window(centre, turn, spacing * magnified(rng), dental=True)
+
+
+def magnified(rng: np.random.Generator) -> float:
+    """A factor by which voxels are larger than the recipe says, see :data:`MAGNIFIED`."""
+    return float(np.exp(rng.uniform(*np.log(MAGNIFIED))))
 
 
 def draw_surface_sample(

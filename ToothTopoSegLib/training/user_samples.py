@@ -19,7 +19,7 @@ from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS
 from ToothTopoSegLib.training import natural, sampling
 from ToothTopoSegLib.training.losses.partial import IGNORED
 from ToothTopoSegLib.training.sampling import FINER, Patch, Window
-from ToothTopoSegLib.training.surface_samples import SPREAD_MM, STEP, TOOTH_SHARE
+from ToothTopoSegLib.training.surface_samples import SPREAD_MM, STEP, TOOTH_SHARE, magnified
 from ToothTopoSegLib.training.user_cache import UserSamples
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _draw_window(case: UserSamples, rng: np.random.Generator, patch: Patch, spac
 
 def _draw_surface_window(case: UserSamples, rng: np.random.Generator, patch: Patch, spacing: float) -> Window:
     turn = sampling._turn(rng.normal(0, ANGLES))
-    scaled = spacing * float(np.exp(rng.normal(0, SCALE)))
+    scaled = spacing * magnified(rng)
     teeth, centre = _places_of_teeth(case), rng.uniform(0, _size(case))
     if len(teeth) and rng.random() < TOOTH_SHARE:
         centre = teeth[rng.integers(len(teeth))] + rng.normal(0, SPREAD_MM, 3)

@@ -11,7 +11,14 @@ from scipy import ndimage
 from ToothTopoSegLib.imaging.volume import Volume
 from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH
 from ToothTopoSegLib.segmentation.regrid import teeth_on_grid
-from ToothTopoSegLib.segmentation.surface import OVERLAP, SURE, give_away_strays, strike_out_implants, surfaces
+from ToothTopoSegLib.segmentation.surface import (
+    OVERLAP,
+    SURE,
+    give_away_strays,
+    grid_spacing,
+    strike_out_implants,
+    surfaces,
+)
 from ToothTopoSegLib.segmentation.tiling import corners
 
 PATCH = (16, 16, 16)
@@ -84,6 +91,30 @@ def test_a_tooth_gets_the_surface_that_the_second_network_sees():
     grey, coarse = block((5, 21, 7, 19, 9, 23, 36))
     scan, found = looked_at(grey, coarse)
     assert found.tooth.spacing == (0.5, 0.5, 0.5) and found.tooth.array.shape == (32, 32, 32)
+    assert_alike(on_scan(scan, found), np.where(grey >= 1, 36, 0))
+
+
+@pytest.mark.parametrize(
+    ("scan", "grid"),
+    [
+        ((0.4, 0.4, 0.4), 0.4),
+        ((0.39999998, 0.4, 0.4), 0.39999998),
+        ((0.6, 0.6, 0.6), 0.6),
+        ((0.3, 0.3, 0.3), 0.5),
+        ((0.7, 0.7, 0.7), 0.5),
+        ((0.45, 0.5, 0.5), 0.5),
+    ],
+)
+def test_scans_with_voxels_of_about_the_networks_size_are_looked_at_on_their_own_grid(scan, grid):
+    assert grid_spacing(scan, 0.5) == grid
+
+
+def test_on_its_own_grid_a_scan_is_seen_as_it_is():
+    grey, coarse = block((5, 21, 7, 19, 9, 23, 36))
+    scan = Volume(grey.astype(np.float32), (0.42, 0.42, 0.42), (3.0, 4.0, 5.0))
+    region = Volume(coarse, (0.84, 0.84, 0.84), (3.21, 4.21, 5.21))
+    found = surfaces(scan, region, scores_of(coarse), Thresholds(), PATCH, 0.5)
+    assert found.tooth.spacing == scan.spacing and found.tooth.origin == pytest.approx(scan.origin)
     assert_alike(on_scan(scan, found), np.where(grey >= 1, 36, 0))
 
 

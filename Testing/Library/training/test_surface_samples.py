@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ToothTopoSegLib.phantom import head
-from ToothTopoSegLib.segmentation.surface import CORE
+from ToothTopoSegLib.segmentation.surface import CORE, OWN_GRID
 from ToothTopoSegLib.training import cases
 from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_HARD, FIRST_PLAIN, cache_case, load_case
 from ToothTopoSegLib.training.loop import Schedule
@@ -29,7 +29,9 @@ def test_windows_lie_around_teeth(case):
     at = np.array([window.centre for window in windows]) / CASE_SPACING + origin
     near = ((at > [-14, -4, -14]) & (at < [74, 64, 74])).all(axis=1)
     assert near.mean() > 0.8
-    assert np.mean([window.spacing for window in windows]) == pytest.approx(0.5, rel=0.05)
+    sizes = np.array([window.spacing for window in windows])
+    assert sizes.mean() == pytest.approx(0.5, rel=0.05)
+    assert sizes.min() < OWN_GRID[0] * 0.5 and sizes.max() > OWN_GRID[1] * 0.5
 
 
 @pytest.mark.parametrize("setting", ["plain", "natural"])

@@ -16,7 +16,7 @@ from ToothTopoSegLib.segmentation.classes import CLASSES, TEETH, to_classes
 from ToothTopoSegLib.segmentation.normalise import grey_scale
 from ToothTopoSegLib.segmentation.surface import BORDER, CORE
 from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS
-from ToothTopoSegLib.training import finetune_steps, natural, sampling, user_samples
+from ToothTopoSegLib.training import finetune_steps, natural, sampling, surface_samples, user_samples
 from ToothTopoSegLib.training.losses.partial import IGNORED
 from ToothTopoSegLib.training.user_cache import has_case, merged_classes, prepare, read_case, write_case
 from ToothTopoSegLib.training.user_samples import (
@@ -41,6 +41,7 @@ def still(monkeypatch):
         monkeypatch.setattr(sampling, name, 0.0)
     for name in ("ELSEWHERE_SHARE", "SCALE", "STRETCH", "JITTER_MM"):
         monkeypatch.setattr(user_samples, name, 0.0)
+    monkeypatch.setattr(surface_samples, "MAGNIFIED", (1.0, 1.0))
     monkeypatch.setattr(user_samples, "ANGLES", (0.0, 0.0, 0.0))
     monkeypatch.setattr(natural, "_augmented", lambda image, *args: image)
 
