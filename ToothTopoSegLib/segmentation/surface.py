@@ -121,8 +121,9 @@ def grid_spacing(scan: Sequence[float], network: float) -> float:
     It is the scan's own where its voxels are cubes of about that size, see :data:`OWN_GRID`.
     """
     smallest, largest = min(scan), max(scan)
-    fits = OWN_GRID[0] * network <= largest * (1 + ALIKE) and largest <= OWN_GRID[1] * network
-    return float(scan[0]) if fits and largest <= smallest * (1 + ALIKE) else network
+    cubes = largest <= smallest * (1 + ALIKE)
+    fits = OWN_GRID[0] / (1 + ALIKE) <= largest / network <= OWN_GRID[1] * (1 + ALIKE)
+    return float(scan[0]) if cubes and fits else network
 
 
 def _box(scan: Volume, region: Volume) -> tuple[Patch, Patch]:
