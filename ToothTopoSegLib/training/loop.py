@@ -54,7 +54,8 @@ class Schedule:
     ``target`` is what is learnt: the "teeth" by their numbers, or their "surfaces" around one tooth at a time. Of the
     samples ``hard_share`` are of hard plain heads, of which there are ``hard_cases``, and of the others ``plain_share``
     of plain heads of any kind, of which there are ``plain_cases``, whatever the setting. Heads of each kind are counted
-    from ``first_case`` on, so that a training that goes on may see others than the one before.
+    from ``first_case`` on, so that a training that goes on may see others than the one before. With ``fine_cases`` they
+    are kept in smaller voxels, see :data:`ToothTopoSegLib.training.cases.FINE`.
 
     With ``quantization`` the training is quantization-aware: ranges are observed on :func:`calibration_patches` before
     the first step and on every step until ``ranges_frozen_from``. ``grid`` and ``kurtosis`` are the weights of the
@@ -94,6 +95,7 @@ class Schedule:
     first_case: int = 0
     hard_share: float = 0.0
     hard_cases: int = 0
+    fine_cases: bool = False
 
     def case_number(self, step: int, rng: np.random.Generator) -> int:
         """The case a step draws: a head with jaws or, later in the training, at times a piece of head without."""
@@ -126,6 +128,10 @@ class Schedule:
         kinds = ((0, self.cases), (FIRST_PLAIN, self.plain_cases), (FIRST_HARD, self.hard_cases))
         natural, plain, hard = (range(k + self.first_case, k + self.first_case + n) for k, n in kinds)
         return [*natural, *crania, *plain, *hard]
+
+    def load(self, folder: Path, number: int) -> NDArray[Any]:
+        """Case ``number`` of those cached in ``folder``, as ``load_case``."""
+        return load_case(folder, number, self.fine_cases)
 
     def draw(
         self, case: Any, number: int, rng: np.random.Generator, view: tuple[tuple[int, int, int], float]
@@ -193,9 +199,9 @@ class _Samples:
         import torch
 
         if self.device == "cpu":
-            return load_case(self.folder, number)
+            return self.schedule.load(self.folder, number)
         if number not in self.kept:
-            self.kept[number] = torch.from_numpy(np.array(load_case(self.folder, number))).to(self.device)
+            self.kept[number] = torch.from_numpy(np.array(self.schedule.load(self.folder, number))).to(self.device)
         return self.kept[number]
 
 
@@ -281,7 +287,9 @@ def calibration_patches(schedule: Schedule, cases: Path, progress: Progress = si
         progress(i / CALIBRATION_PATCHES, "calibrating activations")
         first, count = kinds[i % 5]
         number = schedule.first_case + (first + i % count if count else i % schedule.cases)
-        image, _ = schedule.draw(load_case(cases, number), number, np.random.default_rng(CALIBRATION_SEED + i), view)
+        image, _ = schedule.draw(
+            schedule.load(cases, number), number, np.random.default_rng(CALIBRATION_SEED + i), view
+        )
         yield image[None, None].numpy()
 
 
@@ -373,7 +381,7 @@ def validate(
     with torch.inference_mode():
         for number in numbers:
             rng = np.random.default_rng([schedule.seed, 3 * 10**6 + number])
-            image, classes = schedule.draw(load_case(folder, number), number, rng, view)
+            image, classes = schedule.draw(schedule.load(folder, number), number, rng, view)
             scores = network(image[None, None].to(device))
             found = (scores[0] if isinstance(scores, list | tuple) else scores)[0].argmax(0).cpu().numpy()
             classes = schedule.learnt(classes[None])[0].numpy()

@@ -10,7 +10,8 @@ there, its norm statistics fixed from the start, and ``natural-settled`` the sam
 seen; ``natural-hard``, with crowded and metal-filled heads for half of its samples, went on from the mean of that and
 what it began with, and ``natural-mixed``, with as many natural heads as hard ones, from there; ``natural-more`` goes on
 from that on heads that no training has seen; ``surface-hard`` goes on with the second network on heads half of which
-are hard, and ``surface-mixed`` on new heads, as many natural as hard ones; ``tiny`` proves the machinery.
+are hard, ``surface-mixed`` on new heads, as many natural as hard ones, and ``surface-fine`` on heads kept in voxels of
+0.3 mm; ``tiny`` proves the machinery.
 """
 
 from __future__ import annotations
@@ -156,6 +157,17 @@ _SURFACE_MIXED = replace(
     first_case=640,
     seed=83,
 )
+_SURFACE_FINE = replace(
+    _SURFACE_MIXED,
+    steps=1500,
+    coarse_until=1500,
+    fine_cases=True,
+    cases=30,
+    plain_cases=10,
+    hard_cases=36,
+    first_case=840,
+    seed=89,
+)
 _TINY = Schedule(
     plan=Plan(patch=(16, 32, 32), features=(4, 8, 8), convs=(1, 1, 1), convs_decoder=(1, 1)),
     steps=6,
@@ -206,19 +218,20 @@ RECIPES = {
     "surface-settled": Recipe(_SETTLED, goes_on=True),
     "surface-hard": Recipe(_SURFACE_HARD, goes_on=True),
     "surface-mixed": Recipe(_SURFACE_MIXED, goes_on=True),
+    "surface-fine": Recipe(_SURFACE_FINE, goes_on=True),
     "gpu": Recipe(_GPU, in_integers(_GPU, 1500, 1e-4)),
     "tiny": Recipe(_TINY, in_integers(_TINY, 2, 1e-4)),
 }
 
 
-def _fill(folder: Path, numbers: list[int], progress: Progress, natural: bool = False) -> None:
+def _fill(folder: Path, numbers: list[int], progress: Progress, natural: bool = False, fine: bool = False) -> None:
     """Render the cases that the cache lacks on all cores."""
-    missing = [n for n in numbers if not case_path(folder, n).exists()]
+    missing = [n for n in numbers if not case_path(folder, n, fine).exists()]
     if not missing:
         return
     workers = min(len(missing), os.cpu_count() or 1)
     with one_thread_each(workers) as pool:
-        jobs = [pool.submit(cache_case, folder, n, natural) for n in missing]
+        jobs = [pool.submit(cache_case, folder, n, natural, fine) for n in missing]
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 job.result()
@@ -275,7 +288,8 @@ def train(
     _claim(run_folder, config_name, recipe.schedule)
     cases = run_folder / "cases"
     held_out = range(900, 901) if config_name == "tiny" else HELD_OUT
-    _fill(cases, [*recipe.schedule.case_numbers, *held_out], part(progress, 0.0, 0.05), recipe.schedule.natural)
+    schedule, wanted = recipe.schedule, [*recipe.schedule.case_numbers, *held_out]
+    _fill(cases, wanted, part(progress, 0.0, 0.05), schedule.natural, schedule.fine_cases)
     workers = 1 if (os.cpu_count() or 1) < 8 else 8
     end = 1.0 if recipe.integers is None else 0.85
     heard = part(progress, 0.05, end)

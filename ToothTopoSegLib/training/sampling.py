@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.phantom import head, scanner
 from ToothTopoSegLib.segmentation.classes import MIRRORED, label_to_class
 from ToothTopoSegLib.segmentation.normalise import HIGH_PERCENTILE, LOW_PERCENTILE
-from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING
+from ToothTopoSegLib.training.cases import CASE_CENTRE, spacing_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -88,9 +88,10 @@ class _Grid:
         """
         import torch
 
-        origin = (np.asarray(size) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
+        spacing = spacing_of(size)
+        origin = (np.asarray(size) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / spacing
         flat, seen = torch.zeros(self.shape, dtype=torch.int32, device=device), None
-        for n, at in zip(size, self.places(origin, CASE_SPACING, bend, device), strict=True):
+        for n, at in zip(size, self.places(origin, spacing, bend, device), strict=True):
             inside = (at >= -0.5) & (at < n - 0.5)
             seen = inside if seen is None else seen & inside
             flat = flat * n + at.round_().clamp_(0, n - 1).int()

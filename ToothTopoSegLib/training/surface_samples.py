@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ToothTopoSegLib.segmentation.classes import TEETH
 from ToothTopoSegLib.segmentation.surface import BORDER, CORE
 from ToothTopoSegLib.training import sampling
-from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING
+from ToothTopoSegLib.training.cases import CASE_CENTRE, spacing_of
 from ToothTopoSegLib.training.sampling import Patch, Window
 
 if TYPE_CHECKING:
@@ -28,21 +28,28 @@ SPREAD_MM = 4.0
 MAGNIFIED = (0.76, 1.25)
 """Voxels are smaller or larger than the recipe says by a factor between these: the network looks at scans on their own
 grids (``OWN_GRID`` of segmentation.surface)."""
-STEP = 3
-"""Every so many voxels of a case a place is looked for."""
+STEP_MM = 1.5
+"""So far apart are the places of a case that are looked at for a tooth."""
 
 
 def draw_surface_window(case: Tensor | NDArray[Any], rng: np.random.Generator, spacing: float) -> Window:
     """A random window around a tooth of a case (2, z, y, x), turned a little and magnified."""
-    thinned = case[1, ::STEP, ::STEP, ::STEP]
+    voxel = spacing_of(case.shape[1:])
+    step = stride(voxel)
+    thinned = case[1, ::step, ::step, ::step]
     labels = np.asarray(thinned if isinstance(thinned, np.ndarray) else thinned.cpu())
-    teeth = np.argwhere(np.isin(labels, TEETH)) * STEP
+    teeth = np.argwhere(np.isin(labels, TEETH)) * step
     centre = np.array([rng.normal(0, 25), rng.normal(0, 20), rng.normal(0, 20)])
     if len(teeth) and rng.random() < TOOTH_SHARE:
-        origin = (np.array(case.shape[1:]) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
-        centre = (teeth[rng.integers(len(teeth))] - origin) * CASE_SPACING + rng.normal(0, SPREAD_MM, 3)
+        origin = (np.array(case.shape[1:]) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / voxel
+        centre = (teeth[rng.integers(len(teeth))] - origin) * voxel + rng.normal(0, SPREAD_MM, 3)
     turn = sampling._turn(np.array([rng.normal(0, 8), rng.normal(0, 8), rng.normal(0, 12)]))
     return Window(centre, turn, spacing * magnified(rng), dental=True)
+
+
+def stride(voxel: float) -> int:
+    """How many voxels of ``voxel`` mm lie between places, see :data:`STEP_MM`."""
+    return max(1, round(STEP_MM / voxel))
 
 
 def magnified(rng: np.random.Generator) -> float:

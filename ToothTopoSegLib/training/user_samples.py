@@ -19,7 +19,7 @@ from ToothTopoSegLib.segmentation.tiling import SURROUNDINGS
 from ToothTopoSegLib.training import natural, sampling
 from ToothTopoSegLib.training.losses.partial import IGNORED
 from ToothTopoSegLib.training.sampling import FINER, Patch, Window
-from ToothTopoSegLib.training.surface_samples import SPREAD_MM, STEP, TOOTH_SHARE, magnified
+from ToothTopoSegLib.training.surface_samples import SPREAD_MM, TOOTH_SHARE, magnified, stride
 from ToothTopoSegLib.training.user_cache import UserSamples
 
 if TYPE_CHECKING:
@@ -131,9 +131,10 @@ def _moved_inside(centre: Any, case: UserSamples, patch: Patch, spacing: float) 
 
 
 def _places_of_teeth(case: UserSamples) -> Any:
-    """Places (n, 3) of tooth voxels, (z, y, x) mm, one of :data:`STEP` along each axis."""
-    thinned = np.asarray(case.classes[::STEP, ::STEP, ::STEP])
-    return (np.argwhere((thinned >= 1) & (thinned <= len(TEETH))) * STEP + 0.5) * case.spacing
+    """Places (n, 3) of tooth voxels, (z, y, x) mm, some of them along each axis."""
+    step = stride(case.spacing)
+    thinned = np.asarray(case.classes[::step, ::step, ::step])
+    return (np.argwhere((thinned >= 1) & (thinned <= len(TEETH))) * step + 0.5) * case.spacing
 
 
 # ---- what is to be seen there

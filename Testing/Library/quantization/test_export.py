@@ -36,7 +36,7 @@ LOG = "step,rate,loss,dice_teeth,dice_any_tooth,seconds\n25,1e-3,2.5,,,9\n50,1e-
 def run_folder(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished training run whose cases are small blocks of random tissue."""
 
-    def load_case(folder: Path, number: int) -> np.ndarray:
+    def load_case(folder: Path, number: int, fine: bool = False) -> np.ndarray:
         assert folder == place / "cases" and number in (0, 1)
         rng = np.random.default_rng(number)
         tissue = np.repeat(rng.integers(0, head.METAL, (2, 9, 9, 9)), 4, axis=1)
@@ -166,7 +166,7 @@ def test_a_run_is_calibrated_on_the_same_patches_as_its_training_in_integers(run
     real = loop.load_case
     for way, patches in enumerate((lambda: loop.calibration_patches(own, run_folder / "cases"), None)):
 
-        def load_case(folder: Path, number: int, way: int = way) -> np.ndarray:
+        def load_case(folder: Path, number: int, fine: bool = False, way: int = way) -> np.ndarray:
             drawn[way].append(number)
             return real(folder, number % 2)
 

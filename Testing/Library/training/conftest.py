@@ -33,7 +33,7 @@ def cheap_cases(case: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> lis
     """Cases cost nothing in this test; the list holds the numbers of those that were made."""
     made: list[int] = []
 
-    def make(number: int, natural: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def make(number: int, natural: bool = False, fine: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         made.append(number)
         return case[0], case[1]
 

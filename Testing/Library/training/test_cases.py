@@ -8,7 +8,7 @@ import pytest
 from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.phantom import head
 from ToothTopoSegLib.training import cases
-from ToothTopoSegLib.training.cases import cache_case, case_path, fill_cache, load_case, make_case
+from ToothTopoSegLib.training.cases import cache_case, case_path, fill_cache, load_case, make_case, spacing_of
 
 
 @pytest.fixture
@@ -39,6 +39,27 @@ def test_a_natural_case_is_another_head_and_its_pieces_without_teeth_lie_elsewhe
     assert sum(fdi.is_tooth(int(v)) for v in np.unique(labels)) > 15
     elsewhere = make_case(cases.FIRST_CRANIUM, natural=True)[1]
     assert not any(fdi.is_tooth(int(v)) for v in np.unique(elsewhere))
+
+
+@pytest.mark.parametrize(("number", "natural"), [(0, False), (0, True), (cases.FIRST_HARD, True)])
+def test_a_fine_case_is_the_same_head_in_smaller_voxels(coarse, number, natural):
+    labels, fine = make_case(number, natural)[1], make_case(number, natural, fine=True)[1]
+    assert fine.shape == tuple(round(n / cases.FINE) for n in cases.CASE_SHAPE)
+    assert spacing_of(labels.shape) == cases.CASE_SPACING
+    assert spacing_of(fine.shape) == pytest.approx(cases.CASE_SPACING * cases.FINE)
+    for tooth in (16, 22, 43):
+        first, again = (
+            (np.argwhere(found == tooth).mean(axis=0) - (np.array(found.shape) - 1) / 2) * spacing_of(found.shape)
+            for found in (labels, fine)
+        )
+        assert np.abs(first - again).max() < 0.5 * cases.CASE_SPACING
+
+
+def test_fine_cases_lie_beside_the_others(coarse, tmp_path):
+    paths = [cache_case(tmp_path, 0, fine=fine) for fine in (False, True)]
+    shapes = [load_case(tmp_path, 0, fine).shape[1:] for fine in (False, True)]
+    assert paths == [case_path(tmp_path, 0), case_path(tmp_path, 0, fine=True)]
+    assert shapes[0] == cases.CASE_SHAPE and shapes[1] == tuple(round(n / cases.FINE) for n in cases.CASE_SHAPE)
 
 
 @pytest.mark.parametrize("natural", [False, True])

@@ -16,7 +16,7 @@ from ToothTopoSegLib.phantom.acquisition import Response, draw_acquisition
 from ToothTopoSegLib.phantom.arrays import numpy_library
 from ToothTopoSegLib.phantom.cone_beam import Field, acquire
 from ToothTopoSegLib.segmentation.classes import CLASSES, LABELS
-from ToothTopoSegLib.training import natural, sampling
+from ToothTopoSegLib.training import cases, natural, sampling
 from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SHAPE, CASE_SPACING
 from ToothTopoSegLib.training.natural import draw_natural_window, torch_library
 from ToothTopoSegLib.training.sampling import Window, draw_sample
@@ -184,18 +184,21 @@ def test_outside_of_a_narrow_view_there_are_no_labels_and_one_grey_value(still, 
     assert cut >= 4
 
 
-def endless_tooth() -> NDArray[np.uint8]:
+@pytest.fixture
+def endless_tooth(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
     """A case that is one tooth as far as any quadrant can show."""
-    return np.stack([np.full((280,) * 3, value, np.uint8) for value in (head.DENTINE, 26)])
+    monkeypatch.setattr(cases, "CASE_SHAPE", (280,) * 3)
+    return np.stack([np.full(cases.CASE_SHAPE, value, np.uint8) for value in (head.DENTINE, 26)])
 
 
 @pytest.mark.parametrize("round_share", (0.0, 1.0))
-def test_a_quadrant_lies_whole_within_its_patch_and_beyond_it_there_is_the_mean(still, monkeypatch, round_share):
-    made = endless_tooth()
+def test_a_quadrant_lies_whole_within_its_patch_and_beyond_it_there_is_the_mean(
+    still, endless_tooth, monkeypatch, round_share
+):
     monkeypatch.setattr(natural, "SMALL_SHARE", 1.0)
     monkeypatch.setattr(natural, "ROUND_SHARE", round_share)
     for seed in range(6):
-        image, classes = sample(made, seed, patch=(80, 80, 80), spacing=1.0)
+        image, classes = sample(endless_tooth, seed, patch=(80, 80, 80), spacing=1.0)
         shown = [np.flatnonzero((classes > 0).any(axis)) for axis in ((1, 2), (0, 2), (0, 1))]
         height, depth, width = (len(s) for s in shown)
         assert all(s[-1] - s[0] + 1 == len(s) for s in shown)
@@ -208,10 +211,10 @@ def test_a_quadrant_lies_whole_within_its_patch_and_beyond_it_there_is_the_mean(
         assert disc == pytest.approx(np.pi / 4 if round_share else 1.0, abs=0.03)
 
 
-def test_the_corners_of_a_quadrant_go_on_as_what_is_beside_them(still, monkeypatch):
+def test_the_corners_of_a_quadrant_go_on_as_what_is_beside_them(still, endless_tooth, monkeypatch):
     monkeypatch.setattr(natural, "SMALL_SHARE", 1.0)
     monkeypatch.setattr(natural, "ROUND_SHARE", 1.0)
-    image, classes = sample(endless_tooth(), 0, patch=(60, 64, 64), spacing=1.0)
+    image, classes = sample(endless_tooth, 0, patch=(60, 64, 64), spacing=1.0)
     seen = (classes > 0).any(0)
     rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
     corner, columns_seen = image[:, rows[0], columns[0]], image[:, seen]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from ToothTopoSegLib.training.cases import case_path
 from ToothTopoSegLib.training.loop import Schedule
 from ToothTopoSegLib.training.recipe import HELD_OUT, RECIPES, train
 
+TINY = RECIPES["tiny"]
 RUN = {"schedule.json", "checkpoint.pt", "weights.safetensors", "log.csv", "tensorboard"}
 
 
@@ -97,7 +99,7 @@ def test_the_schedule_is_noted_in_the_folder(cheap_cases, untrained, tmp_path):
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones_named(tmp_path):
     known = "bundled, natural, natural-whole, surface, surface-whole, natural-settled, natural-hard, "
-    known += "natural-mixed, natural-more, surface-settled, surface-hard, surface-mixed, gpu, tiny"
+    known += "natural-mixed, natural-more, surface-settled, surface-hard, surface-mixed, surface-fine, gpu, tiny"
     with pytest.raises(UsageError, match=rf"'huge'.*{known}"):
         train(tmp_path / "run", "huge", "cpu")
     assert not (tmp_path / "run").exists()
@@ -171,3 +173,11 @@ def test_cases_lie_in_the_run_folder_under_their_numbers(cheap_cases, untrained,
     train(tmp_path, "tiny", "cpu")
     expected: list[Path] = [case_path(tmp_path / "cases", n) for n in (0, 1, 900, 1000)]
     assert sorted((tmp_path / "cases").iterdir()) == expected
+
+
+def test_a_recipe_of_fine_cases_renders_and_is_trained_on_those(cheap_cases, untrained, monkeypatch, tmp_path):
+    monkeypatch.setitem(RECIPES, "tiny", replace(TINY, schedule=replace(TINY.schedule, fine_cases=True)))
+    train(tmp_path, "tiny", "cpu")
+    there = [case_path(tmp_path / "cases", n, fine=True) for n in (0, 1, 900, 1000)]
+    assert sorted((tmp_path / "cases").iterdir()) == there
+    assert untrained[0][0].load(tmp_path / "cases", 1).shape == np.load(there[1]).shape

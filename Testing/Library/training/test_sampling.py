@@ -12,7 +12,7 @@ from ToothTopoSegLib.anatomy import fdi
 from ToothTopoSegLib.phantom import head, scanner
 from ToothTopoSegLib.segmentation.classes import CLASSES, LABELS
 from ToothTopoSegLib.training import sampling
-from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SHAPE, CASE_SPACING
+from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SHAPE, CASE_SPACING, FINE
 from ToothTopoSegLib.training.sampling import Window, draw_sample, draw_window, metal_artefact
 
 PATCH = (24, 32, 40)
@@ -104,6 +104,19 @@ def test_a_block_at_a_known_place_fills_the_voxels_that_lie_there(monkeypatch):
     middle = (np.array(classes.shape) - 1) / 2
     assert low == pytest.approx(middle + np.array([-6, -6, -10]), abs=1)
     assert high == pytest.approx(middle + np.array([6, 6, 10]), abs=1)
+
+
+def test_a_fine_case_gives_the_same_classes(monkeypatch):
+    made = block_case((-6, -4, 10), (6, 8, 30))
+    fine = made
+    for axis, n in enumerate(CASE_SHAPE, 1):
+        # the middles of fine voxels, which are as many as cases has them, between those of the others
+        at = (np.arange(round(n / FINE)) - (round(n / FINE) - 1) / 2) * FINE + (n - 1) / 2
+        fine = fine.take(np.clip(np.rint(at), 0, n - 1).astype(int), axis)
+    look_at(monkeypatch, (0, 2, 20))
+    classes, again = (sample(c, 0, patch=(32, 32, 48), spacing=1.0)[1] for c in (made, fine))
+    (low, high), found = extent(classes == LABELS.index(26)), extent(again == LABELS.index(26))
+    assert np.abs(low - found[0]).max() <= 1 and np.abs(high - found[1]).max() <= 1
 
 
 def test_coarser_voxels_make_the_block_smaller(monkeypatch):

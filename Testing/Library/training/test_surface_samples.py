@@ -9,7 +9,7 @@ import torch
 from ToothTopoSegLib.phantom import head
 from ToothTopoSegLib.segmentation.surface import CORE, OWN_GRID
 from ToothTopoSegLib.training import cases
-from ToothTopoSegLib.training.cases import CASE_CENTRE, CASE_SPACING, FIRST_HARD, FIRST_PLAIN, cache_case, load_case
+from ToothTopoSegLib.training.cases import CASE_CENTRE, FIRST_HARD, FIRST_PLAIN, cache_case, load_case, spacing_of
 from ToothTopoSegLib.training.loop import Schedule
 from ToothTopoSegLib.training.surface_samples import core_and_border, draw_surface_sample, draw_surface_window
 
@@ -25,8 +25,9 @@ def case() -> np.ndarray:
 
 def test_windows_lie_around_teeth(case):
     windows = [draw_surface_window(case, np.random.default_rng(seed), 0.5) for seed in range(200)]
-    origin = (np.array(case.shape[1:]) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / CASE_SPACING
-    at = np.array([window.centre for window in windows]) / CASE_SPACING + origin
+    voxel = spacing_of(case.shape[1:])
+    origin = (np.array(case.shape[1:]) - 1) / 2 - np.asarray(CASE_CENTRE[::-1]) / voxel
+    at = np.array([window.centre for window in windows]) / voxel + origin
     near = ((at > [-14, -4, -14]) & (at < [74, 64, 74])).all(axis=1)
     assert near.mean() > 0.8
     sizes = np.array([window.spacing for window in windows])
